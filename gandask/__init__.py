@@ -1,0 +1,63 @@
+"""Train populations of GANs on Dask, watch them, and analyse them."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gandask.core import DataError, SettingError, StoreError, TaskError
+    from gandask.engine import run
+    from gandask.losses import LOSSES, Loss
+    from gandask.methods import METHODS
+    from gandask.methods.grid import Grid
+    from gandask.metrics import METRICS
+    from gandask.networks import NETWORKS, Network
+    from gandask.results import profile, speedup, without_timings
+    from gandask.runs import Run, open_run
+
+__version__ = "0.1.0"
+
+# torch and Dask take a second to import: each name brings its module when it is first used
+_HOMES = {
+    "core": ("DataError", "SettingError", "StoreError", "TaskError"),
+    "engine": ("run",),
+    "losses": ("LOSSES", "Loss"),
+    "methods": ("METHODS",),
+    "methods.grid": ("Grid",),
+    "metrics": ("METRICS",),
+    "networks": ("NETWORKS", "Network"),
+    "results": ("profile", "speedup", "without_timings"),
+    "runs": ("Run", "open_run"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "LOSSES",
+    "METHODS",
+    "METRICS",
+    "NETWORKS",
+    "DataError",
+    "Grid",
+    "Loss",
+    "Network",
+    "Run",
+    "SettingError",
+    "StoreError",
+    "TaskError",
+    "open_run",
+    "profile",
+    "run",
+    "speedup",
+    "without_timings",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'gandask' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"gandask.{_HOME_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

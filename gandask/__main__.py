@@ -1,0 +1,211 @@
+"""The command line: train, sample, report, show, presets."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec
+
+import click
+
+if TYPE_CHECKING:
+    from gandask.runs import Run
+
+P = ParamSpec("P")
+
+
+def plain_errors(command: Callable[P, None]) -> Callable[P, None]:
+    """Say what gandask refuses in one line: its messages need no traceback."""
+
+    @wraps(command)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
+        from gandask.core import DataError, SettingError, StoreError, TaskError
+
+        try:
+            command(*args, **kwargs)
+        except (SettingError, DataError, StoreError, TaskError) as error:
+            raise click.ClickException(str(error)) from error
+
+    return guarded
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="gandask")
+def main() -> None:
+    """Train populations of GANs on Dask, watch them, and analyse them.
+
+    Example: gandask train demo --workers 2 --store runs/first
+    """
+
+
+@main.command()
+@click.argument("source", metavar="FILE.toml|PRESET")
+@click.option("--set", "assignments", metavar="KEY=VALUE", multiple=True, help="Change a setting.")
+@click.option("--workers", type=click.IntRange(1), help="Worker processes; in process without.")
+@click.option("--store", type=click.Path(path_type=Path), help="Folder to keep the run in.")
+@click.option("--resume", is_flag=True, help="Continue the run in --store.")
+@click.option("--asynchronous", is_flag=True, help="Let each cell go on at its own pace.")
+@click.option("--checkpoint-every", type=click.IntRange(1), default=10, show_default=True)
+@plain_errors
+def train(
+    source: str,
+    assignments: tuple[str, ...],
+    workers: int | None,
+    store: Path | None,
+    resume: bool,
+    asynchronous: bool,
+    checkpoint_every: int,
+) -> None:
+    r"""Train what a TOML file or a preset describes.
+
+    \b
+    Examples:
+      gandask train demo --workers 2 --store runs/first
+      gandask train table1-mnist-2x2 --set data_dir=data --set rounds=5 --workers 2
+    """
+    import contextlib
+
+    from gandask import cluster, engine
+
+    method = read_method(source, assignments)
+    method.check()  # before any worker starts
+    with cluster.local(workers) if workers else contextlib.nullcontext() as client:
+        dataset = engine.run(
+            method,
+            client=client,
+            store=store,
+            resume=resume,
+            synchronous=not asynchronous,
+            checkpoint_every=checkpoint_every,
+            progress=True if sys.stderr.isatty() else None,
+        )
+    click.echo(summary(dataset))
+    if store:
+        click.echo(f"kept in {store}; next: gandask report {store}")
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("-n", "count", type=click.IntRange(1), default=64, show_default=True)
+@click.option("-o", "output", type=click.Path(path_type=Path), default=Path("samples.png"))
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--slot", help="Whose mixture, such as cell/0; the best by default.")
+@plain_errors
+def sample(run: Path, count: int, output: Path, seed: int, slot: str | None) -> None:
+    """Draw samples from a run's best mixture into one picture.
+
+    Example: gandask sample runs/first -n 64 -o grid.png
+    """
+    from gandask import pictures
+    from gandask.runs import open_run
+
+    opened = open_run(run)
+    mixture = opened.mixture(slot) if slot else opened.best_mixture()
+    pictures.save_png(mixture.sample(count, seed), output)
+    click.echo(f"{count} samples in {output}")
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("-o", "output", type=click.Path(path_type=Path), help="Default: RUN/report.html.")
+@plain_errors
+def report(run: Path, output: Path | None) -> None:
+    """Write a run's report: one HTML file that opens without a network.
+
+    Example: gandask report runs/first
+    """
+    from gandask import report as reports
+    from gandask.runs import open_run
+
+    click.echo(reports.write(open_run(run), output))
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@plain_errors
+def show(run: Path) -> None:
+    """Show a run's settings, state and best scores.
+
+    Example: gandask show runs/first
+    """
+    from gandask.runs import open_run
+
+    opened: Run = open_run(run)
+    click.echo(repr(opened))
+    for key, value in opened.settings.items():
+        click.echo(f"  {key} = {value}")
+    click.echo(summary(opened.ds))
+
+
+@main.command()
+@click.option("--store", type=click.Path(path_type=Path), default=Path("runs/demo"))
+@click.option("--workers", type=click.IntRange(1), default=2, show_default=True)
+@plain_errors
+def demo(store: Path, workers: int) -> None:
+    """Train a small grid on digits beside a single GAN: two minutes on two cores.
+
+    Example: gandask demo --store runs/demo
+    """
+    from gandask import demo as demonstration
+
+    click.echo(demonstration.run(store, workers))
+
+
+@main.command()
+def presets() -> None:
+    """List the settings to start from.
+
+    Example: gandask presets
+    """
+    from gandask import presets as known
+
+    for name, purpose in known.names().items():
+        click.echo(f"{name:20} {purpose}")
+
+
+def read_method(source: str, assignments: tuple[str, ...]) -> Any:
+    """Read a method from a TOML file or a preset, with settings changed.
+
+    Raises
+    ------
+    SettingError
+        For an unknown preset, setting or value.
+    """
+    import tomllib
+
+    from gandask import config
+    from gandask import presets as known
+    from gandask.core import SettingError
+    from gandask.methods import METHODS
+
+    if source.endswith(".toml"):
+        try:
+            table = tomllib.loads(Path(source).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise SettingError(f"{source} cannot be read as TOML: {error}") from error
+    else:
+        table = known.read(source)
+    return config.from_dict(table | dict(map(config.parse_assignment, assignments)), METHODS)
+
+
+def summary(dataset: Any) -> str:
+    """Say in a few lines what a run came to."""
+    from gandask import results
+
+    lines = []
+    final = results.best(dataset)
+    if final is not None:
+        place = ", ".join(f"{dim} {final[dim].item()}" for dim in final.coords)
+        lines.append(f"best mixture: {place}")
+        for name, value in final.data_vars.items():
+            lines.append(f"  {str(name).removeprefix('final_'):16} {value.item():.4g}")
+    seconds = results.profile(dataset).to_series()
+    spent = ", ".join(f"{name} {value / seconds.sum():.0%}" for name, value in seconds.items())
+    lines.append(f"time: {float(dataset.elapsed.max()):.1f} s; by routine: {spent}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,278 @@
+"""Settings: one validated, immutable description per method, the same in Python, TOML and --set.
+
+A method is a frozen dataclass decorated with `settings`; each field says its bounds through
+`setting`. Unknown keys are refused with a suggestion, values are checked by type and bound.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import importlib
+import tomllib
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import tomli_w
+
+from gandask.core import SettingError
+
+T = TypeVar("T")
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    above: float | None = None,
+    choices: Sequence[str] | None = None,
+) -> Any:
+    """Declare a setting: its default, one line of help, and its bounds.
+
+    `minimum` and `maximum` are allowed values, `above` is not; for tuples they bound each item.
+    """
+    bounds = {"minimum": minimum, "maximum": maximum, "above": above, "choices": choices}
+    metadata = {"help": help, **{key: b for key, b in bounds.items() if b is not None}}
+    if isinstance(default, dict):
+        return dataclasses.field(default_factory=lambda: dict(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@typing.dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(setting,))
+def settings(cls: type[T]) -> type[T]:
+    """Make `cls` a frozen, keyword-only dataclass that checks its fields when made."""
+    made: Any = dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+    initialise = made.__init__
+
+    @functools.wraps(initialise)
+    def checked(self: Any, *positional: Any, **given: Any) -> None:
+        if positional:
+            raise SettingError(f"{cls.__name__} takes settings by name only, such as seed=1")
+        known = [f.name for f in dataclasses.fields(made)]
+        for key, value in given.items():
+            if key not in known:
+                raise SettingError(
+                    f"{key}={value!r}: {cls.__name__} has no setting {key!r}; "
+                    + suggestion(key, known)
+                )
+        initialise(self, **given)
+
+    made.__init__ = checked
+    return typing.cast("type[T]", made)
+
+
+def validate(method: Any) -> None:
+    """Check every field by type and bound, and store the coerced value (lists become tuples).
+
+    Raises
+    ------
+    SettingError
+        Naming key, value and what was expected.
+    """
+    hints = typing.get_type_hints(type(method))
+    for f in dataclasses.fields(method):
+        value = _coerced(f.name, getattr(method, f.name), hints[f.name])
+        _check_bounds(f.name, value, f.metadata)
+        object.__setattr__(method, f.name, value)
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """Propose the nearest known word, or list them all.
+
+    Examples
+    --------
+    >>> suggestion("batchsize", ["batch_size", "seed"])
+    "did you mean 'batch_size'?"
+    >>> suggestion("zzz", ["batch_size", "seed"])
+    'known are: batch_size, seed'
+    """
+    names = list(known)
+    near = difflib.get_close_matches(word, names, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(names)}"
+
+
+def lookup(key: str, name: str, registry: Mapping[str, Any]) -> Any:
+    """Find a name in a registry.
+
+    Raises
+    ------
+    SettingError
+        Naming the key, the name and the nearest one.
+    """
+    if name not in registry:
+        raise SettingError(f"{key}={name!r}: there is no such {key}; {suggestion(name, registry)}")
+    return registry[name]
+
+
+def load_object(reference: str) -> Any:
+    """Import ``"package.module:name"``: how TOML names a function.
+
+    Raises
+    ------
+    SettingError
+        If it cannot be imported.
+    """
+    module, _, name = reference.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise SettingError(
+            f"{reference!r}: expected 'package.module:name' of something that can be imported "
+            f"({error})"
+        ) from error
+
+
+def to_dict(method: Any, *, strict: bool = True) -> dict[str, Any]:
+    """Give the settings of a method as plain TOML values, in the order of its fields.
+
+    What is None is left out: TOML has no word for it.
+
+    Raises
+    ------
+    SettingError
+        If `strict`, and a value has no TOML form, such as a function made in a notebook; its
+        ``repr`` stands for it otherwise.
+    """
+    values = {f.name: getattr(method, f.name) for f in dataclasses.fields(method)}
+    return {key: _plain(key, value, strict) for key, value in values.items() if value is not None}
+
+
+def to_toml(method: Any, *, strict: bool = True) -> str:
+    """Write a method as TOML: its name and every setting, exact and re-runnable if `strict`."""
+    return tomli_w.dumps({"method": method.name, **to_dict(method, strict=strict)})
+
+
+def from_toml(text: str, methods: Mapping[str, Any]) -> Any:
+    """Read a method from TOML.
+
+    Parameters
+    ----------
+    text : str
+        ``method = "grid"`` followed by settings.
+    methods : mapping of str to class
+        The registry of methods.
+
+    Raises
+    ------
+    SettingError
+        For text that is not TOML, an unknown method, an unknown key or a bad value.
+    """
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingError(f"expected TOML such as 'seed = 1' on each line: {error}") from error
+    return from_dict(table, methods)
+
+
+def from_dict(table: Mapping[str, Any], methods: Mapping[str, Any]) -> Any:
+    """Make a method from its name under ``method`` and its settings."""
+    given = dict(table)
+    method = lookup("method", str(given.pop("method", "grid")), methods)
+    return method(**given)
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """Read ``key=value`` as --set gives it: a TOML value, or else a bare word.
+
+    Examples
+    --------
+    >>> parse_assignment("shape=[3, 3]"), parse_assignment("network=mlp")
+    (('shape', [3, 3]), ('network', 'mlp'))
+    """
+    key, separator, value = text.partition("=")
+    if not separator or not key:
+        raise SettingError(f"--set {text}: expected key=value, such as --set rounds=20")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
+
+
+def _plain(key: str, value: Any, strict: bool) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _plain(key, v, strict) for k, v in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(key, item, strict) for item in value]
+    if isinstance(value, bool | int | float | str):
+        return value
+    if not strict:
+        return repr(value)
+    raise SettingError(
+        f"{key}={value!r}: cannot be written to a store; name it as 'package.module:name', "
+        "or run without a store"
+    )
+
+
+def _coerced(key: str, value: Any, hint: Any) -> Any:
+    """Fit a value to a type hint: ints may stand for floats, lists for tuples."""
+    if hint is Any:
+        return value
+    if isinstance(hint, types.UnionType):
+        for option in typing.get_args(hint):
+            try:
+                return _coerced(key, value, option)
+            except SettingError:
+                continue
+        raise SettingError(f"{key}={value!r}: expected {_spoken(hint)}")
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is tuple and isinstance(value, list | tuple):
+        if inner[-1] is Ellipsis:
+            return tuple(_coerced(key, item, inner[0]) for item in value)
+        if len(value) == len(inner):
+            return tuple(_coerced(key, v, h) for v, h in zip(value, inner, strict=True))
+    elif origin is Mapping and isinstance(value, Mapping):
+        return dict(value)
+    elif origin is Callable and callable(value):
+        return value
+    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    elif isinstance(hint, type) and isinstance(value, hint):
+        if hint is bool or not isinstance(value, bool):
+            return value
+    elif hint is type(None) and value is None:
+        return None
+    raise SettingError(f"{key}={value!r}: expected {_spoken(hint)}")
+
+
+def _spoken(hint: Any) -> str:
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a name"}
+    if isinstance(hint, types.UnionType):
+        return " or ".join(_spoken(h) for h in typing.get_args(hint) if h is not type(None))
+    if typing.get_origin(hint) is tuple:
+        inner = typing.get_args(hint)
+        count = "a list" if inner[-1] is Ellipsis else f"a list of {len(inner)}"
+        return f"{count}, each {_spoken(inner[0])}"
+    return names.get(hint, "a table" if typing.get_origin(hint) is Mapping else str(hint))
+
+
+def _check_bounds(key: str, value: Any, bounds: Mapping[str, Any]) -> None:
+    for item in value if isinstance(value, tuple) else (value,):
+        if isinstance(item, str) and "choices" in bounds and item not in bounds["choices"]:
+            raise SettingError(
+                f"{key}={item!r}: expected one of {', '.join(bounds['choices'])}; "
+                + suggestion(item, bounds["choices"])
+            )
+        if isinstance(item, bool) or not isinstance(item, int | float):
+            continue
+        low, high, above = (bounds.get(b) for b in ("minimum", "maximum", "above"))
+        if (
+            item != item
+            or (low is not None and item < low)
+            or (high is not None and item > high)
+            or (above is not None and item <= above)
+        ):
+            raise SettingError(f"{key}={value!r}: expected {_spoken_bounds(low, high, above)}")
+
+
+def _spoken_bounds(low: float | None, high: float | None, above: float | None) -> str:
+    parts = [
+        f"{word} {bound}"
+        for word, bound in (("at least", low), ("more than", above), ("at most", high))
+        if bound is not None
+    ]
+    return " and ".join(parts) or "a number"

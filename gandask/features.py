@@ -1,0 +1,244 @@
+"""Feature extractors: what a sample is measured by.
+
+A small classifier trained on the data set itself (its logits, as in Lipizzaner's line of work), an
+InceptionV3 whose weights file the user gives, or plain coordinates. What is computed once per
+data set (the classifier, the real data's statistics) is kept in the cache folder.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from gandask import metrics, networks
+from gandask.core import DataError, SettingError, rng
+from gandask.data import Data, cache_dir
+from gandask.metrics import Reference, Statistics
+
+FEATURES = ("auto", "classifier", "inception", "coordinates")
+VERSION = 1  # of the classifier's architecture and training: part of the cache's key
+CHUNK = 500  # samples extracted at once: bounds memory, and keeps results free of sample counts
+EPOCHS = {True: 60, False: 3}  # for sets under and over SMALL samples
+SMALL = 5000
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """Turn samples into features, class probabilities and, for points, a quality mark.
+
+    `key` names what it is in the cache; `accuracy` is the classifier's on held-out data.
+    """
+
+    apply: Callable[[Tensor], tuple[Tensor, Tensor, Tensor | None]]
+    key: str
+    accuracy: float | None = None
+
+    def statistics(self, batches: Iterator[Tensor]) -> Statistics:
+        """Sum the statistics of batches of samples."""
+        parts = []
+        with torch.no_grad():
+            for batch in batches:
+                features, probabilities, good = self.apply(batch)
+                mask = None if good is None else good.cpu().numpy()
+                parts.append(
+                    metrics.measure(features.cpu().numpy(), probabilities.cpu().numpy(), mask)
+                )
+        return metrics.merge(parts)
+
+
+def extractor(data: Data, kind: str = "auto", weights: str | None = None) -> Extractor:
+    """Make the extractor of a data set, training and caching its classifier where needed.
+
+    Parameters
+    ----------
+    kind : {"auto", "classifier", "inception", "coordinates"}
+        ``auto`` is coordinates for points, the classifier for labelled images, and coordinates
+        (pixels averaged to 8×8) for unlabelled ones.
+    weights : str, optional
+        InceptionV3 weights file, as torch-fidelity reads it.
+
+    Raises
+    ------
+    SettingError
+        For a kind that does not fit the data.
+    """
+    if kind == "auto":
+        kind = "classifier" if data.classes > 1 and data.modes is None else "coordinates"
+    if kind == "inception":
+        return _inception(weights)
+    if kind == "coordinates":
+        return _points(data) if data.modes is not None else _pixels(data)
+    if data.classes < 2 or len(data.shape) != 3:
+        raise SettingError(
+            f"features='classifier': {data.name} has no labelled images to train one on; "
+            "use features='coordinates', or 'inception' with inception_weights"
+        )
+    return _classifier(data)
+
+
+@functools.lru_cache(maxsize=8)
+def reference(data: Data, kind: str = "auto", weights: str | None = None) -> Reference:
+    """Give the real data's statistics, computed once per data set and cached."""
+    measure = extractor(data, kind, weights)
+    path = cache_dir() / "features" / f"{data.fingerprint}-{measure.key}.npy"
+    try:
+        packed = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        chunks = np.array_split(np.arange(len(data)), max(1, -(-len(data) // CHUNK)))
+        packed = measure.statistics(data.batch(chunk) for chunk in chunks).to_array()
+        _write(path, lambda partial: np.save(partial, packed))
+    return Reference.of(Statistics.from_array(packed))
+
+
+class Classifier(nn.Sequential):
+    """A small convolutional classifier for images of any size from 8 pixels."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__(
+            nn.Conv2d(channels, 16, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(16, 32, 3, padding=1),
+            nn.ReLU(),
+            nn.AdaptiveMaxPool2d(4),
+            nn.Flatten(),
+            nn.Linear(512, 64),
+            nn.ReLU(),
+            nn.Linear(64, classes),
+        )
+
+
+@functools.lru_cache(maxsize=8)
+def _classifier(data: Data) -> Extractor:
+    key = f"classifier{VERSION}"
+    path = cache_dir() / "features" / f"{data.fingerprint}-{key}.safetensors"
+    model = Classifier(data.shape[0], data.classes)
+    try:
+        with safetensors.safe_open(path, "pt") as stored:
+            accuracy = float(stored.metadata()["accuracy"])
+            model.load_state_dict({name: stored.get_tensor(name) for name in list(stored.keys())})
+    except (OSError, safetensors.SafetensorError, KeyError, RuntimeError):
+        model, accuracy = train_classifier(data)
+        tensors, note = model.state_dict(), {"accuracy": repr(accuracy)}
+        _write(path, lambda partial: safetensors.torch.save_file(tensors, partial, note))
+    model.eval().requires_grad_(False)
+
+    def apply(samples: Tensor) -> tuple[Tensor, Tensor, None]:
+        logits = model(samples.cpu())
+        return logits, functional.softmax(logits.double(), 1), None
+
+    return Extractor(apply, key, accuracy)
+
+
+def train_classifier(data: Data) -> tuple[Classifier, float]:
+    """Train the classifier on most of a data set and test it on the rest.
+
+    Returns
+    -------
+    Classifier
+    float
+        Accuracy on the held-out tenth (at most 10,000 samples), from 0 to 1.
+    """
+    order = rng(0, "classifier").permutation(len(data))
+    held = min(10_000, max(1, len(data) // 10))
+    test, train = order[:held], order[held:]
+    labels = torch.from_numpy(np.asarray(data.labels))
+    model = networks.build(lambda: Classifier(data.shape[0], data.classes), seed=0)
+    assert isinstance(model, Classifier)
+    batch_size = 64
+    steps = EPOCHS[len(data) < SMALL] * (len(train) // batch_size)
+    optimiser = torch.optim.Adam(model.parameters(), fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, total_steps=max(4, steps))
+    shuffle = rng(0, "classifier", "batches")
+    for step in range(steps):
+        if step % (len(train) // batch_size) == 0:
+            epoch = shuffle.permutation(train)
+        start = step % (len(train) // batch_size) * batch_size
+        indices = epoch[start : start + batch_size]
+        loss = functional.cross_entropy(model(data.batch(indices)), labels[indices])
+        optimiser.zero_grad()
+        torch.autograd.backward(loss)
+        optimiser.step()
+        schedule.step()
+    with torch.no_grad():
+        chunks = np.array_split(test, max(1, len(test) // CHUNK))
+        right = sum(
+            int((model(data.batch(part)).argmax(1) == labels[part]).sum()) for part in chunks
+        )
+    return model, right / len(test)
+
+
+def _points(data: Data) -> Extractor:
+    assert data.modes is not None
+    assert data.mode_std is not None
+    modes, radius = torch.from_numpy(np.asarray(data.modes)).float(), 3 * data.mode_std
+
+    def apply(samples: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        samples = samples.cpu()
+        distance, nearest = torch.cdist(samples, modes).min(1)
+        return samples, functional.one_hot(nearest, len(modes)).double(), distance <= radius
+
+    return Extractor(apply, "points")
+
+
+def _pixels(data: Data) -> Extractor:
+    def apply(samples: Tensor) -> tuple[Tensor, Tensor, None]:
+        samples = samples.cpu()
+        small = functional.adaptive_avg_pool2d(samples, 8) if samples.dim() == 4 else samples
+        return small.flatten(1), torch.ones(len(samples), 1, dtype=torch.float64), None
+
+    return Extractor(apply, "pixels")
+
+
+@functools.lru_cache(maxsize=2)
+def _inception(weights: str | None) -> Extractor:
+    if weights is None or not Path(weights).is_file():
+        raise SettingError(
+            f"inception_weights={weights!r}: features='inception' needs the InceptionV3 weights "
+            "file that torch-fidelity uses (pt_inception-2015-12-05-6726825d.pth)"
+        )
+    from gandask.data import torchvision
+
+    torchvision()  # torch-fidelity imports it
+    try:
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+    except ImportError as error:
+        raise SettingError("features='inception' needs torch-fidelity: pip install it") from error
+    try:
+        model = FeatureExtractorInceptionV3(
+            "inception-v3-compat",
+            ["2048", "logits_unbiased"],
+            feature_extractor_weights_path=weights,
+        )
+    except Exception as error:
+        raise DataError(f"inception_weights={weights!r} cannot be read: {error}") from error
+
+    def apply(samples: Tensor) -> tuple[Tensor, Tensor, None]:
+        images = ((samples.cpu() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        features, logits = model(images.expand(-1, 3, -1, -1))
+        return features, functional.softmax(logits.double(), 1), None
+
+    return Extractor(apply, "inception")
+
+
+def _write(path: Path, write: Callable[[str], None]) -> None:
+    """Write a cache file whole or not at all, however many processes try at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, partial = tempfile.mkstemp(dir=path.parent, suffix=path.suffix)
+    os.close(handle)
+    try:
+        write(partial)
+        Path(partial).replace(path)
+    finally:
+        Path(partial).unlink(missing_ok=True)

@@ -1,0 +1,208 @@
+"""The hot path: nets at rest as named arrays, and the steps that train them.
+
+Networks are built from states on entry and turned back on exit, so that nothing handed in is ever
+changed. Adversarial training after Goodfellow et al. (2014), with the learning-rate mutation of
+Lipizzaner (Schmiedlechner et al. 2018).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gandask import losses
+from gandask.core import Array, State, routine
+from gandask.losses import Loss
+from gandask.training import Noise, Training, real_batch
+
+
+def load_module(build: Callable[[], nn.Module], state: State, device: torch.device) -> nn.Module:
+    """Make a network that holds copies of the arrays in `state`."""
+    with torch.device("meta"):
+        module = build()
+    module.load_state_dict({name: torch.tensor(a) for name, a in state.items()}, assign=True)
+    return module.to(device).eval()
+
+
+def save_module(module: nn.Module) -> dict[str, Array]:
+    """Give the weights and buffers of a network as named arrays."""
+    return {name: tensor.detach().cpu().numpy() for name, tensor in module.state_dict().items()}
+
+
+@dataclass
+class Learner:
+    """A network in training, with its optimiser."""
+
+    module: nn.Module
+    parameters: list[nn.Parameter]
+    optimiser: torch.optim.Adam
+
+    @classmethod
+    def of(cls, module: nn.Module, moments: State, betas: tuple[float, float]) -> Learner:
+        """Continue training from stored Adam moments and learning rate."""
+        named = dict(module.train().named_parameters())
+        optimiser = torch.optim.Adam(
+            named.values(), lr=float(moments["learning_rate"]), betas=betas, fused=True
+        )
+        for name, parameter in named.items():
+            optimiser.state[parameter] = {
+                "step": torch.tensor(moments["step"], device=parameter.device),
+                "exp_avg": torch.tensor(moments[f"{name}.exp_avg"], device=parameter.device),
+                "exp_avg_sq": torch.tensor(moments[f"{name}.exp_avg_sq"], device=parameter.device),
+            }
+        return cls(module, list(named.values()), optimiser)
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate the next step will use."""
+        return float(self.optimiser.param_groups[0]["lr"])
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        self.optimiser.param_groups[0]["lr"] = value
+
+    def step(self, loss: Tensor) -> None:
+        """Take one Adam step; gradients of other networks in `loss` are never computed."""
+        gradients = torch.autograd.grad(loss, self.parameters)
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = gradient
+        self.optimiser.step()
+
+    def moments(self) -> dict[str, Array]:
+        """Give the Adam moments and the learning rate as named arrays."""
+        named: dict[Tensor, str] = {p: name for name, p in self.module.named_parameters()}
+        saved: dict[str, Array] = {"learning_rate": np.array(self.learning_rate)}
+        for parameter, entry in self.optimiser.state.items():
+            saved["step"] = entry["step"].cpu().numpy()
+            for key in ("exp_avg", "exp_avg_sq"):
+                saved[f"{named[parameter]}.{key}"] = entry[key].cpu().numpy()
+        return saved
+
+
+def fresh_moments(module: nn.Module, learning_rate: float) -> dict[str, Array]:
+    """Give the moments of a network that was never trained."""
+    moments: dict[str, Array] = {
+        "learning_rate": np.array(learning_rate),
+        "step": np.array(0.0, np.float32),
+    }
+    for name, parameter in module.named_parameters():
+        for key in ("exp_avg", "exp_avg_sq"):
+            moments[f"{name}.{key}"] = np.zeros(parameter.shape, np.float32)
+    return moments
+
+
+@dataclass
+class Trainer:
+    """One generator and one discriminator in training against each other or against rivals."""
+
+    training: Training
+    generator: Learner
+    discriminator: Learner
+    noise: Noise
+    chance: np.random.Generator
+    epsilon: torch.Generator
+    loss: Loss
+    rival_generators: Sequence[nn.Module] = ()
+    rival_discriminators: Sequence[nn.Module] = ()
+    totals: dict[str, float] = field(default_factory=lambda: {"generator": 0, "discriminator": 0})
+    counts: dict[str, int] = field(default_factory=lambda: {"generator": 0, "discriminator": 0})
+
+    def round(self, shard: Array) -> None:
+        """Train for one round of epochs over `shard`.
+
+        Per batch: both learning rates mutate, the generator takes a step, and on every
+        (skip + 1)-th batch the discriminator does.
+        """
+        every = self.training.skip_discriminator_steps + 1
+        for index, indices in enumerate(self.batches(shard), start=1):
+            with routine("mutate"):
+                self.mutate()
+            steps: list[Callable[[], None]] = [self.generator_step]
+            if index % every == 0:
+                with routine("batch"):
+                    real = real_batch(self.training, indices, self.noise.device)
+                steps.append(functools.partial(self.discriminator_step, real))
+            if self.training.training_order == "discriminator_first":
+                steps.reverse()
+            with routine("train"):
+                for step in steps:
+                    step()
+
+    def batches(self, shard: Array) -> Iterator[Array]:
+        """Shuffle the shard anew each epoch; what does not fill a batch waits for the next."""
+        size = self.training.batch_size
+        for _ in range(self.training.epochs_per_round):
+            with routine("batch"):
+                shuffled = self.chance.permutation(shard)
+            for start in range(0, len(shuffled) - size + 1, size):
+                yield shuffled[start : start + size]
+
+    def mutate(self) -> None:
+        """Mutate each learning rate with some probability, and draw a loss where asked to."""
+        t = self.training
+        for learner in (self.generator, self.discriminator):
+            if self.chance.random() < t.mutation_probability:
+                change = self.chance.normal(-t.learning_rate / 10, t.learning_rate)
+                learner.learning_rate = max(0.0, learner.learning_rate + t.mutation_scale * change)
+        if t.loss_draw == "batch" and len(t.losses) > 1:
+            self.loss = t.losses[self.chance.integers(len(t.losses))]
+
+    def generator_step(self) -> None:
+        """Train the generator against its discriminator, or one drawn from the rivals."""
+        judge = self.partner(self.discriminator.module, self.rival_discriminators)
+        inputs = self.noise.draw(self.training.batch_size)
+        loss = self.loss.generator(judge(self.generator.module(*inputs), *inputs[1:]))
+        self.generator.step(loss)
+        self.count("generator", loss)
+
+    def discriminator_step(self, real: tuple[Tensor, ...]) -> None:
+        """Train the discriminator against its generator, or one drawn from the rivals."""
+        forger = self.partner(self.generator.module, self.rival_generators)
+        inputs = self.noise.draw(self.training.batch_size)
+        with torch.no_grad():
+            fake = forger(*inputs)
+        module = self.discriminator.module
+        loss = self.loss.discriminator(module(*real), module(fake, *inputs[1:]))
+        if self.loss.gradient_penalty:
+            loss = loss + self.loss.gradient_penalty * self.penalty(real, fake)
+        self.discriminator.step(loss)
+        if self.loss.clip is not None:
+            with torch.no_grad():
+                for parameter in self.discriminator.parameters:
+                    parameter.clamp_(-self.loss.clip, self.loss.clip)
+        self.count("discriminator", loss)
+
+    def penalty(self, real: tuple[Tensor, ...], fake: Tensor) -> Tensor:
+        """Compute the gradient penalty between real and fake samples."""
+        samples, labels = real[0], real[1:]
+        size = (len(samples), *[1] * (samples.dim() - 1))
+        epsilon = torch.rand(size, generator=self.epsilon, device=samples.device)
+        module = self.discriminator.module
+        return losses.gradient_penalty(lambda x: module(x, *labels), samples, fake, epsilon)
+
+    def partner(self, own: nn.Module, rivals: Sequence[nn.Module]) -> nn.Module:
+        """Give the cell's own network, or one drawn from it and its rivals."""
+        drawn = int(self.chance.integers(len(rivals) + 1)) if rivals else 0
+        return rivals[drawn - 1] if drawn else own
+
+    def count(self, network: str, loss: Tensor) -> None:
+        """Add a step to the totals."""
+        self.totals[network] += float(loss.detach())
+        self.counts[network] += 1
+
+    def mean_loss(self, network: str) -> float:
+        """Give the mean training loss of the round, NaN without a step."""
+        return self.totals[network] / self.counts[network] if self.counts[network] else np.nan
+
+    def finite(self) -> bool:
+        """Tell whether every loss and every weight is a finite number."""
+        weights = [*self.generator.parameters, *self.discriminator.parameters]
+        return bool(
+            np.isfinite(list(self.totals.values())).all()
+            and all(torch.isfinite(weight).all() for weight in weights)
+        )

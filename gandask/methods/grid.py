@@ -1,0 +1,430 @@
+"""Cellular coevolution on a toroidal grid.
+
+Pérez, Nesmachnow, Toutouh, Hemberg, O'Reilly: Parallel/distributed implementation of cellular
+training for generative adversarial neural networks (PDCO 2020). Lipizzaner, Mustangs, SPaGAN,
+IsoCoGAN and PaGAN are settings of this one method.
+
+A round of a cell is two plans. *Fitness*: every generator of its neighbourhood against every
+discriminator; the client holds the tournament. *Training*: the winners train for an epoch and the
+offspring is evaluated; the client decides replacement and evolves the mixture. Without selection
+only the second. A last plan scores every generator on a large sample.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from gandask import config, data, features, losses, metrics, mixture, networks, tasks, topology
+from gandask.config import setting, settings
+from gandask.core import Event, Layout, Plan, Record, Report, SettingError, Task, rng
+from gandask.data import Data
+from gandask.methods import cells
+from gandask.methods.cells import FITNESS, Cell, GridView, Individual, Population
+from gandask.metrics import METRICS, Reference, Statistics
+from gandask.topology import Neighbours
+from gandask.training import Training
+
+LOSS_SETS = {"mustangs": ("bce", "least_squares", "heuristic")}
+
+
+@settings
+class Grid:
+    """Train a grid of GANs by cellular coevolution; its fields are its settings."""
+
+    name: ClassVar[str] = "grid"
+
+    shape: tuple[int, int] = setting((2, 2), "rows and columns of the torus", minimum=1)
+    rounds: int = setting(200, "rounds of every cell", minimum=1)
+    data: str = setting("digits", "data set: a name, or a path to images or arrays")
+    data_dir: str | None = setting(None, "folder that holds the named data set")
+    download: bool = setting(False, "download the data set into data_dir if it is not there")
+    image_size: int | None = setting(None, "side to resize images to", minimum=1)
+    skip_unreadable: bool = setting(False, "leave out images that cannot be read")
+    data_fraction: float = setting(1.0, "random share of the data per cell", above=0, maximum=1)
+    batch_size: int = setting(100, "samples per batch", minimum=1)
+    epochs_per_round: int = setting(1, "passes over the data per round", minimum=1)
+    network: str = setting("mlp", "name in NETWORKS")
+    activation: str | None = setting(
+        None,
+        "of hidden layers; the network's own by default",
+        choices=tuple(networks.ACTIVATIONS),
+    )
+    latent: int | None = setting(None, "noise size; the network's own by default", minimum=1)
+    loss: str | tuple[str, ...] = setting(
+        "bce", "name in LOSSES, several to draw from, or mustangs"
+    )
+    loss_draw: str = setting("round", "when a generator draws a loss", choices=("round", "batch"))
+    learning_rate: float = setting(2e-4, "initial Adam learning rate", above=0)
+    adam_betas: tuple[float, float] = setting((0.5, 0.999), "Adam β", minimum=0, maximum=1)
+    neighbourhood: Any = setting(
+        "cross", "cross, moore, ring, isolated, a map of cells, or a function of the view"
+    )
+    neighbourhood_schedule: Mapping[str, Any] = setting(
+        {}, "neighbourhoods from given rounds on: {10: 'moore'}"
+    )
+    exchange: bool = setting(True, "see the neighbours' individuals")
+    selection: bool = setting(True, "tournament and replacement by fitness")
+    population_size: int = setting(1, "individuals per cell", minimum=1)
+    tournament_size: int = setting(2, "individuals per tournament", minimum=1)
+    mutation_probability: float = setting(
+        0.5, "that a learning rate mutates at a step", minimum=0, maximum=1
+    )
+    mutation_scale: float = setting(1e-4, "of learning rates (α)", minimum=0)
+    skip_discriminator_steps: int = setting(1, "batches between discriminator steps", minimum=0)
+    training_order: str = setting(
+        "generator_first",
+        "order of steps in a batch",
+        choices=("generator_first", "discriminator_first"),
+    )
+    fitness_mode: str = setting("average", "over opponents", choices=tuple(FITNESS))
+    fitness_samples: int = setting(1000, "real and generated samples for fitness", minimum=1)
+    score: str = setting("fid", "what mixtures improve", choices=tuple(METRICS))
+    score_samples: int = setting(1000, "samples per generator and round; 0: at the end", minimum=0)
+    final_samples: int = setting(10_000, "samples per generator at the end", minimum=1)
+    mixture_sigma: float = setting(0.01, "mutation of mixture weights", minimum=0)
+    mixture_generations: int = setting(1, "of the mixture's evolution", minimum=0)
+    mixture_evolution: str = setting("round", "when mixtures evolve", choices=("round", "end"))
+    features: str = setting("auto", "what samples are scored by", choices=features.FEATURES)
+    inception_weights: str | None = setting(None, "InceptionV3 weights file")
+    precision: str = setting(
+        "highest", "of float32 products in torch", choices=("highest", "high", "medium")
+    )
+    device: str = setting("auto", "where to compute", choices=("auto", "cpu", "cuda"))
+    torch_threads: int = setting(1, "torch threads per task", minimum=1)
+    seed: int = setting(1, "of every random draw", minimum=0)
+
+    def __post_init__(self) -> None:
+        for key in ("data_dir", "inception_weights"):
+            value = getattr(self, key)
+            if isinstance(value, Path):
+                object.__setattr__(self, key, str(value))
+        config.validate(self)
+        config.lookup("network", self.network, networks.NETWORKS)
+        for name in self.loss_names:
+            config.lookup("loss", name, losses.LOSSES | LOSS_SETS)
+        data.check_name(self.data)
+        if self.exchange and not _is_function(self.neighbourhood):
+            topology.resolve(self.neighbourhood, self.shape)
+        plain = _plain_map(self.neighbourhood, self.shape)
+        schedule = {
+            str(k): _plain_map(v, self.shape) for k, v in self.neighbourhood_schedule.items()
+        }
+        object.__setattr__(self, "neighbourhood", plain)
+        object.__setattr__(self, "neighbourhood_schedule", schedule)
+        self._check_schedule()
+        self._check_tournament()
+
+    @property
+    def loss_names(self) -> tuple[str, ...]:
+        """Names of the losses a generator may draw from."""
+        chosen = (self.loss,) if isinstance(self.loss, str) else self.loss
+        return LOSS_SETS.get(chosen[0], chosen) if len(chosen) == 1 else chosen
+
+    @functools.cached_property
+    def training(self) -> Training:
+        """What tasks are given."""
+        network = networks.NETWORKS[self.network]
+        shared = {f.name for f in dataclasses.fields(Training)} & set(self.__dataclass_fields__)
+        resolved = {
+            "losses": tuple(losses.LOSSES[name] for name in self.loss_names),
+            "network": network,
+            "latent": self.latent or network.latent,
+            "source": {
+                "name": data.absolute(self.data, self.data_dir),
+                "data_dir": self.data_dir and str(Path(self.data_dir).expanduser().resolve()),
+                "image_size": self.image_size,
+                "skip_unreadable": self.skip_unreadable,
+            },
+        }
+        return Training(**{key: getattr(self, key) for key in shared} | resolved)
+
+    def check(self) -> None:
+        """Load the data and refuse what does not fit it.
+
+        Raises
+        ------
+        SettingError, DataError
+        """
+        loaded = data.load(**self.training.source, download=self.download)
+        networks.check(self.network, self.training.network, loaded.shape, loaded.classes)
+        shard = max(1, int(len(loaded) * self.data_fraction))
+        if self.batch_size > shard:
+            raise SettingError(
+                f"batch_size={self.batch_size}: a cell's share of {self.data} is {shard} samples "
+                f"(data_fraction={self.data_fraction}); make the batch smaller or the share larger"
+            )
+
+    def prepare(self) -> dict[str, Any]:
+        """Train or load the classifier and the real statistics, once for all tasks."""
+        with self.training.settled():
+            accuracy = features.extractor(*self._measured_by).accuracy
+            features.reference(*self._measured_by)
+        loaded = self.training.data
+        facts = {
+            "sample_shape": list(loaded.shape),
+            "classes": loaded.classes,
+            "score": self.score,
+        }
+        return facts if accuracy is None else facts | {"classifier_accuracy": accuracy}
+
+    def layout(self) -> Layout:
+        """Describe the result: ``(round, row, col)``."""
+        rows, cols = self.shape
+        return Layout(
+            coords={"row": range(rows), "col": range(cols), "neighbour": range(self._width)},
+            unit=("row", "col"),
+            slots={f"cell/{i}": topology.position(i, self.shape) for i in range(rows * cols)},
+            variables=cells.VARIABLES,
+        )
+
+    def start(self) -> tuple[GridView, Plan]:
+        """Make every cell's individuals, and begin the first round."""
+        size = range(self.population_size)
+        rate = self.learning_rate
+        born = [
+            Cell(
+                index,
+                Population(
+                    *(
+                        tuple(Individual(f"cell/{index}/{kind}/{i}", index, rate) for i in size)
+                        for kind in ("generator", "discriminator")
+                    )
+                ),
+            )
+            for index in range(self.shape[0] * self.shape[1])
+        ]
+        arguments = {"training": self.training, "population_size": self.population_size}
+        stage = [
+            Task(
+                cell.slot,
+                0,
+                tasks.initialise,
+                writes=tuple(
+                    name
+                    for individual in (*cell.own.generators, *cell.own.discriminators)
+                    for name in individual.names
+                ),
+                arguments=arguments | {"slot": cell.slot},
+            )
+            for cell in born
+        ]
+        begun = [self._begin(GridView(tuple(born)), cell) for cell in born]
+        return GridView(tuple(begun), metric=self.score), [
+            stage,
+            [self._task(cell) for cell in begun],
+        ]
+
+    def advance(self, view: GridView, reports: Sequence[Report]) -> tuple[GridView, Plan]:
+        """Decide selection, replacement and mixtures, and say what each cell does next."""
+        grid, events = list(view.cells), []
+        news = {topology.cell_of(report.slot): report for report in reports if report.round}
+        for report in reports:
+            index = topology.cell_of(report.slot)
+            grid[index], happened = self._decide(grid[index], report)
+            events += happened
+        if all(cell.phase == "scored" for cell in grid):
+            return self._conclude(replace(view, cells=tuple(grid), events=tuple(events))), []
+        # mixtures see what all these reports brought, and the next round all these mixtures
+        records = []
+        for index, report in news.items():
+            if grid[index].phase == "trained":
+                grid[index], record = self._evolve(grid, index, report)
+                records.append(record)
+        now = GridView(tuple(grid), tuple(records), tuple(events), self.score)
+        for index in news:
+            if grid[index].phase == "trained" and grid[index].round < self.rounds:
+                grid[index] = self._begin(now, grid[index])
+        busy = [grid[i] for i in news if grid[i].phase in ("fitness", "train")]
+        if all(cell.phase == "trained" for cell in grid):
+            busy = grid = [replace(cell, phase="score") for cell in grid]
+        return replace(now, cells=tuple(grid)), [[self._task(cell) for cell in busy]]
+
+    def _begin(self, view: GridView, cell: Cell) -> Cell:
+        """Take a cell into its next round, with the neighbours it has then."""
+        number = cell.round + 1
+        neighbours = self._neighbours(view, number)[cell.index] if self.exchange else ()
+        others = [view.cells[index].own for index in neighbours]
+        chance = rng(self.seed, number, cell.slot, "begin")
+        # without selection, one of the cell's own pairs is trained: it goes first in the pool
+        first = 0 if self.selection else int(chance.integers(self.population_size))
+        own = [cell.own.rotated(first), *others]
+        pool = Population(
+            tuple(individual for part in own for individual in part.generators),
+            tuple(individual for part in own for individual in part.discriminators),
+        )
+        drawn = int(chance.integers(len(self.loss_names))) if self.loss_draw == "round" else 0
+        return replace(
+            cell,
+            phase="fitness" if self.selection else "train",
+            members=(cell.index, *neighbours),
+            pool=pool,
+            parents=Population(pool.generators[:1], pool.discriminators[:1]),
+            loss=drawn,
+        )
+
+    def _task(self, cell: Cell) -> Task:
+        """Make the task that a cell's phase asks for."""
+        number = cell.round + 1
+        opponents = tuple(i.name for i in (*cell.pool.generators, *cell.pool.discriminators))
+        arguments = {"training": self.training, "slot": cell.slot, "round": number}
+        if cell.phase == "score":
+            names = tuple(individual.name for individual in cell.own.generators)
+            arguments |= {"samples": self.final_samples}
+            return Task(cell.slot, number, tasks.score, names, arguments=arguments)
+        if cell.phase == "fitness":
+            arguments |= {"generators": len(cell.pool.generators)}
+            return Task(cell.slot, number, tasks.fitness, opponents, arguments=arguments)
+        parents = (*cell.parents.generators[0].names, *cell.parents.discriminators[0].names)
+        serial = self.population_size + cell.round
+        children = [Individual(f"{cell.slot}/{kind}/{serial}", cell.index) for kind in cells.KINDS]
+        arguments |= {
+            "loss": cell.loss,
+            "rivals": len(cell.pool.generators),
+            "train_against_rivals": not self.selection,
+        }
+        writes = (*children[0].names, *children[1].names)
+        return Task(cell.slot, number, tasks.train, (*parents, *opponents), writes, arguments)
+
+    def _decide(self, cell: Cell, report: Report) -> tuple[Cell, list[Event]]:
+        """Take one report into the cell it is about."""
+        values = report.values
+        if report.round == 0 or cell.phase == "score":
+            phase = "scored" if cell.phase == "score" else cell.phase
+            return replace(cell.measured(values), phase=phase), []
+        if cell.phase == "fitness":
+            chance = rng(self.seed, report.round, cell.slot, "tournament")
+            chosen = cells.select(cell, values, self.fitness_mode, self.tournament_size, chance)
+            return replace(chosen, phase="train"), []
+        done = replace(cell, round=report.round, phase="trained", pool=Population())
+        if values["finite"]:
+            serial = self.population_size + cell.round
+            child = cells.offspring(cell, values, self.fitness_mode, serial)
+            return replace(done, own=cells.succeed(cell, child, self.selection)), []
+        detail = "a loss or weight of the offspring is not finite; it was discarded"
+        return done, [Event(report.round, "non_finite", cell.slot, detail)]
+
+    def _evolve(self, grid: Sequence[Cell], index: int, report: Report) -> tuple[Cell, Record]:
+        """Evolve a cell's mixture, and record its round."""
+        generations = self.mixture_generations if self.mixture_evolution == "round" else 0
+        cell, merged = self._mix(grid, index, generations, report.round)
+        values = cells.outcome(cell, report, self.loss_names)
+        values |= self._padded(cell)
+        if merged is not None:
+            values |= metrics.scores(self._real, merged)
+            centre = cell.own.generators[0].statistics
+            if centre is not None:
+                alone = Statistics.from_array(centre)
+                values |= metrics.scores(self._real, alone, prefix="generator_")
+            cell = replace(cell, score=values[self.score])
+        return cell, Record(cell.slot, report.round, values)
+
+    def _mix(
+        self, grid: Sequence[Cell], index: int, generations: int, number: int
+    ) -> tuple[Cell, Statistics | None]:
+        """Evolve the mixture of a cell over its neighbours' newest generators."""
+        cell = grid[index]
+        members = [(m, i) for m in cell.members for i in range(self.population_size)]
+        weights = cells.aligned(cell, members)
+        packed = [grid[m].own.generators[i].statistics for m, i in members]
+        known = [Statistics.from_array(p) for p in packed if p is not None]
+        merged = None
+        if len(known) == len(members):
+            chance = rng(self.seed, number, cell.slot, "mixture")
+            weights, merged = mixture.evolve(
+                weights, known, self._real, self.score, self.mixture_sigma, generations, chance
+            )
+        return replace(cell, weights=dict(zip(members, weights.tolist(), strict=True))), merged
+
+    def _conclude(self, view: GridView) -> GridView:
+        """Compare the mixtures on the large samples, and name the best."""
+        grid, records = list(view.cells), []
+        generations = self.mixture_generations if self.mixture_evolution == "end" else 0
+        for index in range(len(grid)):
+            cell, merged = self._mix(view.cells, index, generations, self.rounds + 1)
+            if merged is None:
+                raise AssertionError("the last plan measures every generator")
+            values = metrics.scores(self._real, merged, prefix="final_")
+            grid[index] = replace(cell, score=values[f"final_{self.score}"])
+            values["final_mixture_weight"] = self._padded(cell)["mixture_weight"]
+            records.append(Record(cell.slot, self.rounds, values))
+        return replace(view, cells=tuple(grid), records=tuple(records))
+
+    def _padded(self, cell: Cell) -> dict[str, Any]:
+        """Give mixture weights and the cells they belong to, for the result's fixed width."""
+        weights = cell.weights or {}
+        values, owners = np.full(self._width, np.nan), np.full(self._width, -1)
+        values[: len(weights)] = list(weights.values())
+        owners[: len(weights)] = [member for member, _ in weights]
+        return {"mixture_weight": values, "neighbour_cell": owners}
+
+    @property
+    def _measured_by(self) -> tuple[Data, str, str | None]:
+        return self.training.data, self.features, self.inception_weights
+
+    @functools.cached_property
+    def _real(self) -> Reference:
+        return features.reference(*self._measured_by)
+
+    def _neighbours(self, view: GridView, number: int) -> Neighbours:
+        """Give the neighbourhoods of round `number`."""
+        begun = [int(key) for key in self.neighbourhood_schedule if int(key) <= number]
+        if begun:
+            return topology.resolve(self.neighbourhood_schedule[str(max(begun))], self.shape)
+        chosen = self.neighbourhood
+        if isinstance(chosen, str) and ":" in chosen:
+            chosen = config.load_object(chosen)
+        return topology.resolve(chosen(view) if callable(chosen) else chosen, self.shape)
+
+    @functools.cached_property
+    def _sizes(self) -> list[int]:
+        """Individuals of one kind in each sub-population that is known beforehand."""
+        if not self.exchange:
+            return [self.population_size]
+        chosen = [*self.neighbourhood_schedule.values()]
+        if not _is_function(self.neighbourhood):
+            chosen.append(self.neighbourhood)
+        found = [n for one in chosen for n in topology.resolve(one, self.shape)]
+        return [(len(neighbours) + 1) * self.population_size for neighbours in found]
+
+    @functools.cached_property
+    def _width(self) -> int:
+        """Individuals in the largest sub-population; a function may choose every cell."""
+        cells_in_all = self.shape[0] * self.shape[1] if _is_function(self.neighbourhood) else 1
+        return max([*self._sizes, cells_in_all * self.population_size])
+
+    def _check_schedule(self) -> None:
+        for key in self.neighbourhood_schedule:
+            if not key.isdigit() or int(key) < 1:
+                raise SettingError(
+                    f"neighbourhood_schedule={self.neighbourhood_schedule!r}: expected rounds from "
+                    f"1 as keys, such as {{10: 'moore'}}, not {key!r}"
+                )
+
+    def _check_tournament(self) -> None:
+        # a lone pair has nothing to select from: the default size of 2 is no mistake there
+        smallest = max(2, min(self._sizes, default=2))
+        if self.selection and self.tournament_size > smallest:
+            raise SettingError(
+                f"tournament_size={self.tournament_size}: the smallest sub-population has only "
+                f"{smallest} individuals (neighbours × population_size); choose at most {smallest}"
+            )
+
+
+def _is_function(neighbourhood: object) -> bool:
+    return callable(neighbourhood) or (isinstance(neighbourhood, str) and ":" in neighbourhood)
+
+
+def _plain_map(chosen: object, shape: tuple[int, int]) -> object:
+    """Write a user's map of cells the way TOML does, so that it compares equal after reading."""
+    if not isinstance(chosen, Mapping):
+        return chosen
+    spoken = [",".join(map(str, topology.position(i, shape))) for i in range(shape[0] * shape[1])]
+    found = topology.resolve(chosen, shape)
+    return {spoken[i]: [spoken[j] for j in found[i]] for i in range(len(found)) if found[i]}

@@ -1,0 +1,299 @@
+"""Generators and discriminators by name.
+
+`mlp` is the network of Table I in Perez et al. (2020); `dcgan` is that of Radford et al. (2016);
+`wgan` sets a critic fit for a gradient penalty (Gulrajani et al., 2017) against the same generator.
+The conditional ones join the label to the input of both players (Mirza and Osindero, 2014).
+
+A network of one's own is one more entry, made of two plain functions::
+
+    NETWORKS["mine"] = Network(my_generator, my_discriminator, latent=16)
+
+>>> network = NETWORKS["mlp"]
+>>> generator = build(lambda: network.generator((1, 28, 28), network.latent), seed=1)
+>>> generator(torch.zeros(5, network.latent)).shape
+torch.Size([5, 1, 28, 28])
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from math import prod
+
+import torch
+from torch import Tensor, nn
+
+from gandask.config import lookup
+from gandask.core import SettingError
+
+#: The shape of one sample: (channels, height, width) of an image, (2,) of a point in the plane.
+Shape = tuple[int, ...]
+
+#: What makes a module, out of the arguments that `Network` describes.
+Builder = Callable[..., nn.Module]
+
+#: Every hidden activation that a setting can name.
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "leaky_relu": partial(nn.LeakyReLU, 0.2),
+    "tanh": nn.Tanh,
+    "relu": nn.ReLU,
+}
+
+# A process has one such generator, and the threads of a worker share it.
+_global_generator = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Network:
+    """Pair the two builders of a GAN, and say what they are made for.
+
+    The modules draw no random numbers in ``forward``: everything random comes from seeds of
+    the run, so dropout, which draws from a global generator, would break reproducibility.
+    They keep tensors in parameters and buffers only, so that a state dict holds them all.
+    `activation` below is a name in `ACTIVATIONS`, or None for the network's own choice; the
+    builders of this file raise `SettingError` for any other.
+
+    Attributes
+    ----------
+    generator
+        Called as ``(shape, latent, classes, activation)``; gives a module from noise
+        (n, latent), followed by labels (n,) if `conditional`, to samples (n, *shape).
+        Images lie in [-1, 1]; points are unbounded.
+    discriminator
+        Called as ``(shape, classes, activation)``; gives a module from samples (n, *shape),
+        followed by labels (n,) if `conditional`, to logits (n, 1).
+    latent
+        Default size of the noise.
+    conditional
+        Whether both modules take labels. If not, the builders ignore `classes`.
+    sizes
+        Sides of the square images it is made for; None for any shape, points included.
+    """
+
+    generator: Builder
+    discriminator: Builder
+    latent: int
+    conditional: bool = False
+    sizes: tuple[int, ...] | None = None
+
+
+def check(name: str, network: Network, shape: Shape, classes: int) -> None:
+    """Refuse a network, named in the settings, that does not fit the data.
+
+    Raises
+    ------
+    SettingError
+        If samples of this shape are not what it is made for, or if it is conditional and the
+        data has fewer than two classes (0 for unlabelled data).
+    """
+    fault = _fault(network, shape, classes)
+    if fault:
+        fitting = [other for other, known in NETWORKS.items() if not _fault(known, shape, classes)]
+        raise SettingError(f"network={name!r} {fault}; these fit: {', '.join(fitting)}")
+
+
+def _fault(network: Network, shape: Shape, classes: int) -> str:
+    """Say why a network does not fit the data, in words that follow its name; "" if it does."""
+    if network.sizes is not None and shape[1:] not in [(side, side) for side in network.sizes]:
+        sides = ", ".join(map(str, network.sizes))
+        return f"is made for square images of side {sides}, not for samples of shape {shape}"
+    if network.conditional and classes < 2:
+        return f"needs labelled data of 2 classes or more, and this data has {classes}"
+    return ""
+
+
+def build(builder: Callable[[], nn.Module], seed: int) -> nn.Module:
+    """Call a builder on the CPU, with initial weights that follow from a seed alone.
+
+    Torch's global generator, which draws them, is put back as it was, one thread at a time.
+    """
+    with _global_generator, torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        # Not torch.manual_seed: it would also reseed the generators of every accelerator.
+        torch.default_generator.manual_seed(seed)
+        return builder()
+
+
+def mlp_generator(
+    shape: Shape,
+    latent: int,
+    classes: int = 0,
+    activation: str | None = None,
+    hidden: Sequence[int] = (256, 256),
+) -> nn.Module:
+    """Make a fully connected generator for any shape: Table I of Perez et al. (2020).
+
+    The parameters are those of `Network.generator`, and `hidden`, the sizes of the layers
+    between. The activation is "leaky_relu" unless named.
+    """
+    layers = _dense([latent, *hidden, prod(shape)], activation)
+    output = nn.Tanh() if len(shape) == 3 else nn.Identity()
+    return nn.Sequential(*layers, output, nn.Unflatten(1, shape))
+
+
+def mlp_discriminator(
+    shape: Shape,
+    classes: int = 0,
+    activation: str | None = None,
+    hidden: Sequence[int] = (256, 256),
+) -> nn.Module:
+    """Make a fully connected discriminator for any shape, the opponent of `mlp_generator`.
+
+    The parameters are those of `Network.discriminator`, and `hidden`, as there.
+    """
+    return nn.Sequential(nn.Flatten(), *_dense([prod(shape), *hidden, 1], activation))
+
+
+def _dense(sizes: Sequence[int], activation: str | None) -> list[nn.Module]:
+    """Return linear layers through these sizes, with an activation between each two."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(sizes):
+        layers += [nn.Linear(inputs, outputs), _activation(activation or "leaky_relu")]
+    return layers[:-1]
+
+
+def _activation(name: str) -> nn.Module:
+    """Return a new activation."""
+    made: nn.Module = lookup("activation", name, ACTIVATIONS)()
+    return made
+
+
+def dcgan_generator(
+    shape: Shape, latent: int, classes: int = 0, activation: str | None = None
+) -> nn.Module:
+    """Make the generator of DCGAN (Radford et al., 2016), with 64 maps in its last hidden layer.
+
+    The parameters are those of `Network.generator`. The activation is "relu" unless named.
+    """
+    smallest, widths = _pyramid(shape[1])
+    layers: list[nn.Module] = [
+        nn.Unflatten(1, (latent, 1, 1)),
+        nn.ConvTranspose2d(latent, widths[-1], smallest, bias=False),
+    ]
+    for inputs, outputs in pairwise([*reversed(widths), shape[0]]):
+        layers += [
+            nn.BatchNorm2d(inputs),
+            _activation(activation or "relu"),
+            # Only the last has a bias: batch normalisation would cancel that of the others.
+            nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=inputs == widths[0]),
+        ]
+    return _with_small_weights(nn.Sequential(*layers, nn.Tanh()))
+
+
+def dcgan_discriminator(
+    shape: Shape, classes: int = 0, activation: str | None = None, *, critic: bool = False
+) -> nn.Module:
+    """Make the discriminator of DCGAN (Radford et al., 2016), or a critic in its image.
+
+    The parameters are those of `Network.discriminator`, and `critic`, whether each logit is to
+    depend on its own sample alone. The activation is "leaky_relu" unless named.
+
+    A critic has layer normalisation in place of batch normalisation, which would let one
+    sample change the logit of another, where a gradient penalty constrains each by itself
+    (Gulrajani et al., 2017). It learns no gain: clipping would cut that from 1 to the bound.
+    """
+    smallest, widths = _pyramid(shape[1])
+    layers: list[nn.Module] = [nn.Conv2d(shape[0], widths[0], 4, 2, 1)]
+    for inputs, outputs in pairwise(widths):
+        layers += [
+            _activation(activation or "leaky_relu"),
+            nn.Conv2d(inputs, outputs, 4, 2, 1, bias=critic),
+            nn.GroupNorm(1, outputs, affine=False) if critic else nn.BatchNorm2d(outputs),
+        ]
+    layers += [_activation(activation or "leaky_relu"), nn.Conv2d(widths[-1], 1, smallest)]
+    return _with_small_weights(nn.Sequential(*layers, nn.Flatten()))
+
+
+def _pyramid(side: int) -> tuple[int, list[int]]:
+    """Return the side of the smallest maps, and the maps per level from the image down to it."""
+    widths: list[int] = []
+    while side > 7:
+        side //= 2
+        widths.append(64 * 2 ** len(widths))
+    return side, widths
+
+
+def _with_small_weights(module: nn.Module) -> nn.Module:
+    """Draw weights from N(0, 0.02), and gains from N(1, 0.02), as DCGAN does; biases are 0."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d | nn.BatchNorm2d):
+            nn.init.normal_(part.weight, float(isinstance(part, nn.BatchNorm2d)), 0.02)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+    return module
+
+
+class ConditionalGenerator(nn.Module):
+    """Join the label, one-hot, to the noise of a generator (Mirza and Osindero, 2014).
+
+    The parameters are those of `Network.generator`, and `body`, the builder for both together.
+    """
+
+    def __init__(
+        self, shape: Shape, latent: int, classes: int, activation: str | None, *, body: Builder
+    ) -> None:
+        super().__init__()
+        self.classes = classes
+        self.body = body(shape, latent + classes, 0, activation)
+
+    def forward(self, noise: Tensor, labels: Tensor) -> Tensor:
+        """Return samples (n, *shape) from noise (n, latent) and labels (n,)."""
+        label = nn.functional.one_hot(labels, self.classes).to(noise.dtype)
+        samples: Tensor = self.body(torch.cat([noise, label], dim=1))
+        return samples
+
+
+class ConditionalDiscriminator(nn.Module):
+    """Join the label, one-hot, to the samples of a discriminator (Mirza and Osindero, 2014).
+
+    The parameters are those of `Network.discriminator`; `body`, the builder for both together;
+    and `flatten`, whether that takes rows of numbers, not the label as one channel per class.
+    """
+
+    def __init__(
+        self, shape: Shape, classes: int, activation: str | None, *, body: Builder, flatten: bool
+    ) -> None:
+        super().__init__()
+        self.classes = classes
+        self.flatten = flatten
+        inner = (prod(shape),) if flatten else shape
+        self.body = body((inner[0] + classes, *inner[1:]), 0, activation)
+
+    def forward(self, samples: Tensor, labels: Tensor) -> Tensor:
+        """Return logits (n, 1) of samples (n, *shape) with labels (n,)."""
+        samples = samples.flatten(1) if self.flatten else samples
+        # One-hot, not a learnt embedding: clipping the weights would all but erase that.
+        label = nn.functional.one_hot(labels, self.classes).to(samples.dtype)
+        label = label.reshape(*label.shape, *[1] * (samples.dim() - 2))
+        channels = label.expand(-1, -1, *samples.shape[2:])
+        logits: Tensor = self.body(torch.cat([samples, channels], dim=1))
+        return logits
+
+
+_SMALL = (128, 128)
+_SIDES = (28, 32, 64)
+
+#: Every network that a setting can name.
+NETWORKS: dict[str, Network] = {
+    "mlp": Network(mlp_generator, mlp_discriminator, latent=64),
+    "small_mlp": Network(
+        partial(mlp_generator, hidden=_SMALL), partial(mlp_discriminator, hidden=_SMALL), latent=32
+    ),
+    "dcgan": Network(dcgan_generator, dcgan_discriminator, latent=100, sizes=_SIDES),
+    "wgan": Network(
+        dcgan_generator, partial(dcgan_discriminator, critic=True), latent=100, sizes=_SIDES
+    ),
+    "conditional_mlp": Network(
+        partial(ConditionalGenerator, body=mlp_generator),
+        partial(ConditionalDiscriminator, body=mlp_discriminator, flatten=True),
+        latent=64,
+        conditional=True,
+    ),
+    "conditional_dcgan": Network(
+        partial(ConditionalGenerator, body=dcgan_generator),
+        partial(ConditionalDiscriminator, body=dcgan_discriminator, flatten=False),
+        latent=100,
+        conditional=True,
+        sizes=_SIDES,
+    ),
+}

@@ -1,0 +1,151 @@
+"""What a worker needs to train: settings with their names resolved, data and noise to train on."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gandask import data as data_sets
+from gandask.core import Array, rng, torch_seed
+from gandask.data import Data
+from gandask.losses import Loss
+from gandask.networks import Network
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a worker needs to train and evaluate: settings with their names resolved.
+
+    `source` holds the arguments of `gandask.data.load`; `losses` those a generator may draw from,
+    the first of which measures fitness, so that all are compared by one; `sample_shape` and
+    `classes` are the data's, given where nets are built without it; the rest are settings of
+    `gandask.Grid`.
+    """
+
+    source: Mapping[str, Any]
+    network: Network
+    losses: tuple[Loss, ...]
+    seed: int
+    activation: str | None
+    latent: int
+    batch_size: int
+    epochs_per_round: int
+    learning_rate: float
+    adam_betas: tuple[float, float]
+    mutation_probability: float
+    mutation_scale: float
+    skip_discriminator_steps: int
+    training_order: str
+    loss_draw: str
+    data_fraction: float
+    fitness_samples: int
+    score_samples: int
+    features: str
+    inception_weights: str | None
+    precision: str
+    device: str
+    torch_threads: int
+    sample_shape: tuple[int, ...] | None = None
+    classes: int | None = None
+
+    @functools.cached_property
+    def data(self) -> Data:
+        """The data set, loaded once per process."""
+        return data_sets.load(**self.source)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "data"}
+
+    def shard(self, slot: str) -> Array:
+        """Indices of the samples that `slot` trains on."""
+        if self.data_fraction == 1.0:
+            return data_sets.whole(len(self.data))
+        generator = rng(self.seed, slot, "shard")
+        return data_sets.fraction(len(self.data), self.data_fraction, generator)
+
+    def build_generator(self) -> nn.Module:
+        """Build a generator with weights from torch's global stream."""
+        shape = self.sample_shape or self.data.shape
+        return self.network.generator(shape, self.latent, self.label_count, self.activation)
+
+    def build_discriminator(self) -> nn.Module:
+        """Build a discriminator with weights from torch's global stream."""
+        shape = self.sample_shape or self.data.shape
+        return self.network.discriminator(shape, self.label_count, self.activation)
+
+    @property
+    def label_count(self) -> int:
+        """Number of classes in the data."""
+        return self.classes or self.data.classes
+
+    def resolve_device(self) -> torch.device:
+        """Give the device to compute on: ``auto`` is the GPU where there is one."""
+        name = self.device
+        if name == "auto":
+            name = "cuda" if torch.cuda.is_available() else "cpu"
+        return torch.device(name)
+
+    @contextlib.contextmanager
+    def settled(self) -> Iterator[torch.device]:
+        """Compute with this training's threads and precision, and restore those of the process.
+
+        One thread by default: several torch processes thrash the cores otherwise, and the order
+        of a sum, hence its last bit, depends on the number of threads.
+        """
+        threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
+        keep_freed_memory()
+        torch.set_num_threads(self.torch_threads)
+        torch.set_float32_matmul_precision(self.precision)
+        try:
+            yield self.resolve_device()
+        finally:
+            torch.set_num_threads(threads)
+            torch.set_float32_matmul_precision(precision)
+
+
+@functools.cache
+def keep_freed_memory() -> None:
+    """Ask the allocator to keep what training frees, once per process.
+
+    Each step frees megabytes of gradients and asks for them again. Dask's nanny tells glibc to
+    return every such block to the kernel (MALLOC_TRIM_THRESHOLD_), which costs a third of a step.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        trim_threshold, mmap_threshold = -1, -3
+        libc = ctypes.CDLL(None)
+        libc.mallopt(trim_threshold, 256 * 2**20)
+        libc.mallopt(mmap_threshold, 256 * 2**20)
+
+
+class Noise:
+    """A stream of generator inputs: noise, and labels where the network is conditional."""
+
+    def __init__(self, training: Training, device: torch.device, *key: int | str) -> None:
+        self.training, self.device = training, device
+        seed = torch_seed(training.seed, *key, "noise")
+        self.generator = torch.Generator(device).manual_seed(seed)
+
+    def draw(self, count: int) -> tuple[Tensor, ...]:
+        """Draw the inputs of `count` samples."""
+        size = (count, self.training.latent)
+        noise = torch.randn(size, generator=self.generator, device=self.device)
+        if not self.training.network.conditional:
+            return (noise,)
+        classes = self.training.label_count
+        labels = torch.randint(classes, (count,), generator=self.generator, device=self.device)
+        return noise, labels
+
+
+def real_batch(training: Training, indices: Array, device: torch.device) -> tuple[Tensor, ...]:
+    """Assemble real samples, with their labels where the network is conditional."""
+    samples = training.data.batch(indices).to(device)
+    if not training.network.conditional:
+        return (samples,)
+    return samples, torch.from_numpy(training.data.labels[indices]).to(device)
