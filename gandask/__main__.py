@@ -27,6 +27,10 @@ def plain_errors(command: Callable[P, None]) -> Callable[P, None]:
             command(*args, **kwargs)
         except (SettingError, DataError, StoreError, TaskError) as error:
             raise click.ClickException(str(error)) from error
+        except OSError as error:  # without a file's name it is no mistake of the user's
+            if error.filename is None:
+                raise
+            raise click.ClickException(f"{error.filename}: {error.strerror}") from error
 
     return guarded
 
@@ -68,9 +72,12 @@ def train(
     import contextlib
 
     from gandask import cluster, engine
+    from gandask.store import Store
 
     method = read_method(source, assignments)
     method.check()  # before any worker starts
+    if store and not resume:
+        Store(store).refuse_existing()
     with cluster.local(workers) if workers else contextlib.nullcontext() as client:
         dataset = engine.run(
             method,
@@ -134,6 +141,8 @@ def show(run: Path) -> None:
 
     opened: Run = open_run(run)
     click.echo(repr(opened))
+    if "error" in opened.store.description:
+        click.echo(f"  error: {opened.store.description['error']}")
     for key, value in opened.settings.items():
         click.echo(f"  {key} = {value}")
     click.echo(summary(opened.ds))
@@ -194,6 +203,8 @@ def summary(dataset: Any) -> str:
     """Say in a few lines what a run came to."""
     from gandask import results
 
+    if not dataset.sizes["round"]:
+        return "no round is done yet"
     lines = []
     final = results.best(dataset)
     if final is not None:

@@ -31,7 +31,7 @@ def local(workers: int) -> Iterator[Client]:
     environment = {"distributed.nanny.pre-spawn-environ.OMP_NUM_THREADS": 1}
     with (
         dask.config.set(environment),
-        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0") as cluster,
         Client(cluster) as client,
     ):
         yield client

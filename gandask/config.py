@@ -6,10 +6,13 @@ A method is a frozen dataclass decorated with `settings`; each field says its bo
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import functools
 import importlib
+import math
+import numbers
 import tomllib
 import types
 import typing
@@ -30,13 +33,21 @@ def setting(
     minimum: float | None = None,
     maximum: float | None = None,
     above: float | None = None,
+    below: float | None = None,
     choices: Sequence[str] | None = None,
 ) -> Any:
     """Declare a setting: its default, one line of help, and its bounds.
 
-    `minimum` and `maximum` are allowed values, `above` is not; for tuples they bound each item.
+    `minimum` and `maximum` are allowed values, `above` and `below` are not; for tuples they bound
+    each item.
     """
-    bounds = {"minimum": minimum, "maximum": maximum, "above": above, "choices": choices}
+    bounds = {
+        "minimum": minimum,
+        "above": above,
+        "maximum": maximum,
+        "below": below,
+        "choices": choices,
+    }
     metadata = {"help": help, **{key: b for key, b in bounds.items() if b is not None}}
     if isinstance(default, dict):
         return dataclasses.field(default_factory=lambda: dict(default), metadata=metadata)
@@ -50,7 +61,7 @@ def settings(cls: type[T]) -> type[T]:
     initialise = made.__init__
 
     @functools.wraps(initialise)
-    def checked(self: Any, *positional: Any, **given: Any) -> None:
+    def checked(self: Any, /, *positional: Any, **given: Any) -> None:
         if positional:
             raise SettingError(f"{cls.__name__} takes settings by name only, such as seed=1")
         known = [f.name for f in dataclasses.fields(made)]
@@ -164,7 +175,7 @@ def from_toml(text: str, methods: Mapping[str, Any]) -> Any:
     """
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise SettingError(f"expected TOML such as 'seed = 1' on each line: {error}") from error
     return from_dict(table, methods)
 
@@ -185,12 +196,13 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     (('shape', [3, 3]), ('network', 'mlp'))
     """
     key, separator, value = text.partition("=")
-    if not separator or not key:
+    if not separator or not key.strip():
         raise SettingError(f"--set {text}: expected key=value, such as --set rounds=20")
     try:
-        return key.strip(), tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return key.strip(), value.strip()
+        table = tomllib.loads(f"value = {value}")
+    except (tomllib.TOMLDecodeError, RecursionError):
+        table = {}
+    return key.strip(), table["value"] if len(table) == 1 else value.strip()
 
 
 def _plain(key: str, value: Any, strict: bool) -> Any:
@@ -229,11 +241,13 @@ def _coerced(key: str, value: Any, hint: Any) -> Any:
         return dict(value)
     elif origin is Callable and callable(value):
         return value
-    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    elif isinstance(hint, type) and isinstance(value, hint):
-        if hint is bool or not isinstance(value, bool):
-            return value
+    elif hint in (int, float) and not isinstance(value, bool):
+        kind = numbers.Integral if hint is int else numbers.Real
+        if isinstance(value, kind):  # NumPy's too
+            with contextlib.suppress(OverflowError):
+                return hint(value)
+    elif isinstance(hint, type) and isinstance(value, hint) and hint not in (int, float):
+        return value
     elif hint is type(None) and value is None:
         return None
     raise SettingError(f"{key}={value!r}: expected {_spoken(hint)}")
@@ -250,6 +264,15 @@ def _spoken(hint: Any) -> str:
     return names.get(hint, "a table" if typing.get_origin(hint) is Mapping else str(hint))
 
 
+BOUNDS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
+    "minimum": ("at least", lambda value, bound: bound is None or value >= bound),
+    "above": ("more than", lambda value, bound: bound is None or value > bound),
+    "maximum": ("at most", lambda value, bound: bound is None or value <= bound),
+    "below": ("less than", lambda value, bound: bound is None or value < bound),
+}
+"""How each kind of bound is spoken of, and when a value keeps it."""
+
+
 def _check_bounds(key: str, value: Any, bounds: Mapping[str, Any]) -> None:
     for item in value if isinstance(value, tuple) else (value,):
         if isinstance(item, str) and "choices" in bounds and item not in bounds["choices"]:
@@ -259,20 +282,9 @@ def _check_bounds(key: str, value: Any, bounds: Mapping[str, Any]) -> None:
             )
         if isinstance(item, bool) or not isinstance(item, int | float):
             continue
-        low, high, above = (bounds.get(b) for b in ("minimum", "maximum", "above"))
-        if (
-            item != item
-            or (low is not None and item < low)
-            or (high is not None and item > high)
-            or (above is not None and item <= above)
-        ):
-            raise SettingError(f"{key}={value!r}: expected {_spoken_bounds(low, high, above)}")
-
-
-def _spoken_bounds(low: float | None, high: float | None, above: float | None) -> str:
-    parts = [
-        f"{word} {bound}"
-        for word, bound in (("at least", low), ("more than", above), ("at most", high))
-        if bound is not None
-    ]
-    return " and ".join(parts) or "a number"
+        if item != item or abs(item) == math.inf:
+            raise SettingError(f"{key}={value!r}: expected a finite number")
+        broken = [word for word, (_, holds) in BOUNDS.items() if not holds(item, bounds.get(word))]
+        if broken:
+            spoken = [f"{BOUNDS[word][0]} {bounds[word]}" for word in BOUNDS if word in bounds]
+            raise SettingError(f"{key}={value!r}: expected {' and '.join(spoken)}")

@@ -208,7 +208,7 @@ def check_name(name: str) -> None:
     SettingError
         Naming the nearest data set.
     """
-    is_path = Path(name).suffix or len(Path(name).parts) > 1 or Path(name).exists()
+    is_path = name and (Path(name).suffix or len(Path(name).parts) > 1 or Path(name).exists())
     if name not in NAMES and not is_path:
         raise SettingError(
             f"data={name!r}: there is no such data set; {suggestion(name, NAMES)} "

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gandask import cluster, engine, pictures, presets, report, results, runs
 from gandask.methods.grid import Grid
+from gandask.store import Store
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -29,9 +30,11 @@ def run(store: Path, workers: int = 2, **changes: Any) -> str:
     preset.pop("method")
     grid = Grid(**preset | changes)
     single = control(grid)
+    beside = store.with_name(f"{store.name}-single")
+    for path in (store, beside):
+        Store(path).refuse_existing()
     with cluster.local(workers) as client:
         dataset = engine.run(grid, client=client, store=store, progress=True)
-        beside = store.with_name(f"{store.name}-single")
         control_dataset = engine.run(single, client=client, store=beside, progress=True)
     opened = runs.open_run(store)
     picture = store / "samples" / "best.png"

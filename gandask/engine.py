@@ -6,7 +6,6 @@ import os
 import shutil
 import sys
 import time
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from gandask import config, results
 from gandask.core import Report, Stage, StoreError, Task, View
 from gandask.executors import Distributed, Executor, Serial
+from gandask.methods import METHODS
 from gandask.results import Results
 from gandask.store import Store, load_states, save_states
 
@@ -78,9 +78,14 @@ def run(
         raise StoreError(f"checkpoint_every={checkpoint_every}: expected at least 1 round")
     method.check()
     kept, facts = _open_store(method, store, resume)
+    finished = kept.read_dataset() if kept and kept.state == "finished" else None
+    if finished is not None:
+        return finished
     executor = Distributed(client, method.seed) if client else Serial(method.seed)
     session = Session(method, executor, kept, checkpoint_every, synchronous)
     bar = _progress_bar(method, progress)
+    if kept:
+        kept.describe("running", kept.description["round"])
     try:
         session.begin()
         session.work(bar)
@@ -125,7 +130,7 @@ class Session:
         self.results = Results(method.layout(), method.rounds)
         self.view: View
         self.view, self.plan = method.start()
-        self.under_way: set[int] = set()
+        self.under_way: dict[int, Task] = {}
         self.early: dict[int, Report] = {}  # arrived while a checkpoint was being written
         self.saved = 0
         self.origin = time.monotonic()
@@ -157,13 +162,15 @@ class Session:
         """Carry plans out until there is none."""
         while self.plan or self.under_way:
             for stage in self.plan:
-                self.under_way.update(self.executor.submit(stage))
+                numbers = self.executor.submit(stage)
+                self.under_way |= dict(zip(numbers, stage, strict=True))
             reports = self.collect()
             elapsed = time.monotonic() - self.origin
             if self.store:
                 self.store.append(reports, elapsed)
             self.step(reports, elapsed)
-            self.executor.keep(self.view.keeps)
+            promised = [name for task in self.under_way.values() for name in task.writes]
+            self.executor.keep(self.view.keeps.union(promised))
             over = not (self.plan or self.under_way)
             bar.update(0 if over else len(self.view.records))
             if self.store and (over or self.view.round >= self.saved + self.checkpoint_every):
@@ -174,7 +181,8 @@ class Session:
         arrived, self.early = self.early, {}
         while not arrived or (self.synchronous and len(arrived) < len(self.under_way)):
             arrived |= self.executor.next_reports()
-        self.under_way -= arrived.keys()
+        for number in arrived:
+            self.under_way.pop(number)
         return [arrived[number] for number in sorted(arrived)]
 
     def step(self, reports: Sequence[Report], elapsed: float) -> None:
@@ -196,11 +204,11 @@ class Session:
         stays bounded, and so does what a lost worker costs.
         """
         files: dict[str, list[str]] = {}
-        for name in sorted(self.executor.names()):
+        for name in sorted(self.view.keeps):
             files.setdefault(slot_of(name).replace("/", "-") + ".safetensors", []).append(name)
         partial = store.path / "checkpoints" / "partial"
         shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
+        partial.mkdir(parents=True)
         self.perform([saving(partial / file, names) for file, names in files.items()])
         folder = store.seal(partial, self.view, files)
         self.saved = self.view.round
@@ -244,15 +252,17 @@ def _open_store(
         facts = method.prepare()
         return Store.create(path, method, facts), facts
     kept = Store.open(path)
-    stored = tomllib.loads((kept.path / "config.toml").read_text())
-    given = tomllib.loads(config.to_toml(method))
+    if kept.written_here:
+        raise StoreError(
+            f"{str(path)!r} is being written by another process: wait for it, or stop it"
+        )
+    stored, given = config.to_dict(kept.method(METHODS)), config.to_dict(method)
     for key in stored.keys() | given.keys():
         if stored.get(key) != given.get(key):
             raise StoreError(
                 f"{key}={given.get(key)!r}: the run in {str(path)!r} has {stored.get(key)!r}; "
                 "continue it with its own settings, or choose another name"
             )
-    kept.describe("running", kept.description["round"])
     return kept, method.prepare()
 
 

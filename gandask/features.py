@@ -8,7 +8,7 @@ data set (the classifier, the real data's statistics) is kept in the cache folde
 from __future__ import annotations
 
 import functools
-import os
+import hashlib
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gandask import metrics, networks
+from gandask import config, metrics, networks
 from gandask.core import DataError, SettingError, rng
 from gandask.data import Data, cache_dir
 from gandask.metrics import Reference, Statistics
@@ -29,6 +29,7 @@ from gandask.metrics import Reference, Statistics
 FEATURES = ("auto", "classifier", "inception", "coordinates")
 VERSION = 1  # of the classifier's architecture and training: part of the cache's key
 CHUNK = 500  # samples extracted at once: bounds memory, and keeps results free of sample counts
+INCEPTION_CHUNK = 50  # images through InceptionV3 at once, enlarged to 299 pixels: 1 GB
 EPOCHS = {True: 60, False: 3}  # for sets under and over SMALL samples
 SMALL = 5000
 
@@ -71,11 +72,17 @@ def extractor(data: Data, kind: str = "auto", weights: str | None = None) -> Ext
     Raises
     ------
     SettingError
-        For a kind that does not fit the data.
+        For a kind that there is not, or that does not fit the data.
     """
+    config.lookup("features", kind, dict.fromkeys(FEATURES))
     if kind == "auto":
-        kind = "classifier" if data.classes > 1 and data.modes is None else "coordinates"
+        kind = "classifier" if data.classes > 1 and len(data.shape) == 3 else "coordinates"
     if kind == "inception":
+        if len(data.shape) != 3 or data.shape[0] not in (1, 3):
+            raise SettingError(
+                f"features='inception': {data.name} has samples of shape {data.shape}, no grey or "
+                "colour images; use features='auto'"
+            )
         return _inception(weights)
     if kind == "coordinates":
         return _points(data) if data.modes is not None else _pixels(data)
@@ -128,7 +135,7 @@ def _classifier(data: Data) -> Extractor:
         with safetensors.safe_open(path, "pt") as stored:
             accuracy = float(stored.metadata()["accuracy"])
             model.load_state_dict({name: stored.get_tensor(name) for name in list(stored.keys())})
-    except (OSError, safetensors.SafetensorError, KeyError, RuntimeError):
+    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError, RuntimeError):
         model, accuracy = train_classifier(data)
         tensors, note = model.state_dict(), {"accuracy": repr(accuracy)}
         _write(path, lambda partial: safetensors.torch.save_file(tensors, partial, note))
@@ -156,7 +163,7 @@ def train_classifier(data: Data) -> tuple[Classifier, float]:
     labels = torch.from_numpy(np.asarray(data.labels))
     model = networks.build(lambda: Classifier(data.shape[0], data.classes), seed=0)
     assert isinstance(model, Classifier)
-    batch_size = 64
+    batch_size = min(64, len(train))
     steps = EPOCHS[len(data) < SMALL] * (len(train) // batch_size)
     optimiser = torch.optim.Adam(model.parameters(), fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, total_steps=max(4, steps))
@@ -216,6 +223,8 @@ def _inception(weights: str | None) -> Extractor:
     except ImportError as error:
         raise SettingError("features='inception' needs torch-fidelity: pip install it") from error
     try:
+        # torch-fidelity would unpickle whatever is in the file: make sure that it is weights
+        torch.load(weights, map_location="cpu", weights_only=True)
         model = FeatureExtractorInceptionV3(
             "inception-v3-compat",
             ["2048", "logits_unbiased"],
@@ -226,19 +235,25 @@ def _inception(weights: str | None) -> Extractor:
 
     def apply(samples: Tensor) -> tuple[Tensor, Tensor, None]:
         images = ((samples.cpu() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-        features, logits = model(images.expand(-1, 3, -1, -1))
+        parts = [model(part) for part in torch.split(images.expand(-1, 3, -1, -1), INCEPTION_CHUNK)]
+        features, logits = (torch.cat(column) for column in zip(*parts, strict=True))
         return features, functional.softmax(logits.double(), 1), None
 
-    return Extractor(apply, "inception")
+    with Path(weights).open("rb") as file:
+        digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
+    return Extractor(apply, f"inception-{digest}")
 
 
 def _write(path: Path, write: Callable[[str], None]) -> None:
     """Write a cache file whole or not at all, however many processes try at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent, suffix=path.suffix)
-    os.close(handle)
     try:
-        write(partial)
-        Path(partial).replace(path)
-    finally:
-        Path(partial).unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+            partial = Path(scratch, path.name)
+            write(str(partial))
+            partial.replace(path)
+    except OSError as error:
+        raise DataError(
+            f"cannot write the cache {path.parent} ({error}); set GANDASK_CACHE to a folder with "
+            "room"
+        ) from error

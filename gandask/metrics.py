@@ -159,7 +159,10 @@ def fid(real: Reference, fake: Statistics) -> float:
         return float("inf")
     offset = real.statistics.mean - fake.mean
     covariance = fake.covariance
-    values = np.linalg.eigvalsh(real.root @ covariance @ real.root)
+    product = real.root @ covariance @ real.root
+    if not np.isfinite(product).all():
+        return float("inf")
+    values = np.linalg.eigvalsh(product)
     spread = np.trace(real.statistics.covariance) + np.trace(covariance)
     return float(max(0.0, offset @ offset + spread - 2 * np.sqrt(values.clip(0)).sum()))
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gandask import metrics
 from gandask.core import Array, State, rng
+from gandask.features import CHUNK
 from gandask.gan import load_module
 from gandask.metrics import METRICS, Reference, Statistics
 from gandask.training import Noise, Training
@@ -55,13 +56,17 @@ class Mixture:
         """
         chance = rng(seed, "mixture")
         shares = np.array(list(self.weights.values()))
+        shares = shares / shares.sum()
         counts = apportion(shares, count) if exact else chance.multinomial(count, shares)
         parts = []
         with self.training.settled() as device, torch.no_grad():
             for name, size in zip(self.weights, counts, strict=True):
                 generator = load_module(self.training.build_generator, self.states[name], device)
                 noise = Noise(self.training, device, seed, name, "mixture")
-                parts.append(generator(*noise.draw(int(size))).cpu())
+                # in parts, the last of which may be empty: memory does not grow with the count
+                for start in range(0, int(size) + 1, CHUNK):
+                    inputs = noise.draw(min(CHUNK, int(size) - start))
+                    parts.append(generator(*inputs).cpu())
         return torch.cat(parts)[torch.from_numpy(chance.permutation(count))]
 
     def __repr__(self) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 TIMINGS = {
     "worker": Variable("worker of the round", "", dtype="str", timing=True),
-    "started": Variable("start of the round's first task", "s since 1970-01-01", timing=True),
+    "started": Variable("start of the round's first task, since 1970-01-01 UTC", "s", timing=True),
     "elapsed": Variable("time from the run's start to the round's end", "s", timing=True),
     "gathered": Variable("bytes fetched from other workers", "B", dtype="int64", timing=True),
     "seconds": Variable("time spent", "s", ("routine",), timing=True),
@@ -96,7 +96,7 @@ class Results:
         ):
             values = [getattr(event, key) for event in self.events]
             array = np.array(values, "int64" if key == "round" else np.dtypes.StringDType())
-            variables[f"event_{key}"] = ("event", _fixed(array), {"long_name": title, "units": ""})
+            variables[f"event_{key}"] = ("event", fixed(array), {"long_name": title, "units": ""})
         coords: dict[str, list[Any]] = {
             name: list(values) for name, values in layout.coords.items()
         }
@@ -113,7 +113,7 @@ class Results:
         attributes: dict[str, Any] = {"long_name": variable.long_name, "units": variable.units}
         if variable.timing:
             attributes["timing"] = 1
-        return dims, _fixed(values), attributes
+        return dims, fixed(values), attributes
 
     def _place(self, round: int, slot: str) -> tuple[int, ...] | None:
         position = self.layout.slots.get(slot)
@@ -215,9 +215,9 @@ def _longest(dataset: xr.Dataset) -> xr.DataArray:
     return sums.max("worker").assign_attrs(units="s", long_name="time by routine")
 
 
-def _fixed(values: Array) -> Array:
-    """Give strings a fixed width: the form that zarr and netCDF both store."""
-    if values.dtype.kind != "T":
+def fixed(values: Array) -> Array:
+    """Give strings a fixed width: the plain form, which netCDF stores too."""
+    if values.dtype.kind not in "TO":
         return values.copy()
     width = max([1, *(len(text) for text in values.ravel())])
     return values.astype(f"U{width}")

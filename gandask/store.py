@@ -2,7 +2,8 @@
 
 ``config.toml`` (exact, re-runnable), ``run.json`` (format, state, facts), ``reports.jsonl`` (one
 line per step of the method, appended durably), ``checkpoints/round-000010/*.safetensors``,
-``dataset.zarr`` and ``samples/``. Nothing in it is a pickle, and nothing read from it is executed.
+``dataset.zarr`` and ``samples/``. Nothing in it is a pickle, and nothing in it is executed; a
+neighbourhood that ``config.toml`` names as ``module:function`` is imported, as in any settings.
 """
 
 from __future__ import annotations
@@ -13,15 +14,16 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from gandask import config
-from gandask.core import Report, State, StoreError, Values, View
+from gandask.core import Array, Report, State, StoreError, Values, View
+from gandask.results import fixed
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -41,7 +43,7 @@ class Store:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path).resolve()
+        self.path = Path(path).expanduser().resolve()
         self.log = self.path / "reports.jsonl"
 
     @classmethod
@@ -51,16 +53,19 @@ class Store:
         Raises
         ------
         StoreError
-            If something is there already.
+            If something is there already, or the folder cannot be written.
         """
         store = cls(path)
         settings = config.to_toml(method)
         store.refuse_existing()
-        (store.path / "checkpoints").mkdir(parents=True)
-        (store.path / "samples").mkdir()
-        _write_whole(store.path / "config.toml", settings)
-        store.log.touch()
-        store.describe("running", 0, facts=dict(facts))
+        try:
+            (store.path / "checkpoints").mkdir(parents=True)
+            (store.path / "samples").mkdir()
+            _write_whole(store.path / "config.toml", settings)
+            store.log.touch()
+            store.describe("running", 0, facts=dict(facts))
+        except OSError as error:
+            raise StoreError(f"store={str(path)!r} cannot be created: {error}") from error
         return store
 
     @classmethod
@@ -95,19 +100,30 @@ class Store:
     def description(self) -> dict[str, Any]:
         """What ``run.json`` says: format, state, round, facts."""
         try:
-            found = json.loads((self.path / "run.json").read_text())
-            int(found["format"])
+            found = json.loads((self.path / "run.json").read_bytes())
+            known = {"format": int(found["format"])}
+            if known["format"] <= FORMAT:
+                known |= {key: found[key] for key in ("state", "round", "process", "facts")}
+            return dict(found) | known
         except (OSError, ValueError, TypeError, KeyError) as error:
-            raise StoreError(f"{self.path / 'run.json'} cannot be read: {error}") from error
-        return dict(found)
+            told = f"{type(error).__name__}: {error}"
+            raise StoreError(f"{self.path / 'run.json'} cannot be read: {told}") from error
 
     def describe(self, state: str, round: int, **more: Any) -> None:
         """Write the run's state."""
         known = self.description if (self.path / "run.json").exists() else {"format": FORMAT}
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         process = {"host": socket.gethostname(), "process": os.getpid()}
+        known.pop("error", None)  # of a run that failed and was continued
         told = known | {"state": state, "round": round, "updated": now, **process, **more}
         _write_whole(self.path / "run.json", json.dumps(told, indent=1))
+
+    @property
+    def written_here(self) -> bool:
+        """Whether a process on this host, other than this one, is writing the run."""
+        told = self.description
+        ours = told.get("host") == socket.gethostname() and int(told["process"]) != os.getpid()
+        return ours and self.state == "running"
 
     @property
     def state(self) -> str:
@@ -123,7 +139,11 @@ class Store:
 
     def method(self, methods: Mapping[str, Any]) -> Any:
         """Make the method from ``config.toml``."""
-        return config.from_toml((self.path / "config.toml").read_text(), methods)
+        path = self.path / "config.toml"
+        try:
+            return config.from_toml(path.read_text(encoding="utf-8"), methods)
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{path} cannot be read: {error}") from error
 
     def append(self, reports: Sequence[Report], elapsed: float) -> None:
         """Append the reports of one step, durably."""
@@ -135,9 +155,9 @@ class Store:
 
     def steps(self) -> Iterator[tuple[float, list[Report]]]:
         """Read the log: time and reports of each step. A line still being written is left out."""
-        with self.log.open() as log:
+        with self._opened("rb") as log:
             for number, line in enumerate(log, 1):
-                if not line.endswith("\n"):
+                if not line.endswith(b"\n"):
                     return
                 try:
                     step = json.loads(line, object_hook=_decoded)
@@ -146,9 +166,26 @@ class Store:
                     raise StoreError(f"{self.log}, line {number} is damaged: {error}") from error
 
     def truncate(self, size: int) -> None:
-        """Forget the log from byte `size` on: rounds that are to be computed again."""
-        with self.log.open("r+") as log:
+        """Forget the log from byte `size` on: rounds that are to be computed again.
+
+        Raises
+        ------
+        StoreError
+            If the log is shorter: rounds that the checkpoint stands on are gone.
+        """
+        with self._opened("r+b") as log:
+            if os.fstat(log.fileno()).st_size < size:
+                raise StoreError(
+                    f"{self.log} is shorter than when the last checkpoint was written: "
+                    "the run cannot be continued; begin another one"
+                )
             log.truncate(size)
+
+    def _opened(self, mode: str) -> IO[bytes]:
+        try:
+            return self.log.open(mode)
+        except OSError as error:
+            raise StoreError(f"{self.log} cannot be read: {error}") from error
 
     def checkpoint_folder(self, round: int) -> Path:
         """Name the folder of a checkpoint."""
@@ -177,10 +214,13 @@ class Store:
         }
         _write_whole(partial / "checkpoint.json", json.dumps(told))
         folder = self.checkpoint_folder(view.round)
+        replaced = folder.with_name("replaced")
         if folder.exists():
-            shutil.rmtree(folder)
+            shutil.rmtree(replaced, ignore_errors=True)
+            folder.replace(replaced)
         partial.replace(folder)
         _sync(folder.parent)
+        shutil.rmtree(replaced, ignore_errors=True)
         for old in self.checkpoints()[:-2]:
             shutil.rmtree(old)
         return folder
@@ -195,22 +235,45 @@ class Store:
         found = self.checkpoints()
         if not found:
             return None
-        return found[-1], json.loads((found[-1] / "checkpoint.json").read_text())
+        path = found[-1] / "checkpoint.json"
+        try:
+            told = json.loads(path.read_bytes())
+            return found[-1], {key: told[key] for key in ("log_bytes", "files", "mixtures", "best")}
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise StoreError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
 
     def write_dataset(self, dataset: xr.Dataset) -> None:
         """Write the Dataset as zarr, whole or not at all."""
         partial, final = self.path / "dataset.zarr.partial", self.path / "dataset.zarr"
         shutil.rmtree(partial, ignore_errors=True)
-        dataset.to_zarr(partial, consolidated=True, zarr_format=3)
+        # zarr's specification knows strings of any length only
+        plain = _with_strings(dataset, "U", lambda texts: texts.astype(np.dtypes.StringDType()))
+        plain.to_zarr(partial, consolidated=False, zarr_format=3)
         shutil.rmtree(final, ignore_errors=True)
         partial.replace(final)
 
     def read_dataset(self) -> xr.Dataset | None:
-        """Read the Dataset, if it was written."""
+        """Read the Dataset, if it was written.
+
+        Raises
+        ------
+        StoreError
+            If it cannot be read.
+        """
         import xarray as xr
 
         path = self.path / "dataset.zarr"
-        return xr.open_zarr(path, consolidated=True).load() if path.exists() else None
+        if not path.exists():
+            return None
+        try:
+            # format 3 alone: format 2 has a codec that unpickles
+            stored = xr.open_zarr(path, consolidated=False, zarr_format=3).load()
+        except Exception as error:  # zarr's codecs raise what they like
+            raise StoreError(
+                f"{path} cannot be read: {type(error).__name__}: {error}; delete it, and the "
+                "Dataset is made from the log"
+            ) from error
+        return _with_strings(stored, "TO", fixed)
 
 
 def save_states(
@@ -257,6 +320,8 @@ def _encoded(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _encoded(item) for key, item in value.items()}
     if isinstance(value, np.ndarray):
+        if value.dtype.kind not in "biufcSUmM":
+            raise StoreError(f"an array of {value.dtype} in a report: expected numbers or text")
         data = base64.b64encode(np.ascontiguousarray(value).tobytes()).decode()
         return {"dtype": value.dtype.str, "shape": value.shape, "base64": data}
     return value.item() if isinstance(value, np.generic) else value
@@ -265,10 +330,19 @@ def _encoded(value: Any) -> Any:
 def _decoded(table: dict[str, Any]) -> Any:
     if table.keys() != {"dtype", "shape", "base64"}:
         return table
-    dtype = np.dtype(table["dtype"])
-    if dtype.hasobject:
-        raise ValueError("an array of objects")
-    return np.frombuffer(base64.b64decode(table["base64"]), dtype).reshape(table["shape"])
+    data = base64.b64decode(table["base64"])  # frombuffer refuses objects
+    return np.frombuffer(data, np.dtype(table["dtype"])).reshape(table["shape"])
+
+
+def _with_strings(dataset: xr.Dataset, kinds: str, change: Callable[[Array], Array]) -> xr.Dataset:
+    """Give strings another form."""
+    return dataset.assign(
+        {
+            name: (variable.dims, change(variable.values), variable.attrs)
+            for name, variable in dataset.variables.items()
+            if variable.dtype.kind in kinds
+        }
+    )
 
 
 def _write_whole(path: Path, text: str) -> None:

@@ -7,9 +7,12 @@ meet in one cell. Cross and Moore: Pérez et al. (2020), Fig. 1; ring: Toutouh's
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from gandask import config
 from gandask.core import SettingError
 
 Neighbours = tuple[tuple[int, ...], ...]
@@ -103,29 +106,109 @@ def from_map(chosen: Mapping[Any, Sequence[Any]], shape: tuple[int, int]) -> Nei
     >>> from_map({(0, 0): [(0, 1)], "0,1": ["0,0"]}, (1, 2))
     ((1,), (0,))
     """
-    cells = {
-        _index(cell, shape): [_index(neighbour, shape) for neighbour in neighbours]
-        for cell, neighbours in chosen.items()
-    }
+    cells = {}
+    for cell, neighbours in chosen.items():
+        if isinstance(neighbours, str) or not isinstance(neighbours, Sequence):
+            raise SettingError(
+                f"neighbourhood gives the cell {cell!r} the neighbours {neighbours!r}: expected a "
+                "list of (row, col)"
+            )
+        cells[_index(cell, shape)] = [_index(neighbour, shape) for neighbour in neighbours]
     return tuple(_distinct(cell, cells.get(cell, [])) for cell in range(shape[0] * shape[1]))
 
 
-def resolve(chosen: object, shape: tuple[int, int]) -> Neighbours:
+def resolve(chosen: object, shape: tuple[int, int], key: str = "neighbourhood") -> Neighbours:
     """Turn a name or a user's map into neighbours of each cell.
 
     Raises
     ------
     SettingError
-        If the name is unknown or the map does not fit the grid.
+        If the name is unknown or the map does not fit the grid; `key` is the setting to name.
     """
     if isinstance(chosen, Mapping):
         return from_map(chosen, shape)
     if isinstance(chosen, str) and chosen in NEIGHBOURHOODS:
         return NEIGHBOURHOODS[chosen](shape)
     raise SettingError(
-        f"neighbourhood={chosen!r}: expected one of {', '.join(NEIGHBOURHOODS)}, or a map from "
+        f"{key}={chosen!r}: expected one of {', '.join(NEIGHBOURHOODS)}, or a map from "
         "(row, col) to a list of (row, col)"
     )
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Say which neighbourhood holds in which round.
+
+    Parameters
+    ----------
+    shape : (rows, columns)
+    first : str, mapping or callable
+        A name, a map of cells, a function from the view to either, or that function's
+        ``"package.module:name"``.
+    later : mapping of str to (str or mapping)
+        What takes its place, by the round from which on it does.
+    """
+
+    shape: tuple[int, int]
+    first: Any
+    later: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, shape: tuple[int, int], first: Any, later: Mapping[Any, Any]) -> Schedule:
+        """Check what a user gave, and write maps and rounds the way TOML does.
+
+        Raises
+        ------
+        SettingError
+            For an unknown name, a cell that is not there, or a round that is none.
+        """
+        for key in later:
+            if not str(key).isdecimal() or int(key) < 1:
+                raise SettingError(
+                    f"neighbourhood_schedule={dict(later)!r}: expected rounds from 1 as keys, "
+                    f"such as {{10: 'moore'}}, not {key!r}"
+                )
+        schedule = {
+            str(int(key)): _plain(chosen, shape, "neighbourhood_schedule")
+            for key, chosen in later.items()
+        }
+        if not is_function(first):
+            first = _plain(first, shape, "neighbourhood")
+        return cls(shape, first, schedule)
+
+    def neighbours(self, round: int, view: object) -> Neighbours:
+        """Give the neighbours of each cell in a round."""
+        begun = [int(key) for key in self.later if int(key) <= round]
+        chosen = self.later[str(max(begun))] if begun else self.first
+        if is_function(chosen):
+            function = config.load_object(chosen) if isinstance(chosen, str) else chosen
+            chosen = function(view)
+        return resolve(chosen, self.shape)
+
+    @property
+    def sizes(self) -> list[int]:
+        """Cells in each neighbourhood that is known beforehand, the cell itself included."""
+        known = [one for one in (self.first, *self.later.values()) if not is_function(one)]
+        return [len(others) + 1 for one in known for others in resolve(one, self.shape)]
+
+    @property
+    def largest(self) -> int:
+        """The most cells that a neighbourhood may have: a function may choose all."""
+        return self.shape[0] * self.shape[1] if is_function(self.first) else max(self.sizes)
+
+
+def is_function(neighbourhood: object) -> bool:
+    """Tell whether a neighbourhood is chosen by a function, given or named."""
+    return callable(neighbourhood) or (isinstance(neighbourhood, str) and ":" in neighbourhood)
+
+
+def _plain(chosen: object, shape: tuple[int, int], key: str) -> object:
+    """Write a map of cells the way TOML does, so that it compares equal after reading."""
+    found = resolve(chosen, shape, key)
+    if not isinstance(chosen, Mapping):
+        return chosen
+    spoken = [",".join(map(str, position(cell, shape))) for cell in range(len(found))]
+    return {spoken[i]: [spoken[j] for j in found[i]] for i in range(len(found)) if found[i]}
 
 
 def _distinct(cell: int, neighbours: Sequence[int]) -> tuple[int, ...]:
@@ -137,7 +220,7 @@ def _index(cell: object, shape: tuple[int, int]) -> int:
     try:
         if not isinstance(parts, Sequence):
             raise TypeError
-        row, col = (int(part) for part in parts)
+        row, col = (int(p) if isinstance(p, str) else operator.index(p) for p in parts)
     except (TypeError, ValueError):
         raise SettingError(
             f"neighbourhood names the cell {cell!r}: expected (row, col) or 'row,col'"

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from gandask import data as data_sets
-from gandask.core import Array, rng, torch_seed
+from gandask.core import Array, SettingError, rng, torch_seed
 from gandask.data import Data
 from gandask.losses import Loss
 from gandask.networks import Network
@@ -90,6 +90,11 @@ class Training:
         name = self.device
         if name == "auto":
             name = "cuda" if torch.cuda.is_available() else "cpu"
+        if name == "cuda" and not torch.cuda.is_available():
+            raise SettingError(
+                "device='cuda': torch sees no GPU in this process; use device='auto', or workers "
+                "with a GPU and a CUDA build of torch"
+            )
         return torch.device(name)
 
     @contextlib.contextmanager

@@ -28,7 +28,7 @@ from gandask.data import Data
 from gandask.methods import cells
 from gandask.methods.cells import FITNESS, Cell, GridView, Individual, Population
 from gandask.metrics import METRICS, Reference, Statistics
-from gandask.topology import Neighbours
+from gandask.topology import Schedule
 from gandask.training import Training
 
 LOSS_SETS = {"mustangs": ("bce", "least_squares", "heuristic")}
@@ -62,7 +62,7 @@ class Grid:
     )
     loss_draw: str = setting("round", "when a generator draws a loss", choices=("round", "batch"))
     learning_rate: float = setting(2e-4, "initial Adam learning rate", above=0)
-    adam_betas: tuple[float, float] = setting((0.5, 0.999), "Adam β", minimum=0, maximum=1)
+    adam_betas: tuple[float, float] = setting((0.5, 0.999), "Adam β", minimum=0, below=1)
     neighbourhood: Any = setting(
         "cross", "cross, moore, ring, isolated, a map of cells, or a function of the view"
     )
@@ -101,31 +101,39 @@ class Grid:
     seed: int = setting(1, "of every random draw", minimum=0)
 
     def __post_init__(self) -> None:
-        for key in ("data_dir", "inception_weights"):
-            value = getattr(self, key)
-            if isinstance(value, Path):
-                object.__setattr__(self, key, str(value))
+        for key in ("data", "data_dir", "inception_weights"):
+            if isinstance(getattr(self, key), Path):
+                object.__setattr__(self, key, str(getattr(self, key)))
         config.validate(self)
-        config.lookup("network", self.network, networks.NETWORKS)
-        for name in self.loss_names:
-            config.lookup("loss", name, losses.LOSSES | LOSS_SETS)
         data.check_name(self.data)
-        if self.exchange and not _is_function(self.neighbourhood):
-            topology.resolve(self.neighbourhood, self.shape)
-        plain = _plain_map(self.neighbourhood, self.shape)
-        schedule = {
-            str(k): _plain_map(v, self.shape) for k, v in self.neighbourhood_schedule.items()
-        }
-        object.__setattr__(self, "neighbourhood", plain)
-        object.__setattr__(self, "neighbourhood_schedule", schedule)
-        self._check_schedule()
-        self._check_tournament()
+        config.lookup("network", self.network, networks.NETWORKS)
+        if isinstance(self.loss, str):
+            config.lookup("loss", self.loss, losses.LOSSES | LOSS_SETS)
+        for name in self.loss_names:
+            config.lookup("loss", name, losses.LOSSES)
+        object.__setattr__(self, "neighbourhood", self._schedule.first)
+        object.__setattr__(self, "neighbourhood_schedule", self._schedule.later)
+        # a lone pair has nothing to select from: the default size of 2 is no mistake there
+        seen = min(self._schedule.sizes, default=1) if self.exchange else 1
+        smallest = max(2, seen * self.population_size)
+        if self.selection and self.tournament_size > smallest:
+            raise SettingError(
+                f"tournament_size={self.tournament_size}: the smallest sub-population has only "
+                f"{smallest} individuals (neighbours × population_size); choose at most {smallest}"
+            )
 
     @property
     def loss_names(self) -> tuple[str, ...]:
         """Names of the losses a generator may draw from."""
-        chosen = (self.loss,) if isinstance(self.loss, str) else self.loss
-        return LOSS_SETS.get(chosen[0], chosen) if len(chosen) == 1 else chosen
+        if isinstance(self.loss, str):
+            return LOSS_SETS.get(self.loss, (self.loss,))
+        if not self.loss:
+            raise SettingError("loss=[]: expected a name in LOSSES, or several")
+        return self.loss
+
+    @functools.cached_property
+    def _schedule(self) -> Schedule:
+        return Schedule.read(self.shape, self.neighbourhood, self.neighbourhood_schedule)
 
     @functools.cached_property
     def training(self) -> Training:
@@ -153,8 +161,10 @@ class Grid:
         SettingError, DataError
         """
         loaded = data.load(**self.training.source, download=self.download)
+        if isinstance(self.neighbourhood, str) and topology.is_function(self.neighbourhood):
+            config.load_object(self.neighbourhood)
         networks.check(self.network, self.training.network, loaded.shape, loaded.classes)
-        shard = max(1, int(len(loaded) * self.data_fraction))
+        shard = len(self.training.shard("cell/0"))
         if self.batch_size > shard:
             raise SettingError(
                 f"batch_size={self.batch_size}: a cell's share of {self.data} is {shard} samples "
@@ -249,7 +259,7 @@ class Grid:
     def _begin(self, view: GridView, cell: Cell) -> Cell:
         """Take a cell into its next round, with the neighbours it has then."""
         number = cell.round + 1
-        neighbours = self._neighbours(view, number)[cell.index] if self.exchange else ()
+        neighbours = self._schedule.neighbours(number, view)[cell.index] if self.exchange else ()
         others = [view.cells[index].own for index in neighbours]
         chance = rng(self.seed, number, cell.slot, "begin")
         # without selection, one of the cell's own pairs is trained: it goes first in the pool
@@ -372,59 +382,7 @@ class Grid:
     def _real(self) -> Reference:
         return features.reference(*self._measured_by)
 
-    def _neighbours(self, view: GridView, number: int) -> Neighbours:
-        """Give the neighbourhoods of round `number`."""
-        begun = [int(key) for key in self.neighbourhood_schedule if int(key) <= number]
-        if begun:
-            return topology.resolve(self.neighbourhood_schedule[str(max(begun))], self.shape)
-        chosen = self.neighbourhood
-        if isinstance(chosen, str) and ":" in chosen:
-            chosen = config.load_object(chosen)
-        return topology.resolve(chosen(view) if callable(chosen) else chosen, self.shape)
-
-    @functools.cached_property
-    def _sizes(self) -> list[int]:
-        """Individuals of one kind in each sub-population that is known beforehand."""
-        if not self.exchange:
-            return [self.population_size]
-        chosen = [*self.neighbourhood_schedule.values()]
-        if not _is_function(self.neighbourhood):
-            chosen.append(self.neighbourhood)
-        found = [n for one in chosen for n in topology.resolve(one, self.shape)]
-        return [(len(neighbours) + 1) * self.population_size for neighbours in found]
-
     @functools.cached_property
     def _width(self) -> int:
-        """Individuals in the largest sub-population; a function may choose every cell."""
-        cells_in_all = self.shape[0] * self.shape[1] if _is_function(self.neighbourhood) else 1
-        return max([*self._sizes, cells_in_all * self.population_size])
-
-    def _check_schedule(self) -> None:
-        for key in self.neighbourhood_schedule:
-            if not key.isdigit() or int(key) < 1:
-                raise SettingError(
-                    f"neighbourhood_schedule={self.neighbourhood_schedule!r}: expected rounds from "
-                    f"1 as keys, such as {{10: 'moore'}}, not {key!r}"
-                )
-
-    def _check_tournament(self) -> None:
-        # a lone pair has nothing to select from: the default size of 2 is no mistake there
-        smallest = max(2, min(self._sizes, default=2))
-        if self.selection and self.tournament_size > smallest:
-            raise SettingError(
-                f"tournament_size={self.tournament_size}: the smallest sub-population has only "
-                f"{smallest} individuals (neighbours × population_size); choose at most {smallest}"
-            )
-
-
-def _is_function(neighbourhood: object) -> bool:
-    return callable(neighbourhood) or (isinstance(neighbourhood, str) and ":" in neighbourhood)
-
-
-def _plain_map(chosen: object, shape: tuple[int, int]) -> object:
-    """Write a user's map of cells the way TOML does, so that it compares equal after reading."""
-    if not isinstance(chosen, Mapping):
-        return chosen
-    spoken = [",".join(map(str, topology.position(i, shape))) for i in range(shape[0] * shape[1])]
-    found = topology.resolve(chosen, shape)
-    return {spoken[i]: [spoken[j] for j in found[i]] for i in range(len(found)) if found[i]}
+        """Individuals in the largest sub-population."""
+        return (self._schedule.largest if self.exchange else 1) * self.population_size

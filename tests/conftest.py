@@ -1,0 +1,75 @@
+"""What all tests share: a cache of their own, one small method each, and a real cluster."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from distributed import Client, LocalCluster
+
+import gandask as gd
+from gandask.methods import METHODS
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    """Keep decoded data and classifiers of the tests apart from the user's."""
+    folder = tmp_path_factory.mktemp("cache")
+    before = os.environ.get("GANDASK_CACHE")
+    os.environ["GANDASK_CACHE"] = str(folder)
+    yield folder
+    os.environ.pop("GANDASK_CACHE")
+    if before is not None:
+        os.environ["GANDASK_CACHE"] = before
+
+
+@pytest.fixture(scope="session")
+def clients(cache):
+    """Real clusters of one and of two single-threaded worker processes, by number of workers."""
+    made = {}
+    for workers in (1, 2):
+        cluster = LocalCluster(
+            n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=50
+        )
+        made[workers] = Client(cluster)
+    yield made
+    for client in made.values():
+        client.close()
+        client.cluster.close()
+
+
+TINY = {
+    "grid": {
+        "data": "ring8",
+        "network": "small_mlp",
+        "shape": (2, 2),
+        "rounds": 3,
+        "batch_size": 5000,
+        "fitness_samples": 100,
+        "score_samples": 100,
+        "final_samples": 200,
+        "learning_rate": 1e-3,
+    }
+}
+"""The smallest settings of each method that exercise all of it. A new method adds its own."""
+
+
+def tiny(name: str = "grid", **changes):
+    """Make a method that runs in about a second."""
+    return METHODS[name](**TINY[name] | changes)
+
+
+@pytest.fixture
+def grid():
+    return tiny
+
+
+@pytest.fixture
+def same():
+    """Assert that two runs came to the same, bit for bit, but for what the machine took."""
+    import xarray as xr
+
+    def check(one, other):
+        xr.testing.assert_identical(gd.without_timings(one), gd.without_timings(other))
+
+    return check

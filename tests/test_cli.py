@@ -1,0 +1,397 @@
+"""The command line: what it does, and that it says in one line what it refuses."""
+
+import contextlib
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+import gandask as gd
+from gandask import cluster, demo, engine, presets
+from gandask.__main__ import main
+from gandask.results import Results
+
+TINY = {
+    "data": "ring8",
+    "network": "small_mlp",
+    "shape": [1, 2],
+    "rounds": 1,
+    "batch_size": 5000,
+    "fitness_samples": 100,
+    "score_samples": 100,
+    "final_samples": 200,
+}
+DIGITS = {"data": "digits", "batch_size": 1700, "features": "coordinates"}
+ON_RING = [f"--set={key}={value}" for key, value in TINY.items() if key not in ("data", "network")]
+
+
+def tiny(**changes):
+    return gd.Grid(**TINY | changes)
+
+
+def call(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def refused(*arguments):
+    """Call what must fail, and give the one line it says."""
+    result = call(*arguments)
+    assert result.exit_code == 1, result.output
+    assert isinstance(result.exception, SystemExit), result.exc_info
+    (line,) = result.output.splitlines()
+    assert line.startswith("Error: ")
+    return line.removeprefix("Error: ")
+
+
+@pytest.fixture
+def settings(tmp_path):
+    path = tmp_path / "tiny.toml"
+    path.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in TINY.items()))
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(cache, tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "finished"
+    gd.run(tiny(), store=path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def pictured(cache, tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "digits"
+    gd.run(tiny(**DIGITS), store=path)
+    return path
+
+
+# ---- help
+
+
+def test_help_lists_every_command():
+    result = call("--help")
+    assert result.exit_code == 0
+    assert "Example: gandask " in result.output
+    for name in ("train", "sample", "report", "show", "presets", "demo"):
+        assert f"\n  {name} " in result.output
+    assert call("-h").output == result.output
+    assert gd.__version__ in call("--version").output
+
+
+@pytest.mark.parametrize("name", main.commands)
+def test_help_of_every_command_has_an_example_that_parses(name):
+    result = call(name, "--help")
+    assert result.exit_code == 0
+    assert "Example" in result.output
+    text = " ".join(main.commands[name].help.split())
+    examples = text.split(f"gandask {name}")[1:]
+    assert examples
+    for example in examples:
+        words = shlex.split(example.split(" gandask ")[0])
+        main.commands[name].make_context(name, words)  # exits where it cannot be read
+
+
+def test_help_needs_neither_torch_nor_dask():
+    code = (
+        "import runpy, sys\n"
+        "sys.argv = ['gandask', '--help']\n"
+        "try:\n"
+        "    runpy.run_module('gandask', run_name='__main__')\n"
+        "except SystemExit as end:\n"
+        "    heavy = {'torch', 'dask', 'distributed', 'xarray'} & set(sys.modules)\n"
+        "    print('loaded', sorted(heavy), end.code)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("Usage: ")
+    assert done.stdout.endswith("loaded [] 0\n")
+
+
+def test_it_runs_as_a_module():
+    command = [sys.executable, "-m", "gandask", "presets"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("demo ")
+    assert done.stderr == ""
+
+
+# ---- train
+
+
+def test_train_from_a_file(settings, tmp_path):
+    result = call("train", settings, "--store", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    assert "best mixture: row 0, col " in result.output
+    assert f"kept in {tmp_path / 'run'}; next: gandask report {tmp_path / 'run'}" in result.output
+    opened = gd.open_run(tmp_path / "run")
+    assert opened.method == tiny()
+    final = opened.ds["final_fid"].values.min()
+    assert f"\n  fid              {final:.4g}\n" in result.output
+    spent = result.output.split("by routine: ")[1].splitlines()[0]
+    assert 97 <= sum(int(part.split()[1].rstrip("%")) for part in spent.split(", ")) <= 103
+
+
+def test_train_from_a_preset_with_changes(tmp_path):
+    result = call("train", "ring8", *ON_RING, "--set", "loss=mustangs", "--store", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    made = gd.open_run(tmp_path / "run").method
+    expected = presets.read("ring8") | TINY | {"loss": "mustangs"}
+    expected.pop("method")
+    assert made == gd.Grid(**expected)
+
+
+def test_train_without_a_store_keeps_nothing(settings, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = call("train", settings, "--asynchronous")
+    assert result.exit_code == 0, result.output
+    assert "kept in" not in result.output
+    assert [*tmp_path.iterdir()] == [settings]
+
+
+def test_train_checkpoints_as_often_as_asked(settings, tmp_path):
+    three = ("train", settings, "--set", "rounds=3", "--store", tmp_path / "run")
+    assert call(*three, "--checkpoint-every", "1").exit_code == 0
+    names = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert names == ["round-000002", "round-000003"]
+
+
+def test_train_resumes(settings, tmp_path, monkeypatch):
+    command = ("train", settings, "--set", "rounds=2", "--store", tmp_path / "run")
+    command += ("--checkpoint-every", "1")
+    advance, calls = gd.Grid.advance, []
+
+    def interrupted(self, view, reports):
+        calls.append(view.round)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return advance(self, view, reports)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gd.Grid, "advance", interrupted)
+        stopped = call(*command)
+    assert stopped.exit_code == 1
+    assert "Aborted!" in stopped.output
+    assert gd.open_run(tmp_path / "run").state == "stopped"
+    assert "--resume" in refused(*command)
+    resumed = call(*command, "--resume")
+    assert resumed.exit_code == 0, resumed.output
+    assert gd.open_run(tmp_path / "run").state == "finished"
+    assert gd.open_run(tmp_path / "run").ds.sizes["round"] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["rign8"], "preset 'rign8': there is no such preset; did you mean 'ring8'?"),
+        (["ring8", "--set", "batchsize=3"], "batchsize=3: .*did you mean 'batch_size'?"),
+        (["ring8", "--set", "batch_size=ten"], "batch_size='ten': expected a whole number"),
+        (["ring8", "--set", "rounds=1e3"], "rounds=1000.0: expected a whole number"),
+        (["ring8", "--set", "shape=[0, 2]"], "shape=(0, 2): expected at least 1"),
+        (["ring8", "--set", "shape=2x2"], "shape='2x2': expected a list of 2"),
+        (["ring8", "--set", "rounds"], "--set rounds: expected key=value"),
+        (["ring8", "--set", "seed=-1"], "seed=-1: expected at least 0"),
+        (["ring8", "--set", "learning_rate=nan"], "learning_rate=nan: expected "),
+        (["ring8", "--set", "method=gird"], "method='gird': .*did you mean 'grid'?"),
+        (["ring8", "--set", "network=mpl"], "network='mpl': .*did you mean 'mlp'?"),
+        (["ring8", "--set", "data=ring9"], "data='ring9': .*did you mean 'ring8'?"),
+        (["ring8", "--set", "data_fraction=0.001"], "batch_size=500: .* 50 samples"),
+        (["demo", "--set", "network=dcgan"], "network='dcgan' .*(1, 8, 8); these fit: mlp"),
+        (["spagan"], "data set 'mnist': .*data_dir"),
+        (["spagan", "--set", "data_dir=/nowhere"], "data set 'mnist': .*/nowhere"),
+        (["missing.toml"], "missing.toml cannot be read as TOML: .*No such file"),
+        (["damaged.toml"], "damaged.toml cannot be read as TOML: .*line 2"),
+        (["pickle.toml"], "pickle.toml cannot be read as TOML: .*utf-8"),
+        (["folder.toml"], "folder.toml cannot be read as TOML: .*directory"),
+    ],
+)
+def test_train_refuses_before_it_makes_anything(tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    Path("damaged.toml").write_text("rounds = 2\nseed = = 1\n")
+    Path("pickle.toml").write_bytes(b"\x80\x04N.")
+    Path("folder.toml").mkdir()
+    before = sorted(tmp_path.iterdir())
+    line = refused("train", *arguments, "--store", "run")
+    position = 0
+    for part in message.split(".*"):
+        position = line.index(part, position) + len(part)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_train_refuses_what_a_store_cannot_do(settings, finished):
+    before = (finished / "config.toml").read_text()
+    assert "exists already" in refused("train", settings, "--store", finished)
+    assert "resume=True needs store=" in refused("train", settings, "--resume")
+    other = ("train", settings, "--store", finished, "--resume", "--set", "seed=5")
+    assert refused(*other).startswith("seed=5: the run in ")
+    assert (finished / "config.toml").read_text() == before
+
+
+@pytest.fixture
+def cluster_free(monkeypatch):
+    """Stand in for clusters: list how many workers were asked for."""
+    asked = []
+
+    @contextlib.contextmanager
+    def local(workers):
+        asked.append(workers)
+        yield f"a client of {workers}"
+
+    monkeypatch.setattr(cluster, "local", local)
+    return asked
+
+
+def test_train_checks_before_workers_start(cluster_free):
+    refused("train", "spagan", "--workers", 2)
+    assert cluster_free == []
+
+
+def test_train_passes_on_its_options(settings, cluster_free, monkeypatch, tmp_path):
+    told = {}
+
+    def run(method, **options):
+        told.update(options, method=method)
+        return Results(method.layout(), 1).dataset({})
+
+    monkeypatch.setattr(engine, "run", run)
+    command = ("train", settings, "--workers", 2, "--asynchronous", "--resume")
+    result = call(*command, "--checkpoint-every", 7, "--store", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    assert told.pop("progress") is None, "no bar where nobody watches"
+    assert told == {
+        "method": tiny(),
+        "client": "a client of 2",
+        "synchronous": False,
+        "resume": True,
+        "checkpoint_every": 7,
+        "store": tmp_path / "run",
+    }
+    call("train", settings)
+    assert (told["client"], told["synchronous"], told["resume"]) == (None, True, False)
+    assert told["store"] is None
+
+
+@pytest.mark.parametrize("option", [["--workers", "0"], ["--checkpoint-every", "0"], ["--sotre"]])
+def test_options_are_checked(option):
+    result = call("train", "demo", *option)
+    assert result.exit_code == 2
+    assert "Error: " in result.output
+
+
+def test_a_task_that_fails_tells_where(settings, monkeypatch):
+    def broken(*_):
+        raise ArithmeticError("no such number")
+
+    network = gd.Network(broken, broken, latent=2)
+    monkeypatch.setitem(gd.NETWORKS, "broken", network)
+    result = call("train", settings, "--set", "network=broken", "--set", "seed=23")
+    assert result.exit_code == 1
+    first, *_, last = result.output.strip().splitlines()
+    assert first.startswith("Error: initialise failed in cell/0, round 0, seed 23: ArithmeticError")
+    assert last == "ArithmeticError: no such number"
+
+
+# ---- what comes after
+
+
+def test_show(finished):
+    result = call("show", finished)
+    assert result.exit_code == 0, result.output
+    lines = result.output.splitlines()
+    assert lines[0] == f"Run({str(finished)!r}, finished, round 1)"
+    assert "  shape = (1, 2)" in lines
+    assert "  batch_size = 5000" in lines
+    assert any(line.startswith("best mixture: row 0, col ") for line in lines)
+
+
+def test_show_a_run_that_has_just_begun(finished, tmp_path):
+    begun = Path(shutil.copytree(finished, tmp_path / "begun"))
+    (begun / "reports.jsonl").write_text("")
+    told = json.loads((begun / "run.json").read_text()) | {"state": "failed", "round": 0}
+    (begun / "run.json").write_text(json.dumps(told))
+    result = call("show", begun)
+    assert result.exit_code == 0, result.output
+    assert result.output.endswith("\nno round is done yet\n")
+    assert result.output.startswith(f"Run({str(begun)!r}, failed, round 0)")
+
+
+@pytest.mark.parametrize("command", ["show", "sample", "report"])
+def test_what_is_no_run_is_refused(tmp_path, command):
+    assert "is not a run" in refused(command, tmp_path / "nothing")
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_sample_points(finished, tmp_path):
+    output = tmp_path / "points.png"
+    result = call("sample", finished, "-n", 5, "-o", output)
+    assert result.output == f"5 samples in {output}\n"
+    with Image.open(output) as picture:
+        assert (picture.format, picture.size) == ("PNG", (512, 512))
+
+
+def test_sample_images(pictured, tmp_path):
+    output = tmp_path / "images.png"
+    assert call("sample", pictured, "-n", 20, "-o", output).exit_code == 0
+    with Image.open(output) as picture:
+        # 8 × 3 tiles of 8 × 8 pixels enlarged four times, 2 pixels apart
+        assert (picture.format, picture.size) == ("PNG", (8 * 34 - 2, 3 * 34 - 2))
+
+
+def test_sample_repeats_itself(pictured, tmp_path):
+    def drawn(name, *options):
+        assert call("sample", pictured, "-n", 4, "-o", tmp_path / name, *options).exit_code == 0
+        return (tmp_path / name).read_bytes()
+
+    first = drawn("a.png")
+    assert drawn("b.png", "--seed", 0) == first
+    assert drawn("c.png", "--seed", 1) != first
+    best = int(gd.open_run(pictured).ds["final_fid"].values.argmin())
+    assert drawn("d.png", "--slot", f"cell/{best}") == first
+
+
+def test_sample_refuses(finished, tmp_path):
+    assert refused("sample", finished, "--slot", "cell/9").startswith("slot 'cell/9': expected")
+    missing = tmp_path / "nowhere" / "a.png"
+    assert refused("sample", finished, "-o", missing) == f"{missing}: No such file or directory"
+    assert refused("sample", finished, "-o", tmp_path) == f"{tmp_path}: Is a directory"
+    assert call("sample", finished, "-n", 0).exit_code == 2
+
+
+def test_report(finished, tmp_path):
+    output = tmp_path / "report.html"
+    result = call("report", finished, "-o", output)
+    assert result.exit_code == 0, result.output
+    assert result.output == f"{output}\n"
+    assert "<html" in output.read_text(encoding="utf-8")[:500]
+
+
+def test_presets_lists_them_all():
+    result = call("presets")
+    assert result.exit_code == 0
+    lines = result.output.splitlines()
+    assert [line.split()[0] for line in lines] == [*presets.names()]
+    assert all(len(line.split(maxsplit=1)[1]) > 20 for line in lines)
+
+
+# ---- the demonstration
+
+
+def test_demo_passes_on_what_it_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "run", lambda store, workers: f"{workers} in {store}")
+    assert call("demo", "--store", tmp_path / "d", "--workers", 3).output == f"3 in {tmp_path}/d\n"
+
+
+def test_demo_compares_with_a_single_gan_of_as_many_batches(cache):
+    grid = tiny(shape=(2, 2), batch_size=2500)
+    single = demo.control(grid)
+    assert single.shape == (1, 1)
+    ours, theirs = gd.run(grid), gd.run(single)
+    assert ours["batches"].sum() == theirs["batches"].sum() == 80
+    text = demo.compared(ours, theirs)
+    rows = {line[:28].strip(): line[28:].split() for line in text.splitlines()}
+    best = ours["final_fid"].values.min()
+    assert rows["FID (lower is better)"] == [f"{best:.3f}", f"{theirs['final_fid'].item():.3f}"]
+    assert rows["batches, all cells together"] == ["80", "80"]
+    assert "train" in text

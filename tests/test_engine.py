@@ -1,0 +1,249 @@
+"""run and its executors: errors, stores, resuming, placement, losing a worker."""
+
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+from distributed import Client, LocalCluster
+
+import gandask as gd
+from gandask import engine
+from gandask.core import StoreError, Task, TaskError
+from gandask.executors import Distributed, Serial, place
+from gandask.networks import NETWORKS
+from gandask.store import Store
+
+
+def test_the_issue_example_reads_as_promised(tmp_path, clients):
+    grid = gd.Grid(shape=(2, 2), rounds=2, data="digits", final_samples=500)
+    ds = gd.run(grid, client=clients[2], store=tmp_path / "first")
+    assert ds.fid.isel(round=-1).dims == ("row", "col")
+    run = gd.open_run(tmp_path / "first")
+    assert run.state == "finished"
+    assert run.settings["data"] == "digits"
+    images = run.best_mixture().sample(64, seed=0)
+    assert images.shape == (64, 1, 8, 8)
+    assert float(images.abs().max()) <= 1
+
+
+def crash(*states):
+    raise ValueError("by hand")
+
+
+def make(value):
+    return ({"value": np.array(value)},), {"value": value}
+
+
+def add(one, other):
+    total = one["value"] + other["value"]
+    return ({"value": total},), {"value": int(total)}
+
+
+def executors(clients):
+    return [Serial(1), Distributed(clients[2], 1)]
+
+
+def collect(executor, numbers):
+    reports = {}
+    while not set(numbers) <= reports.keys():
+        reports |= executor.next_reports()
+    return reports
+
+
+def test_reads_see_the_states_before_the_stage(clients):
+    for executor in executors(clients):
+        first = [
+            Task(f"s/{i}", 0, make, writes=(f"s/{i}/x",), arguments={"value": i + 1})
+            for i in (0, 1)
+        ]
+        # each adds the other's old value to its own: (1, 2) -> (3, 3) -> (6, 6)
+        swap = [
+            Task("s/0", 1, add, ("s/0/x", "s/1/x"), ("s/0/x",)),
+            Task("s/1", 1, add, ("s/1/x", "s/0/x"), ("s/1/x",)),
+        ]
+        numbers = [n for stage in (first, swap, swap) for n in executor.submit(stage)]
+        reports = collect(executor, numbers)
+        assert [reports[n].values["value"] for n in numbers] == [1, 2, 3, 3, 6, 6]
+        executor.keep(["s/0/x"])
+        assert executor.names() == ["s/0/x"]
+
+
+def test_reading_what_nobody_wrote_is_told_before_it_runs(clients):
+    for executor in executors(clients):
+        with pytest.raises(TaskError, match=r"crash of s/0, round 1, reads the state 's/0/y'"):
+            executor.submit([Task("s/0", 1, crash, ("s/0/y",))])
+
+
+def test_a_crash_in_a_task_says_where(clients):
+    for executor in executors(clients):
+        executor.submit([Task("s/0", 3, crash)])
+        with pytest.raises(TaskError) as caught:
+            executor.next_reports()
+        for part in ("s/0", "round 3", "seed 1", "ValueError: by hand", "in crash"):
+            assert part in str(caught.value)
+
+
+def broken_discriminator(*arguments):
+    raise RuntimeError("a layer of mine is wrong")
+
+
+@pytest.fixture
+def broken(monkeypatch):
+    mine = gd.Network(NETWORKS["small_mlp"].generator, broken_discriminator, latent=32)
+    monkeypatch.setitem(NETWORKS, "mine", mine)
+
+
+def test_a_users_network_reaches_the_workers_and_its_errors_the_user(
+    broken, grid, clients, tmp_path
+):
+    with pytest.raises(TaskError, match=r"cell/\d, round 0, seed 1: RuntimeError: a layer of mine"):
+        gd.run(grid(network="mine"), client=clients[2], store=tmp_path / "run")
+    store = Store.open(tmp_path / "run")
+    assert store.state == "failed"
+    assert "a layer of mine" in store.description["error"]
+
+
+def test_an_existing_store_is_not_overwritten(grid, tmp_path):
+    gd.run(grid(rounds=1), store=tmp_path / "run")
+    with pytest.raises(StoreError, match=r"exists already.*resume=True.*another name"):
+        gd.run(grid(rounds=1), store=tmp_path / "run")
+
+
+class Interrupted(Exception):
+    pass
+
+
+def interrupt_after(method, rounds):
+    """Make a method's advance raise once some rounds are done, as a killed client would stop."""
+    original = type(method).advance
+
+    def advance(self, view, reports):
+        if view.round >= rounds:
+            raise Interrupted
+        return original(self, view, reports)
+
+    return advance
+
+
+@pytest.mark.parametrize("rounds", [0, 1, 2, 4])
+def test_an_interrupted_run_resumes_to_the_same_end(grid, same, tmp_path, monkeypatch, rounds):
+    method = grid(rounds=5)
+    whole = gd.run(method)
+    with monkeypatch.context() as patch:
+        patch.setattr(gd.Grid, "advance", interrupt_after(method, rounds))
+        with pytest.raises(Interrupted):
+            gd.run(method, store=tmp_path / "run", checkpoint_every=2)
+    resumed = gd.run(method, store=tmp_path / "run", checkpoint_every=2, resume=True)
+    same(whole, resumed)
+    same(whole, gd.open_run(tmp_path / "run").ds)
+
+
+def test_resuming_continues_after_the_checkpoint(grid, tmp_path, monkeypatch):
+    method = grid(rounds=5)
+    with monkeypatch.context() as patch:
+        patch.setattr(gd.Grid, "advance", interrupt_after(method, 4))
+        with pytest.raises(Interrupted):
+            gd.run(method, store=tmp_path / "run", checkpoint_every=2)
+    seen = []
+    original = Serial.submit
+
+    def submit(self, stage):
+        seen.extend((task.function.__name__, task.round) for task in stage)
+        return original(self, stage)
+
+    monkeypatch.setattr(Serial, "submit", submit)
+    gd.run(method, store=tmp_path / "run", checkpoint_every=2, resume=True)
+    assert "initialise" not in [function for function, _ in seen]
+    assert min(round for function, round in seen if function == "train") == 5
+
+
+def test_resuming_on_another_number_of_workers(grid, same, tmp_path, monkeypatch, clients):
+    method = grid(rounds=3)
+    with monkeypatch.context() as patch:
+        patch.setattr(gd.Grid, "advance", interrupt_after(method, 2))
+        with pytest.raises(Interrupted):
+            gd.run(method, store=tmp_path / "run", client=clients[2], checkpoint_every=1)
+    resumed = gd.run(
+        method, store=tmp_path / "run", client=clients[1], checkpoint_every=1, resume=True
+    )
+    same(gd.run(method), resumed)
+
+
+def test_an_asynchronous_run_resumes(grid, tmp_path, monkeypatch):
+    method = grid(rounds=4)
+    with monkeypatch.context() as patch:
+        patch.setattr(gd.Grid, "advance", interrupt_after(method, 3))
+        with pytest.raises(Interrupted):
+            gd.run(method, store=tmp_path / "run", checkpoint_every=1, synchronous=False)
+    ds = gd.run(method, store=tmp_path / "run", checkpoint_every=1, synchronous=False, resume=True)
+    assert np.isfinite(ds.final_fid).all()
+    assert (ds.batches > 0).all()
+
+
+def test_other_settings_do_not_resume(grid, tmp_path):
+    gd.run(grid(rounds=1), store=tmp_path / "run")
+    with pytest.raises(StoreError, match=r"seed=2: the run in .* has 1"):
+        gd.run(grid(rounds=1, seed=2), store=tmp_path / "run", resume=True)
+
+
+def test_a_cell_stays_on_its_worker(grid, clients):
+    ds = gd.run(grid(rounds=3), client=clients[2])
+    for row in range(2):
+        for col in range(2):
+            assert len(np.unique(ds.worker.isel(row=row, col=col))) == 1
+    assert sorted(np.unique(ds.worker, return_counts=True)[1]) == [6, 6]
+
+
+def test_only_needed_states_cross(grid, clients):
+    """On two workers a cell fetches weights of the other's, never moments beyond a parent's."""
+    ds = gd.run(grid(rounds=3, score_samples=0), client=clients[2])
+    generator = NETWORKS["small_mlp"].generator((2,), 32, 0, None)
+    bytes_of_one = 4 * sum(p.numel() for p in generator.parameters())
+    # at most: two foreign neighbours' pairs, and three times as much for a foreign parent pair
+    assert 0 < int(ds.gathered.max()) < 2 * 2 * bytes_of_one + 3 * 2 * bytes_of_one
+
+
+@pytest.mark.parametrize(
+    ("threads", "homes", "expected"),
+    [
+        ({"a": 1, "b": 1}, {}, {"0": "a", "1": "a", "2": "b", "3": "b"}),
+        ({"a": 1, "b": 3}, {}, {"0": "a", "1": "b", "2": "b", "3": "b"}),
+        ({"b": 1}, {"0": "a", "1": "a", "2": "b"}, dict.fromkeys("0123", "b")),
+        # those that can stay do; a worker that joins takes the surplus
+        ({"a": 1, "b": 1}, dict.fromkeys("0123", "a"), {"0": "a", "1": "a", "2": "b", "3": "b"}),
+        ({"a": 1, "b": 1}, {"0": "b", "3": "a"}, {"0": "b", "3": "a", "1": "a", "2": "b"}),
+    ],
+)
+def test_placement(threads, homes, expected):
+    assert place(list("0123"), threads, homes) == expected
+
+
+def test_losing_a_worker_changes_nothing(grid, same, tmp_path):
+    """SIGKILL of a worker in the middle of a run: Dask recomputes, and the result is the same."""
+    method = grid(rounds=6, shape=(2, 2), epochs_per_round=5)
+    expected = gd.run(method)
+    with (
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        killed = []
+        original = engine.Session.step
+
+        def step(self, reports, elapsed):
+            original(self, reports, elapsed)
+            if self.view.round == 3 and not killed:
+                killed.append(client.run(os.getpid))
+                os.kill(next(iter(killed[0].values())), signal.SIGKILL)
+                time.sleep(0.1)
+
+        engine.Session.step = step
+        try:
+            ds = gd.run(method, client=client, store=tmp_path / "run", checkpoint_every=2)
+        finally:
+            engine.Session.step = original
+    assert killed
+    same(expected, ds)
