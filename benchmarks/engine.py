@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -159,18 +158,18 @@ def main() -> None:
         for store in (None, Path(folder) / "run"):
             measured.append(measure(method, client, store))
     table = xr.concat(measured, "store").assign_coords(store=["none", "every 5 rounds"])
-    print(
-        f"{asked.cells} cells, {asked.workers} workers, {platform.processor()}, {os.cpu_count()} cores"
-    )
+    print(f"{asked.cells} cells, {asked.workers} workers, {os.cpu_count()} cores")
     half = asked.rounds // 2
     for name in table.store.values:
         one = table.sel(store=name)
         early, late = one.isel(round=slice(0, half)), one.isel(round=slice(half, None))
+        rates = [f"{float(part.rate.median()):.0f}" for part in (one, early, late)]
+        memory = [f"{float(one.memory[place]):.0f}" for place in (0, -1)]
         print(
-            f"checkpoints {name}: {float(one.rate.median()):.0f} cell-rounds/s "
-            f"(first half {float(early.rate.median()):.0f}, second {float(late.rate.median()):.0f}); "
-            f"client {float(early.memory[0]):.0f} -> {float(late.memory[-1]):.0f} MiB; "
-            f"scheduler's tasks {int(one.tasks.min())} to {int(one.tasks.max())}"
+            "checkpoints {}: {} cell-rounds/s (first half {}, second {}); "
+            "client {} -> {} MiB; scheduler's tasks {} to {}".format(
+                name, *rates, *memory, int(one.tasks.min()), int(one.tasks.max())
+            )
         )
     if asked.output:
         table.to_zarr(asked.output, mode="w", zarr_format=2)

@@ -60,10 +60,8 @@ def main() -> None:
             for name, method in compared.items():
                 rows.setdefault(name, []).append(coverage(method, client))
                 modes, share, seconds = rows[name][-1]
-                print(
-                    f"seed {seed:2}  {name:20} modes {modes:4.0f}  high quality {share:6.1%}  {seconds:5.1f} s",
-                    flush=True,
-                )
+                scores = f"modes {modes:4.0f}  high quality {share:6.1%}  {seconds:5.1f} s"
+                print(f"seed {seed:2}  {name:20} {scores}", flush=True)
     table = xr.DataArray(
         np.array(list(rows.values())),
         {
@@ -76,9 +74,10 @@ def main() -> None:
     print(f"\n{asked.preset}: {total} modes, {asked.seeds} seeds, {SAMPLES} samples")
     for name in rows:
         one = table.sel(trained=name)
+        everywhere = int((one.modes == total).sum())
         print(
-            f"{name:20} modes {float(one.modes.mean()):.1f} (all in {int((one.modes == total).sum())} of "
-            f"{asked.seeds}), high quality {float(one.high_quality.mean()):.1%} ± "
+            f"{name:20} modes {float(one.modes.mean()):.1f} (all: {everywhere} of {asked.seeds}), "
+            f"high quality {float(one.high_quality.mean()):.1%} ± "
             f"{float(one.high_quality.std()):.1%}, {float(one.seconds.median()):.1f} s"
         )
     if asked.output:

@@ -34,15 +34,13 @@ def main() -> None:
     later = ds.isel(round=slice(1, None))  # the first round starts processes and loads torch
     seconds = results.profile(later)
     cell_rounds = later.worker.size
-    print(
-        f"{asked.shape[0]}×{asked.shape[1]}, {asked.rounds} rounds, {asked.workers} workers, {os.cpu_count()} cores"
-    )
+    print("{}×{}".format(*asked.shape), end=", ")
+    print(f"{asked.rounds} rounds, {asked.workers} workers, {os.cpu_count()} cores")
     print(f"seconds per cell-round: {float(seconds.sum()) / cell_rounds:.2f}")
     for name, value in seconds.to_series().items():
         print(f"  {name!s:10}{value / cell_rounds:8.3f} s {value / float(seconds.sum()):6.1%}")
-    print(
-        f"share outside forward, backward and optimiser: {1 - float(seconds.sel(routine='train') / seconds.sum()):.1%}"
-    )
+    training = float(seconds.sel(routine="train") / seconds.sum())
+    print(f"share outside forward, backward and optimiser: {1 - training:.1%}")
     wall = float(ds.elapsed.max() - ds.elapsed.isel(round=0).max())
     print(f"wall time of rounds 2 to {asked.rounds}: {wall:.1f} s")
     final = results.best(ds)

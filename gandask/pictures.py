@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 GAP = 2  # pixels between tiles
-SMALLEST_TILE = 32  # pixels; smaller images are enlarged
+SMALLEST_TILE = 64  # pixels; smaller images are enlarged
 SCATTER_SIZE = 512  # pixels
 BACKGROUND = 255
 
@@ -87,7 +87,7 @@ def tiles(images: Array, columns: int = 8) -> Array:
     Returns
     -------
     (height, width) or (height, width, 3) uint8 array
-        Grey for one channel. Images under 32 pixels are enlarged by a whole factor.
+        Grey for one channel. Images under 64 pixels are enlarged by a whole factor.
     """
     count, channels, height, width = images.shape
     factor = math.ceil(SMALLEST_TILE / min(height, width, SMALLEST_TILE))

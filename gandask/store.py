@@ -231,16 +231,18 @@ class Store:
         return [folder for folder in found if (folder / "checkpoint.json").is_file()]
 
     def last_checkpoint(self) -> tuple[Path, dict[str, Any]] | None:
-        """Give folder and description of the newest checkpoint."""
-        found = self.checkpoints()
-        if not found:
-            return None
-        path = found[-1] / "checkpoint.json"
-        try:
-            told = json.loads(path.read_bytes())
-            return found[-1], {key: told[key] for key in ("log_bytes", "files", "mixtures", "best")}
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise StoreError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
+        """Give folder and description of the newest checkpoint that has all its files."""
+        for folder in reversed(self.checkpoints()):
+            path = folder / "checkpoint.json"
+            try:
+                found = json.loads(path.read_bytes())
+                told = {key: found[key] for key in ("log_bytes", "files", "mixtures", "best")}
+            except (OSError, ValueError, TypeError, KeyError) as error:
+                spoken = f"{type(error).__name__}: {error}"
+                raise StoreError(f"{path} cannot be read: {spoken}") from error
+            if all((folder / file).is_file() for file in told["files"]):
+                return folder, told
+        return None
 
     def write_dataset(self, dataset: xr.Dataset) -> None:
         """Write the Dataset as zarr, whole or not at all."""

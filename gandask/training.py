@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,9 @@ from gandask.core import Array, SettingError, rng, torch_seed
 from gandask.data import Data
 from gandask.losses import Loss
 from gandask.networks import Network
+
+_settling = threading.Lock()
+_settled: list[tuple[int, str]] = []  # what the process had, then one entry for each task
 
 
 @dataclass(frozen=True)
@@ -104,15 +108,25 @@ class Training:
         One thread by default: several torch processes thrash the cores otherwise, and the order
         of a sum, hence its last bit, depends on the number of threads.
         """
-        threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
+        device = self.resolve_device()
         keep_freed_memory()
+        with _settling:
+            if not _settled:
+                before = torch.get_num_threads(), torch.get_float32_matmul_precision()
+                _settled.append(before)
+            _settled.append((self.torch_threads, self.precision))
         torch.set_num_threads(self.torch_threads)
         torch.set_float32_matmul_precision(self.precision)
         try:
-            yield self.resolve_device()
+            yield device
         finally:
-            torch.set_num_threads(threads)
-            torch.set_float32_matmul_precision(precision)
+            # the threads of one worker share what is set: the last to leave restores it
+            with _settling:
+                _settled.pop()
+                if len(_settled) == 1:
+                    threads, precision = _settled.pop()
+                    torch.set_num_threads(threads)
+                    torch.set_float32_matmul_precision(precision)
 
 
 @functools.cache

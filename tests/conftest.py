@@ -29,7 +29,7 @@ def clients(cache):
     made = {}
     for workers in (1, 2):
         cluster = LocalCluster(
-            n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=50
+            n_workers=workers, threads_per_worker=1, dashboard_address=":0", silence_logs=50
         )
         made[workers] = Client(cluster)
     yield made
@@ -44,7 +44,8 @@ TINY = {
         "network": "small_mlp",
         "shape": (2, 2),
         "rounds": 3,
-        "batch_size": 5000,
+        "batch_size": 500,
+        "data_fraction": 0.1,
         "fitness_samples": 100,
         "score_samples": 100,
         "final_samples": 200,

@@ -335,8 +335,8 @@ def test_sample_images(pictured, tmp_path):
     output = tmp_path / "images.png"
     assert call("sample", pictured, "-n", 20, "-o", output).exit_code == 0
     with Image.open(output) as picture:
-        # 8 × 3 tiles of 8 × 8 pixels enlarged four times, 2 pixels apart
-        assert (picture.format, picture.size) == ("PNG", (8 * 34 - 2, 3 * 34 - 2))
+        # 8 × 3 tiles of 8 × 8 pixels enlarged eight times, 2 pixels apart
+        assert (picture.format, picture.size) == ("PNG", (8 * 66 - 2, 3 * 66 - 2))
 
 
 def test_sample_repeats_itself(pictured, tmp_path):

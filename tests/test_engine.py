@@ -111,7 +111,7 @@ def test_an_existing_store_is_not_overwritten(grid, tmp_path):
         gd.run(grid(rounds=1), store=tmp_path / "run")
 
 
-class Interrupted(Exception):
+class StopError(Exception):
     pass
 
 
@@ -121,7 +121,7 @@ def interrupt_after(method, rounds):
 
     def advance(self, view, reports):
         if view.round >= rounds:
-            raise Interrupted
+            raise StopError
         return original(self, view, reports)
 
     return advance
@@ -133,7 +133,7 @@ def test_an_interrupted_run_resumes_to_the_same_end(grid, same, tmp_path, monkey
     whole = gd.run(method)
     with monkeypatch.context() as patch:
         patch.setattr(gd.Grid, "advance", interrupt_after(method, rounds))
-        with pytest.raises(Interrupted):
+        with pytest.raises(StopError):
             gd.run(method, store=tmp_path / "run", checkpoint_every=2)
     resumed = gd.run(method, store=tmp_path / "run", checkpoint_every=2, resume=True)
     same(whole, resumed)
@@ -144,7 +144,7 @@ def test_resuming_continues_after_the_checkpoint(grid, tmp_path, monkeypatch):
     method = grid(rounds=5)
     with monkeypatch.context() as patch:
         patch.setattr(gd.Grid, "advance", interrupt_after(method, 4))
-        with pytest.raises(Interrupted):
+        with pytest.raises(StopError):
             gd.run(method, store=tmp_path / "run", checkpoint_every=2)
     seen = []
     original = Serial.submit
@@ -163,7 +163,7 @@ def test_resuming_on_another_number_of_workers(grid, same, tmp_path, monkeypatch
     method = grid(rounds=3)
     with monkeypatch.context() as patch:
         patch.setattr(gd.Grid, "advance", interrupt_after(method, 2))
-        with pytest.raises(Interrupted):
+        with pytest.raises(StopError):
             gd.run(method, store=tmp_path / "run", client=clients[2], checkpoint_every=1)
     resumed = gd.run(
         method, store=tmp_path / "run", client=clients[1], checkpoint_every=1, resume=True
@@ -175,7 +175,7 @@ def test_an_asynchronous_run_resumes(grid, tmp_path, monkeypatch):
     method = grid(rounds=4)
     with monkeypatch.context() as patch:
         patch.setattr(gd.Grid, "advance", interrupt_after(method, 3))
-        with pytest.raises(Interrupted):
+        with pytest.raises(StopError):
             gd.run(method, store=tmp_path / "run", checkpoint_every=1, synchronous=False)
     ds = gd.run(method, store=tmp_path / "run", checkpoint_every=1, synchronous=False, resume=True)
     assert np.isfinite(ds.final_fid).all()
@@ -205,6 +205,18 @@ def test_only_needed_states_cross(grid, clients):
     assert 0 < int(ds.gathered.max()) < 2 * 2 * bytes_of_one + 3 * 2 * bytes_of_one
 
 
+def test_threads_of_one_worker_come_to_the_same(grid, same):
+    """Two tasks at once in one process: neither random streams nor torch's threads get mixed."""
+    method = grid(rounds=2)
+    with (
+        LocalCluster(
+            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0"
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        same(gd.run(method), gd.run(method, client=client))
+
+
 @pytest.mark.parametrize(
     ("threads", "homes", "expected"),
     [
@@ -222,11 +234,11 @@ def test_placement(threads, homes, expected):
 
 def test_losing_a_worker_changes_nothing(grid, same, tmp_path):
     """SIGKILL of a worker in the middle of a run: Dask recomputes, and the result is the same."""
-    method = grid(rounds=6, shape=(2, 2), epochs_per_round=5)
+    method = grid(rounds=6)
     expected = gd.run(method)
     with (
         LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
+            n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50
         ) as cluster,
         Client(cluster) as client,
     ):

@@ -18,7 +18,8 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def training(grid):
-    return grid(mutation_probability=0.0, skip_discriminator_steps=0).training
+    settings = {"data_fraction": 1.0, "batch_size": 5000}
+    return grid(mutation_probability=0.0, skip_discriminator_steps=0, **settings).training
 
 
 @pytest.fixture
@@ -265,7 +266,7 @@ def test_threads_and_precision_of_the_process_are_left_as_they_were(training):
 
 def test_conditional_networks_train_on_labels(grid):
     training = grid(
-        data="digits", network="conditional_mlp", batch_size=100, features="coordinates"
+        data="digits", network="conditional_mlp", batch_size=50, features="coordinates"
     ).training
     states, _ = tasks.initialise(training=training, slot="cell/0", population_size=1)
     _, values = train(training, states)

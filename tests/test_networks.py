@@ -246,7 +246,7 @@ def test_every_hidden_activation_is_the_one_named(name, shape, activation):
 
 
 def test_an_unknown_activation_is_refused():
-    with pytest.raises(SettingError, match="activation='leakyrelu'.*leaky_relu"):
+    with pytest.raises(SettingError, match=r"activation='leakyrelu'.*leaky_relu"):
         mlp_generator((2,), 4, 0, "leakyrelu")
 
 

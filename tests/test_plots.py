@@ -225,25 +225,25 @@ def images(channels=1, count=3, side=16):
 
 def test_images_become_tiles_with_a_gap():
     made = read(pictures.png_bytes(torch.from_numpy(images()), columns=2))
-    assert made.shape == (66, 66), "16 pixels become 32, twice, with 2 between"
-    assert (made[:32, :32] == 0).all()
-    assert (made[:32, 34:] == 255).all()
-    assert (made[34:, :32] == 0).all()
-    assert (made[32:34] == 255).all()
+    assert made.shape == (130, 130), "16 pixels become 64, twice, with 2 between"
+    assert (made[:64, :64] == 0).all()
+    assert (made[:64, 66:] == 255).all()
+    assert (made[66:, :64] == 0).all()
+    assert (made[64:66] == 255).all()
 
 
 def test_colours_stay_colours_and_large_images_their_size():
-    made = read(pictures.png_bytes(images(channels=3, side=40)))
-    assert made.shape == (40, 3 * 40 + 4, 3)
-    assert made[0, 42].tolist() == [255, 0, 0]
+    made = read(pictures.png_bytes(images(channels=3, side=70)))
+    assert made.shape == (70, 3 * 70 + 4, 3)
+    assert made[0, 72].tolist() == [255, 0, 0]
 
 
 def test_what_a_diverged_generator_makes_can_be_drawn():
     broken = images()
     broken[0], broken[2] = np.nan, np.inf
     made = pictures.tiles(broken)
-    assert (made[:, :32] == 0).all()
-    assert (made[:, 68:] == 255).all()
+    assert (made[:, :64] == 0).all()
+    assert (made[:, 132:] == 255).all()
 
 
 def test_points_become_a_scatter_of_equal_scale(tmp_path):

@@ -483,12 +483,50 @@ def test_a_damaged_checkpoint_description_is_named(store, text):
         store.last_checkpoint()
 
 
-def test_a_state_file_that_was_deleted_is_named_on_resuming(copy):
-    next(copy.glob("checkpoints/*/cell-1.safetensors")).unlink()
+def test_a_checkpoint_that_misses_a_file_is_passed_over(copy):
+    """The one before is used; without one, the run is computed again from the start."""
+    whole = gd.open_run(copy).ds
+    last = gd.open_run(copy).store.checkpoints()[-1]
+    (last / "cell-1.safetensors").unlink()
+    with pytest.raises(gd.StoreError, match="no checkpoint yet"):
+        gd.open_run(copy).best_mixture()
+    interrupt(copy)
+    again = gd.run(tiny(), store=copy, resume=True)
+    xr.testing.assert_identical(gd.without_timings(whole), gd.without_timings(again))
+
+
+def test_a_damaged_state_file_is_named_on_resuming(copy):
+    next(copy.glob("checkpoints/*/cell-1.safetensors")).write_bytes(b"not weights")
+    interrupt(copy)
     with pytest.raises(gd.TaskError, match=r"cell-1\.safetensors cannot be read"):
         gd.run(tiny(), store=copy, resume=True)
     with pytest.raises(gd.StoreError, match=r"cell-1\.safetensors cannot be read"):
         gd.open_run(copy).best_mixture()
+
+
+def interrupt(path):
+    """Make a finished run look as if its process had died."""
+    told = json.loads((path / "run.json").read_text())
+    (path / "run.json").write_text(
+        json.dumps(told | {"state": "running", "process": dead_process()})
+    )
+    shutil.rmtree(path / "dataset.zarr")
+
+
+def test_a_finished_run_is_given_as_it_is(copy):
+    before = sorted(path.stat().st_mtime_ns for path in copy.rglob("*"))
+    xr.testing.assert_identical(gd.run(tiny(), store=copy, resume=True), gd.open_run(copy).ds)
+    assert sorted(path.stat().st_mtime_ns for path in copy.rglob("*")) == before
+
+
+def test_a_run_that_is_being_written_is_not_resumed(copy):
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as writer:
+        told = json.loads((copy / "run.json").read_text())
+        told |= {"state": "running", "process": writer.pid}
+        (copy / "run.json").write_text(json.dumps(told))
+        with pytest.raises(gd.StoreError, match="being written by another process"):
+            gd.run(tiny(), store=copy, resume=True)
+        writer.communicate(b"\n")
 
 
 # ---- the state of a run

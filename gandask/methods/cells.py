@@ -96,7 +96,7 @@ class Cell:
     index: int
     own: Population
     round: int = 0
-    phase: str = "fitness"
+    phase: str = "trained"
     members: tuple[int, ...] = ()
     pool: Population = Population()
     parents: Population = Population()

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -225,11 +225,9 @@ class Grid:
             )
             for cell in born
         ]
-        begun = [self._begin(GridView(tuple(born)), cell) for cell in born]
-        return GridView(tuple(begun), metric=self.score), [
-            stage,
-            [self._task(cell) for cell in begun],
-        ]
+        begun = self._begun(GridView(tuple(born)), range(len(born)))
+        view = GridView(tuple(begun), metric=self.score)
+        return view, [stage, [self._task(cell) for cell in begun]]
 
     def advance(self, view: GridView, reports: Sequence[Report]) -> tuple[GridView, Plan]:
         """Decide selection, replacement and mixtures, and say what each cell does next."""
@@ -248,18 +246,27 @@ class Grid:
                 grid[index], record = self._evolve(grid, index, report)
                 records.append(record)
         now = GridView(tuple(grid), tuple(records), tuple(events), self.score)
-        for index in news:
-            if grid[index].phase == "trained" and grid[index].round < self.rounds:
-                grid[index] = self._begin(now, grid[index])
+        for cell in self._begun(now, news):
+            grid[cell.index] = cell
         busy = [grid[i] for i in news if grid[i].phase in ("fitness", "train")]
         if all(cell.phase == "trained" for cell in grid):
             busy = grid = [replace(cell, phase="score") for cell in grid]
         return replace(now, cells=tuple(grid)), [[self._task(cell) for cell in busy]]
 
-    def _begin(self, view: GridView, cell: Cell) -> Cell:
-        """Take a cell into its next round, with the neighbours it has then."""
+    def _begun(self, view: GridView, indices: Iterable[int]) -> list[Cell]:
+        """Take cells into their next round, where there is one, with the neighbours of then."""
+        ready = [view.cells[index] for index in indices]
+        ready = [cell for cell in ready if cell.phase == "trained" and cell.round < self.rounds]
+        numbers = {cell.round + 1 for cell in ready} if self.exchange else set()
+        found = {number: self._schedule.neighbours(number, view) for number in numbers}
+        return [
+            self._begin(view, cell, found[cell.round + 1][cell.index] if found else ())
+            for cell in ready
+        ]
+
+    def _begin(self, view: GridView, cell: Cell, neighbours: Sequence[int]) -> Cell:
+        """Take a cell into its next round."""
         number = cell.round + 1
-        neighbours = self._schedule.neighbours(number, view)[cell.index] if self.exchange else ()
         others = [view.cells[index].own for index in neighbours]
         chance = rng(self.seed, number, cell.slot, "begin")
         # without selection, one of the cell's own pairs is trained: it goes first in the pool
