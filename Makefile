@@ -5,7 +5,7 @@ BIN := .venv/bin
 .PHONY: demo test lint clean
 
 demo: .venv/ready
-	rm -rf runs/demo runs/demo-single
+	rm -rf runs/demo runs/demo-single runs/demo-single-long
 	$(BIN)/gandask demo --store runs/demo
 
 test: .venv/ready lint

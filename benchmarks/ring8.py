@@ -10,7 +10,6 @@ sample within three standard deviations (the yardstick of VEEGAN, Srivastava et 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -51,11 +50,10 @@ def main() -> None:
     with cluster.local(asked.workers) as client:
         for seed in range(1, asked.seeds + 1):
             grid = gd.Grid(**settings, seed=seed)
-            alone = dataclasses.replace(grid, shape=(1, 1), selection=False)
             compared = {
                 "grid": grid,
-                "single, as one cell": alone,
-                "single, as all": demo.control(grid),
+                "single, as one cell": demo.control(grid, 1),
+                "single, as all": demo.control(grid, grid.shape[0] * grid.shape[1]),
             }
             for name, method in compared.items():
                 rows.setdefault(name, []).append(coverage(method, client))

@@ -153,7 +153,7 @@ def show(run: Path) -> None:
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True)
 @plain_errors
 def demo(store: Path, workers: int) -> None:
-    """Train a small grid on digits beside a single GAN: two minutes on two cores.
+    """Train a small grid on digits beside single GANs: two minutes on two cores.
 
     Example: gandask demo --store runs/demo
     """

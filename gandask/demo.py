@@ -1,8 +1,9 @@
-"""The demonstration: a small grid on the embedded digits, beside a single GAN."""
+"""The demonstration: a small grid on the embedded digits, beside single GANs."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def run(store: Path, workers: int = 2, **changes: Any) -> str:
-    """Train the demo preset and its control, write pictures and report, and tell the outcome.
+    """Train the demo preset and its controls, write pictures and report, and tell the outcome.
 
     Parameters
     ----------
     store : path
-        Folder of the grid's run; the control's is beside it.
+        Folder of the grid's run; the controls' are beside it.
     workers : int
         Worker processes.
     **changes
@@ -29,54 +30,56 @@ def run(store: Path, workers: int = 2, **changes: Any) -> str:
     preset = presets.read("demo")
     preset.pop("method")
     grid = Grid(**preset | changes)
-    single = control(grid)
-    beside = store.with_name(f"{store.name}-single")
-    for path in (store, beside):
+    cells = grid.shape[0] * grid.shape[1]
+    compared = {
+        "grid": (grid, store),
+        "single, as one cell": (control(grid, 1), store.with_name(f"{store.name}-single")),
+        "single, as all": (control(grid, cells), store.with_name(f"{store.name}-single-long")),
+    }
+    for _, path in compared.values():
         Store(path).refuse_existing()
     with cluster.local(workers) as client:
-        dataset = engine.run(grid, client=client, store=store, progress=True)
-        control_dataset = engine.run(single, client=client, store=beside, progress=True)
+        datasets = {
+            name: engine.run(method, client=client, store=path, progress=True)
+            for name, (method, path) in compared.items()
+        }
     opened = runs.open_run(store)
     picture = store / "samples" / "best.png"
     pictures.save_png(opened.best_mixture().sample(64, seed=0), picture)
     page = report.write(opened)
-    return f"{compared(dataset, control_dataset)}\n\nsamples: {picture}\nreport:  {page}"
+    return f"{table(datasets)}\n\n{spent(datasets['grid'])}\n\nsamples: {picture}\nreport:  {page}"
 
 
-def control(grid: Grid) -> Grid:
-    """Make the single GAN that takes as many batches as all of a grid's cells together."""
-    cells = grid.shape[0] * grid.shape[1]
-    return dataclasses.replace(
-        grid, shape=(1, 1), selection=False, epochs_per_round=grid.epochs_per_round * cells
-    )
+def control(grid: Grid, cells: int) -> Grid:
+    """Make the single GAN that takes as many batches as `cells` of a grid's cells together."""
+    epochs = grid.epochs_per_round * cells
+    return dataclasses.replace(grid, shape=(1, 1), selection=False, epochs_per_round=epochs)
 
 
-def compared(grid: xr.Dataset, single: xr.Dataset) -> str:
-    """Lay the outcome of a grid beside that of a single GAN, and tell where its time went."""
-    ours, theirs = results.best(grid), results.best(single)
-    if ours is None or theirs is None:
-        raise ValueError("expected two finished runs")
+def table(datasets: Mapping[str, xr.Dataset]) -> str:
+    """Lay the outcomes of runs side by side: of the best neighbourhood of each."""
+    rows: dict[str, list[str]] = {"": list(datasets)}
+    for name, dataset in datasets.items():
+        best = results.best(dataset)
+        if best is None:
+            raise ValueError(f"{name}: expected a finished run")
+        told = {
+            "best neighbourhood": f"row {int(best.row)}, col {int(best.col)}",
+            "FID (lower is better)": f"{float(best.final_fid):.1f}",
+            "TVD (lower is better)": f"{float(best.final_tvd):.3f}",
+            "inception score (higher)": f"{float(best.final_inception_score):.2f}",
+            "batches, all cells": f"{int(dataset.batches.sum())}",
+            "wall time, s": f"{float(dataset.elapsed.max()):.1f}",
+        }
+        for title, value in told.items():
+            rows.setdefault(title, []).append(value)
+    return "\n".join(f"{t:26}" + "".join(f"{v:>21}" for v in values) for t, values in rows.items())
+
+
+def spent(dataset: xr.Dataset) -> str:
+    """Tell where a run's time went."""
+    seconds = results.profile(dataset).to_series()
     lines = [
-        f"best neighbourhood: row {int(ours.row)}, col {int(ours.col)}",
-        f"{'':28}{'grid':>10}{'single GAN':>12}",
+        f"  {n!s:10}{value:8.1f} s {value / seconds.sum():5.0%}" for n, value in seconds.items()
     ]
-    rows = {
-        "FID (lower is better)": "final_fid",
-        "TVD (lower is better)": "final_tvd",
-        "inception score (higher)": "final_inception_score",
-    }
-    lines += [f"{t:28}{float(ours[n]):10.3f}{float(theirs[n]):12.3f}" for t, n in rows.items()]
-    batches = [int(dataset.batches.sum()) for dataset in (grid, single)]
-    walls = [float(dataset.elapsed.max()) for dataset in (grid, single)]
-    lines += [
-        f"{'batches, all cells together':28}{batches[0]:10}{batches[1]:12}",
-        f"{'wall time, s':28}{walls[0]:10.1f}{walls[1]:12.1f}",
-        "",
-        "time of the grid's workers by routine:",
-    ]
-    seconds = results.profile(grid).to_series()
-    lines += [
-        f"  {name!s:10}{value:8.1f} s {value / seconds.sum():5.0%}"
-        for name, value in seconds.items()
-    ]
-    return "\n".join(lines)
+    return "\n".join(["time of the grid's workers by routine:", *lines])

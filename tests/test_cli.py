@@ -383,15 +383,15 @@ def test_demo_passes_on_what_it_is_told(tmp_path, monkeypatch):
     assert call("demo", "--store", tmp_path / "d", "--workers", 3).output == f"3 in {tmp_path}/d\n"
 
 
-def test_demo_compares_with_a_single_gan_of_as_many_batches(cache):
-    grid = tiny(shape=(2, 2), batch_size=2500)
-    single = demo.control(grid)
-    assert single.shape == (1, 1)
-    ours, theirs = gd.run(grid), gd.run(single)
-    assert ours["batches"].sum() == theirs["batches"].sum() == 80
-    text = demo.compared(ours, theirs)
-    rows = {line[:28].strip(): line[28:].split() for line in text.splitlines()}
-    best = ours["final_fid"].values.min()
-    assert rows["FID (lower is better)"] == [f"{best:.3f}", f"{theirs['final_fid'].item():.3f}"]
-    assert rows["batches, all cells together"] == ["80", "80"]
-    assert "train" in text
+def test_demo_compares_with_single_gans_of_as_many_batches(cache):
+    grid = tiny(shape=(2, 2))
+    short, long = demo.control(grid, 1), demo.control(grid, 4)
+    assert short.shape == long.shape == (1, 1)
+    datasets = {"grid": gd.run(grid), "short": gd.run(short), "long": gd.run(long)}
+    rows = {line[:26].strip(): line[26:].split() for line in demo.table(datasets).splitlines()}
+    batches = int(datasets["grid"]["batches"].sum())
+    assert rows["batches, all cells"] == [str(batches), str(batches // 4), str(batches)]
+    best = [f"{float(ds['final_fid'].min()):.1f}" for ds in datasets.values()]
+    assert rows["FID (lower is better)"] == best
+    assert rows[""] == ["grid", "short", "long"]
+    assert "train" in demo.spent(datasets["grid"])
