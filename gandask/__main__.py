@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -78,16 +77,20 @@ def train(
     method.check()  # before any worker starts
     if store and not resume:
         Store(store).refuse_existing()
-    with cluster.local(workers) if workers else contextlib.nullcontext() as client:
-        dataset = engine.run(
-            method,
-            client=client,
-            store=store,
-            resume=resume,
-            synchronous=not asynchronous,
-            checkpoint_every=checkpoint_every,
-            progress=True if sys.stderr.isatty() else None,
-        )
+    try:
+        with cluster.local(workers) if workers else contextlib.nullcontext() as client:
+            dataset = engine.run(
+                method,
+                client=client,
+                store=store,
+                resume=resume,
+                synchronous=not asynchronous,
+                checkpoint_every=checkpoint_every,
+            )
+    except KeyboardInterrupt:
+        if store:
+            click.echo(f"stopped; continue with: gandask train {source} … --resume", err=True)
+        raise
     click.echo(summary(dataset))
     if store:
         click.echo(f"kept in {store}; next: gandask report {store}")

@@ -243,6 +243,16 @@ def cluster_free(monkeypatch):
     return asked
 
 
+def test_an_interrupted_train_says_how_to_go_on(settings, monkeypatch, tmp_path):
+    def run(method, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine, "run", run)
+    result = call("train", settings, "--store", tmp_path / "run")
+    assert result.exit_code != 0
+    assert "stopped; continue with: gandask train" in result.output
+
+
 def test_train_checks_before_workers_start(cluster_free):
     refused("train", "spagan", "--workers", 2)
     assert cluster_free == []
@@ -259,7 +269,6 @@ def test_train_passes_on_its_options(settings, cluster_free, monkeypatch, tmp_pa
     command = ("train", settings, "--workers", 2, "--asynchronous", "--resume")
     result = call(*command, "--checkpoint-every", 7, "--store", tmp_path / "run")
     assert result.exit_code == 0, result.output
-    assert told.pop("progress") is None, "no bar where nobody watches"
     assert told == {
         "method": tiny(),
         "client": "a client of 2",
@@ -268,6 +277,8 @@ def test_train_passes_on_its_options(settings, cluster_free, monkeypatch, tmp_pa
         "checkpoint_every": 7,
         "store": tmp_path / "run",
     }
+
+    told.clear()
     call("train", settings)
     assert (told["client"], told["synchronous"], told["resume"]) == (None, True, False)
     assert told["store"] is None

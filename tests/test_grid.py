@@ -176,6 +176,16 @@ def test_any_rectangle_runs(grid, shape):
     assert np.isfinite(ds.final_fid).all()
 
 
+@pytest.mark.parametrize("selection", [True, False])
+def test_isolated_populations_train_one_pair_a_round(grid, selection):
+    """IsoCoGAN and PaGAN with several individuals in a cell."""
+    ds = gd.run(grid(exchange=False, population_size=3, selection=selection, shape=(1, 2)))
+    assert ds.sizes["neighbour"] == 3
+    assert (ds.generator_parent == np.arange(2)).all()
+    assert np.isfinite(ds.generator_fitness).all()
+    assert np.isfinite(ds.final_fid).all()
+
+
 def test_losses_are_drawn_by_cell_and_round(grid):
     ds = gd.run(grid(loss="mustangs", rounds=4, shape=(2, 2)))
     assert set(np.unique(ds.loss)) == {"bce", "least_squares", "heuristic"}

@@ -263,16 +263,21 @@ def aligned(cell: Cell, members: list[tuple[int, int]]) -> Array:
     return weights / weights.sum() if weights.sum() > 0 else np.full(len(members), 1 / len(members))
 
 
+def centre(own: Sequence[Individual]) -> Individual:
+    """Give the fittest of a cell's individuals; one that was never evaluated comes last."""
+    return min(own, key=lambda one: np.inf if np.isnan(one.fitness) else one.fitness)
+
+
 def outcome(cell: Cell, report: Report, loss_names: Sequence[str]) -> dict[str, Any]:
     """Record what a cell's round came to, from its training report."""
     values: dict[str, Any] = {"batches": report.values["batches"], "loss": loss_names[cell.loss]}
     for kind in KINDS:
         own = getattr(cell.own, f"{kind}s")
         parent = getattr(cell.parents, f"{kind}s")[0]
-        centre = min(own, key=lambda individual: individual.fitness)
+        fittest = centre(own)
         newest = f"{cell.slot}/{kind}/{len(own) + report.round - 1}"
-        values[f"{kind}_fitness"] = centre.fitness
-        values[f"{kind}_learning_rate"] = centre.learning_rate
+        values[f"{kind}_fitness"] = fittest.fitness
+        values[f"{kind}_learning_rate"] = fittest.learning_rate
         values[f"{kind}_training_loss"] = report.values[f"{kind}_training_loss"]
         values[f"{kind}_parent"] = parent.cell
         values[f"{kind}_replaced"] = newest in [individual.name for individual in own]

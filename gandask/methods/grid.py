@@ -335,9 +335,9 @@ class Grid:
         values |= self._padded(cell)
         if merged is not None:
             values |= metrics.scores(self._real, merged)
-            centre = cell.own.generators[0].statistics
-            if centre is not None:
-                alone = Statistics.from_array(centre)
+            packed = cells.centre(cell.own.generators).statistics
+            if packed is not None:
+                alone = Statistics.from_array(packed)
                 values |= metrics.scores(self._real, alone, prefix="generator_")
             cell = replace(cell, score=values[self.score])
         return cell, Record(cell.slot, report.round, values)
