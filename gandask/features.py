@@ -32,6 +32,7 @@ CHUNK = 500  # samples extracted at once: bounds memory, and keeps results free 
 INCEPTION_CHUNK = 50  # images through InceptionV3 at once, enlarged to 299 pixels: 1 GB
 EPOCHS = {True: 60, False: 3}  # for sets under and over SMALL samples
 SMALL = 5000
+MOST_LOGITS = 100  # with more classes the last hidden layer is the features: reports stay small
 
 
 @dataclass(frozen=True)
@@ -142,8 +143,10 @@ def _classifier(data: Data) -> Extractor:
     model.eval().requires_grad_(False)
 
     def apply(samples: Tensor) -> tuple[Tensor, Tensor, None]:
-        logits = model(samples.cpu())
-        return logits, functional.softmax(logits.double(), 1), None
+        hidden = model[:-1](samples.cpu())
+        logits = model[-1](hidden)
+        features = logits if data.classes <= MOST_LOGITS else hidden
+        return features, functional.softmax(logits.double(), 1), None
 
     return Extractor(apply, key, accuracy)
 

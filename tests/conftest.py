@@ -66,7 +66,7 @@ def grid():
 
 
 @pytest.fixture
-def same():
+def assert_same():
     """Assert that two runs came to the same, bit for bit, but for what the machine took."""
     import xarray as xr
 

@@ -34,14 +34,14 @@ def serial():
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_serial_equals_dask(name, workers, clients, serial, same):
+def test_serial_equals_dask(name, workers, clients, serial, assert_same):
     distributed = gd.run(tiny(name), client=clients[workers])
-    same(serial(name), distributed)
+    assert_same(serial(name), distributed)
     assert len(np.unique(distributed.worker)) == workers
 
 
-def test_same_seed_same_dataset(name, serial, same):
-    same(serial(name), gd.run(tiny(name)))
+def test_same_seed_same_dataset(name, serial, assert_same):
+    assert_same(serial(name), gd.run(tiny(name)))
 
 
 def test_another_seed_another_dataset(name, serial):
@@ -54,8 +54,8 @@ def test_another_seed_another_dataset(name, serial):
     assert differing
 
 
-def test_a_run_with_checkpoints_equals_one_without(name, serial, same, tmp_path):
-    same(serial(name), gd.run(tiny(name), store=tmp_path / "run", checkpoint_every=1))
+def test_a_run_with_checkpoints_equals_one_without(name, serial, assert_same, tmp_path):
+    assert_same(serial(name), gd.run(tiny(name), store=tmp_path / "run", checkpoint_every=1))
 
 
 def test_asynchronous_runs_finish(name, clients):

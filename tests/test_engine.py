@@ -128,7 +128,9 @@ def interrupt_after(method, rounds):
 
 
 @pytest.mark.parametrize("rounds", [0, 1, 2, 4])
-def test_an_interrupted_run_resumes_to_the_same_end(grid, same, tmp_path, monkeypatch, rounds):
+def test_an_interrupted_run_resumes_to_the_same_end(
+    grid, assert_same, tmp_path, monkeypatch, rounds
+):
     method = grid(rounds=5)
     whole = gd.run(method)
     with monkeypatch.context() as patch:
@@ -136,8 +138,8 @@ def test_an_interrupted_run_resumes_to_the_same_end(grid, same, tmp_path, monkey
         with pytest.raises(StopError):
             gd.run(method, store=tmp_path / "run", checkpoint_every=2)
     resumed = gd.run(method, store=tmp_path / "run", checkpoint_every=2, resume=True)
-    same(whole, resumed)
-    same(whole, gd.open_run(tmp_path / "run").ds)
+    assert_same(whole, resumed)
+    assert_same(whole, gd.open_run(tmp_path / "run").ds)
 
 
 def test_resuming_continues_after_the_checkpoint(grid, tmp_path, monkeypatch):
@@ -159,7 +161,7 @@ def test_resuming_continues_after_the_checkpoint(grid, tmp_path, monkeypatch):
     assert min(round for function, round in seen if function == "train") == 5
 
 
-def test_resuming_on_another_number_of_workers(grid, same, tmp_path, monkeypatch, clients):
+def test_resuming_on_another_number_of_workers(grid, assert_same, tmp_path, monkeypatch, clients):
     method = grid(rounds=3)
     with monkeypatch.context() as patch:
         patch.setattr(gd.Grid, "advance", interrupt_after(method, 2))
@@ -168,7 +170,7 @@ def test_resuming_on_another_number_of_workers(grid, same, tmp_path, monkeypatch
     resumed = gd.run(
         method, store=tmp_path / "run", client=clients[1], checkpoint_every=1, resume=True
     )
-    same(gd.run(method), resumed)
+    assert_same(gd.run(method), resumed)
 
 
 def test_an_asynchronous_run_resumes(grid, tmp_path, monkeypatch):
@@ -205,7 +207,7 @@ def test_only_needed_states_cross(grid, clients):
     assert 0 < int(ds.gathered.max()) < 2 * 2 * bytes_of_one + 3 * 2 * bytes_of_one
 
 
-def test_threads_of_one_worker_come_to_the_same(grid, same):
+def test_threads_of_one_worker_come_to_the_same(grid, assert_same):
     """Two tasks at once in one process: neither random streams nor torch's threads get mixed."""
     method = grid(rounds=2)
     with (
@@ -214,7 +216,7 @@ def test_threads_of_one_worker_come_to_the_same(grid, same):
         ) as cluster,
         Client(cluster) as client,
     ):
-        same(gd.run(method), gd.run(method, client=client))
+        assert_same(gd.run(method), gd.run(method, client=client))
 
 
 @pytest.mark.parametrize(
@@ -232,7 +234,7 @@ def test_placement(threads, homes, expected):
     assert place(list("0123"), threads, homes) == expected
 
 
-def test_losing_a_worker_changes_nothing(grid, same, tmp_path):
+def test_losing_a_worker_changes_nothing(grid, assert_same, tmp_path):
     """SIGKILL of a worker in the middle of a run: Dask recomputes, and the result is the same."""
     method = grid(rounds=6)
     expected = gd.run(method)
@@ -258,4 +260,4 @@ def test_losing_a_worker_changes_nothing(grid, same, tmp_path):
         finally:
             engine.Session.step = original
     assert killed
-    same(expected, ds)
+    assert_same(expected, ds)

@@ -407,3 +407,12 @@ def test_unreadable_inception_weights_are_named(content, tmp_path):
         path.write_bytes(content)
     with pytest.raises(DataError, match=r"inception_weights='.*weights.pth' cannot be read"):
         features.extractor(data.load("digits"), "inception", str(path))
+
+
+@pytest.mark.parametrize(("classes", "size"), [(100, 100), (101, 64)])
+def test_many_classes_are_measured_by_the_last_hidden_layer(empty_cache, quick, classes, size):
+    """Else a report would hold a million products of a thousand logits."""
+    many = made((1, 8, 8), classes, count=300)
+    drawn, probabilities, _ = features.extractor(many).apply(many.batch(np.arange(7)))
+    assert drawn.shape == (7, size)
+    assert probabilities.shape == (7, classes)
