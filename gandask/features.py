@@ -109,29 +109,27 @@ def reference(data: Data, kind: str = "auto", weights: str | None = None) -> Ref
     return Reference.of(Statistics.from_array(packed))
 
 
-class Classifier(nn.Sequential):
-    """A small convolutional classifier for images of any size from 8 pixels."""
-
-    def __init__(self, channels: int, classes: int) -> None:
-        super().__init__(
-            nn.Conv2d(channels, 16, 3, padding=1),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-            nn.Conv2d(16, 32, 3, padding=1),
-            nn.ReLU(),
-            nn.AdaptiveMaxPool2d(4),
-            nn.Flatten(),
-            nn.Linear(512, 64),
-            nn.ReLU(),
-            nn.Linear(64, classes),
-        )
+def classifier(data: Data) -> nn.Sequential:
+    """Build a small convolutional classifier for images of any size from 8 pixels."""
+    return nn.Sequential(
+        nn.Conv2d(data.shape[0], 16, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.AdaptiveMaxPool2d(4),
+        nn.Flatten(),
+        nn.Linear(512, 64),
+        nn.ReLU(),
+        nn.Linear(64, data.classes),
+    )
 
 
 @functools.lru_cache(maxsize=8)
 def _classifier(data: Data) -> Extractor:
     key = f"classifier{VERSION}"
     path = cache_dir() / "features" / f"{data.fingerprint}-{key}.safetensors"
-    model = Classifier(data.shape[0], data.classes)
+    model: nn.Module = classifier(data)
     try:
         with safetensors.safe_open(path, "pt") as stored:
             accuracy = float(stored.metadata()["accuracy"])
@@ -140,23 +138,24 @@ def _classifier(data: Data) -> Extractor:
         model, accuracy = train_classifier(data)
         tensors, note = model.state_dict(), {"accuracy": repr(accuracy)}
         _write(path, lambda partial: safetensors.torch.save_file(tensors, partial, note))
-    model.eval().requires_grad_(False)
+    *layers, head = model.eval().requires_grad_(False).children()
+    body = nn.Sequential(*layers)
 
     def apply(samples: Tensor) -> tuple[Tensor, Tensor, None]:
-        hidden = model[:-1](samples.cpu())
-        logits = model[-1](hidden)
+        hidden = body(samples.cpu())
+        logits = head(hidden)
         features = logits if data.classes <= MOST_LOGITS else hidden
         return features, functional.softmax(logits.double(), 1), None
 
     return Extractor(apply, key, accuracy)
 
 
-def train_classifier(data: Data) -> tuple[Classifier, float]:
+def train_classifier(data: Data) -> tuple[nn.Module, float]:
     """Train the classifier on most of a data set and test it on the rest.
 
     Returns
     -------
-    Classifier
+    Module
     float
         Accuracy on the held-out tenth (at most 10,000 samples), from 0 to 1.
     """
@@ -164,8 +163,7 @@ def train_classifier(data: Data) -> tuple[Classifier, float]:
     held = min(10_000, max(1, len(data) // 10))
     test, train = order[:held], order[held:]
     labels = torch.from_numpy(np.asarray(data.labels))
-    model = networks.build(lambda: Classifier(data.shape[0], data.classes), seed=0)
-    assert isinstance(model, Classifier)
+    model = networks.build(lambda: classifier(data), seed=0)
     batch_size = min(64, len(train))
     steps = EPOCHS[len(data) < SMALL] * (len(train) // batch_size)
     optimiser = torch.optim.Adam(model.parameters(), fused=True)
