@@ -127,7 +127,7 @@ def interrupt_after(method, rounds):
     return advance
 
 
-@pytest.mark.parametrize("rounds", [0, 1, 2, 4])
+@pytest.mark.parametrize("rounds", [0, 1, 2, 3, 4])
 def test_an_interrupted_run_resumes_to_the_same_end(
     grid, assert_same, tmp_path, monkeypatch, rounds
 ):

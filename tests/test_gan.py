@@ -205,6 +205,24 @@ def test_without_selection_partners_come_from_the_neighbourhood(training, pair):
     assert ours.partner(ours.generator.module, []) is ours.generator.module
 
 
+@pytest.mark.parametrize(("changed", "moved"), [(1, 2), (3, 0)])
+def test_rivals_take_part_in_training_without_selection(training, pair, changed, moved):
+    """Another rival generator trains another discriminator, and the other way round."""
+    other, _ = tasks.initialise(training=training, slot="cell/1", population_size=1)
+    third, _ = tasks.initialise(training=training, slot="cell/2", population_size=1)
+    where = {"training": training, "slot": "cell/0", "round": 1, "loss": 0, "rivals": 2}
+
+    def trained(against, rivals):
+        return tasks.train(*pair, *rivals, train_against_rivals=against, **where)[0][moved]
+
+    rivals = [pair[0], other[0], pair[2], other[2]]
+    replaced = [*rivals]
+    replaced[changed] = third[0 if changed == 1 else 2]
+    for against in (True, False):
+        one, two = trained(against, rivals), trained(against, replaced)
+        assert any((one[key] != two[key]).any() for key in one) == against
+
+
 @pytest.mark.parametrize("name", ["bce", "minimax", "least_squares", "heuristic", "hinge"])
 def test_every_loss_trains(grid, name):
     training = grid(loss=name, epochs_per_round=2).training

@@ -1,6 +1,8 @@
 """The registry of networks: one test of conduct over every entry and every shape it claims."""
 
 import pickle
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -260,3 +262,22 @@ def test_networks_travel_to_workers():
             for n in (network, copy)
         )
         assert all(torch.equal(original[key], again[key]) for key in original)
+
+
+def test_threads_building_at_once_do_not_mix_their_seeds():
+    network = NETWORKS["mlp"]
+
+    def made(seed):
+        module = build(lambda: network.generator((1, 8, 8), network.latent), seed)
+        return torch.cat([p.detach().flatten() for p in module.parameters()])
+
+    seeds = list(range(40))
+    alone = [made(seed) for seed in seeds]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # else a thread mostly gets to build in one go
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            together = list(pool.map(made, seeds))
+    finally:
+        sys.setswitchinterval(interval)
+    assert all(torch.equal(one, other) for one, other in zip(alone, together, strict=True))
