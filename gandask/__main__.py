@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -44,7 +45,7 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("source", metavar="FILE.toml|PRESET")
+@click.argument("source", metavar="FILE.toml|PRESET|RUN")
 @click.option("--set", "assignments", metavar="KEY=VALUE", multiple=True, help="Change a setting.")
 @click.option("--workers", type=click.IntRange(1), help="Worker processes; in process without.")
 @click.option("--store", type=click.Path(path_type=Path), help="Folder to keep the run in.")
@@ -61,12 +62,13 @@ def train(
     asynchronous: bool,
     checkpoint_every: int,
 ) -> None:
-    r"""Train what a TOML file or a preset describes.
+    """Train what a TOML file, a preset or a run's folder describes.
 
-    \b
-    Examples:
-      gandask train demo --workers 2 --store runs/first
-      gandask train table1-mnist-2x2 --set data_dir=data --set rounds=5 --workers 2
+    Example: gandask train demo --workers 2 --store runs/first
+
+    Example: gandask train table1-mnist-2x2 --set data_dir=data --set rounds=5 --workers 2
+
+    Example: gandask train runs/first --resume
     """
     import contextlib
 
@@ -74,9 +76,13 @@ def train(
     from gandask.store import Store
 
     method = read_method(source, assignments)
+    if resume and store is None and Path(source).is_dir():
+        store = Path(source)
     method.check()  # before any worker starts
     if store and not resume:
         Store(store).refuse_existing()
+    if sys.stderr.isatty():
+        click.echo("preparing; the first time a data set is used takes longest", err=True)
     try:
         with cluster.local(workers) if workers else contextlib.nullcontext() as client:
             dataset = engine.run(
@@ -89,7 +95,7 @@ def train(
             )
     except KeyboardInterrupt:
         if store:
-            click.echo(f"stopped; continue with: gandask train {source} … --resume", err=True)
+            click.echo(f"stopped; continue with: gandask train {store} --resume", err=True)
         raise
     click.echo(summary(dataset))
     if store:
@@ -144,8 +150,8 @@ def show(run: Path) -> None:
 
     opened: Run = open_run(run)
     click.echo(repr(opened))
-    if "error" in opened.store.description:
-        click.echo(f"  error: {opened.store.description['error']}")
+    if opened.state == "failed":
+        click.echo(f"  error: {opened.store.description.get('error')}")
     for key, value in opened.settings.items():
         click.echo(f"  {key} = {value}")
     click.echo(summary(opened.ds))
@@ -192,6 +198,8 @@ def read_method(source: str, assignments: tuple[str, ...]) -> Any:
     from gandask.core import SettingError
     from gandask.methods import METHODS
 
+    if (Path(source) / "config.toml").is_file():
+        source = str(Path(source) / "config.toml")
     if source.endswith(".toml"):
         try:
             table = tomllib.loads(Path(source).read_text(encoding="utf-8"))
@@ -204,17 +212,23 @@ def read_method(source: str, assignments: tuple[str, ...]) -> Any:
 
 def summary(dataset: Any) -> str:
     """Say in a few lines what a run came to."""
+    import numpy as np
+
     from gandask import results
 
     if not dataset.sizes["round"]:
         return "no round is done yet"
-    lines = []
+    done = dataset.sizes["round"]
     final = results.best(dataset)
-    if final is not None:
-        place = ", ".join(f"{dim} {final[dim].item()}" for dim in final.coords)
-        lines.append(f"best mixture: {place}")
-        for name, value in final.data_vars.items():
+    found, title = (final, "best mixture") if final is not None else (results.latest(dataset), "")
+    lines = []
+    if found is not None:
+        place = ", ".join(f"{dim} {found[dim].item()}" for dim in found.coords if dim != "round")
+        lines.append(f"{title or f'best mixture after {done} rounds'}: {place}")
+        for name, value in found.data_vars.items():
             lines.append(f"  {str(name).removeprefix('final_'):16} {value.item():.4g}")
+    kinds, counts = np.unique(dataset["event_kind"].values, return_counts=True)
+    lines += [f"events: {count} × {kind}" for kind, count in zip(kinds, counts, strict=True)]
     seconds = results.profile(dataset).to_series()
     spent = ", ".join(f"{name} {value / seconds.sum():.0%}" for name, value in seconds.items())
     lines.append(f"time: {float(dataset.elapsed.max()):.1f} s; by routine: {spent}")

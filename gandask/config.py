@@ -74,7 +74,20 @@ def settings(cls: type[T]) -> type[T]:
         initialise(self, **given)
 
     made.__init__ = checked
+    made.__doc__ = f"{cls.__doc__}\n\n{described(made)}"
     return typing.cast("type[T]", made)
+
+
+def described(cls: Any) -> str:
+    """List the settings of a method: name, default, what it is, and its bounds or choices."""
+    lines = ["Parameters", "----------"]
+    for f in dataclasses.fields(cls):
+        default = f.default if f.default is not dataclasses.MISSING else {}
+        lines.append(f"{f.name} : default {default!r}")
+        bounds = [f"{BOUNDS[word][0]} {f.metadata[word]}" for word in BOUNDS if word in f.metadata]
+        choices = ["one of " + ", ".join(f.metadata["choices"])] if "choices" in f.metadata else []
+        lines.append("    " + "; ".join([f.metadata["help"], *bounds, *choices]) + ".")
+    return "\n".join(lines)
 
 
 def validate(method: Any) -> None:

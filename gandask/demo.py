@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
+CAVEAT = (
+    "The grid's figures are those of a mixture of generators, the best of its neighbourhoods by\n"
+    "the FID shown; a single GAN has one generator. They are of one seed."
+)
+
+
 def run(store: Path, workers: int = 2, **changes: Any) -> str:
     """Train the demo preset and its controls, write pictures and report, and tell the outcome.
 
@@ -47,7 +53,9 @@ def run(store: Path, workers: int = 2, **changes: Any) -> str:
     picture = store / "samples" / "best.png"
     pictures.save_png(opened.best_mixture().sample(64, seed=0), picture)
     page = report.write(opened)
-    return f"{table(datasets)}\n\n{spent(datasets['grid'])}\n\nsamples: {picture}\nreport:  {page}"
+    return "\n\n".join(
+        [table(datasets), CAVEAT, spent(datasets["grid"]), f"samples: {picture}\nreport:  {page}"]
+    )
 
 
 def control(grid: Grid, cells: int) -> Grid:

@@ -168,7 +168,10 @@ class Session:
             elapsed = time.monotonic() - self.origin
             if self.store:
                 self.store.append(reports, elapsed)
+            before = self.view.round
             self.step(reports, elapsed)
+            if self.store and self.view.round > before:
+                self.store.describe("running", self.view.round)
             promised = [name for task in self.under_way.values() for name in task.writes]
             self.executor.keep(self.view.keeps.union(promised))
             over = not (self.plan or self.under_way)
@@ -212,7 +215,6 @@ class Session:
         self.perform([saving(partial / file, names) for file, names in files.items()])
         folder = store.seal(partial, self.view, files)
         self.saved = self.view.round
-        store.describe("running", self.saved)
         self.perform([loading(folder / file, names) for file, names in files.items()])
 
 
@@ -271,4 +273,4 @@ def _progress_bar(method: Any, shown: bool | None) -> Any:
 
     total = method.rounds * len(method.layout().slots)
     hidden = not sys.stderr.isatty() if shown is None else not shown
-    return tqdm(total=total, unit="round", desc=method.name, disable=hidden)
+    return tqdm(total=total, unit="turn", desc=method.name, disable=hidden)

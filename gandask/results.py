@@ -225,10 +225,22 @@ def fixed(values: Array) -> Array:
 
 def best(dataset: xr.Dataset) -> xr.Dataset | None:
     """Give the final scores of the unit that is best by the run's own score, if it is finished."""
+    return _best(dataset, "final_")
+
+
+def latest(dataset: xr.Dataset) -> xr.Dataset | None:
+    """Give the last round's scores of the unit that is best in it, if there are any."""
+    return _best(dataset.isel(round=[-1]).squeeze("round"), "")
+
+
+def _best(dataset: xr.Dataset, prefix: str) -> xr.Dataset | None:
     score = dataset.attrs.get("score", "fid")
-    values = dataset.get(f"final_{score}")
+    values = dataset.get(f"{prefix}{score}")
     if values is None or not bool(values.notnull().any()):
         return None
     metric = METRICS[score]
     place = values.argmax(...) if metric.higher_is_better else values.argmin(...)
-    return dataset[[f"final_{name}" for name in METRICS]].isel(place)
+    # every sample of an image counts as one of high quality: only points have modes to be near to
+    images = len(dataset.attrs.get("sample_shape", ())) > 1
+    names = [name for name in METRICS if not (images and name == "high_quality")]
+    return dataset[[prefix + name for name in names]].isel(place)

@@ -221,7 +221,8 @@ def _read_arrays(path: Path) -> Block:
         raise DataError(
             f"{path}: expected uint8 images of shape (N, H, W) or (N, C, H, W) with C up to 4, or "
             f"finite float points of shape (N, 2); got {samples.dtype} of shape {samples.shape}; "
-            "convert it, where channels come last with samples.transpose(0, 3, 1, 2)"
+            "scale images to 0..255 and convert them with .astype(np.uint8); where channels come "
+            "last, move them with .transpose(0, 3, 1, 2)"
         )
     if labels is None:
         labels = np.zeros(len(samples), dtype=np.int64)

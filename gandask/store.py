@@ -143,7 +143,10 @@ class Store:
         try:
             return config.from_toml(path.read_text(encoding="utf-8"), methods)
         except (OSError, ValueError) as error:
-            raise StoreError(f"{path} cannot be read: {error}") from error
+            raise StoreError(
+                f"{path} cannot be read: {error} (networks and losses of your own are registered "
+                "before their run is opened)"
+            ) from error
 
     def append(self, reports: Sequence[Report], elapsed: float) -> None:
         """Append the reports of one step, durably."""

@@ -66,7 +66,7 @@ def fitness(*states: State, training: Training, slot: str, round: int, generator
         the slot's fitness batch of the round.
     """
     with training.settled() as device:
-        with routine("gather"):
+        with routine("load"):
             rivals = Rivals.load(training, states[:generators], states[generators:], device)
         with routine("fitness"):
             batch = FitnessBatch.draw(training, slot, round, device)
@@ -165,7 +165,7 @@ def train(
         generator's samples, where `score_samples` is not 0.
     """
     with training.settled() as device:
-        with routine("gather"):
+        with routine("load"):
             generator = load_module(training.build_generator, states[0], device)
             discriminator = load_module(training.build_discriminator, states[2], device)
             others = Rivals.load(training, states[4 : 4 + rivals], states[4 + rivals :], device)
@@ -236,6 +236,6 @@ def measured(
 def score(*states: State, training: Training, slot: str, round: int, samples: int) -> States:
     """Measure generators on many samples: ``statistics``, (generators, packed length)."""
     with training.settled() as device:
-        with routine("gather"):
+        with routine("load"):
             generators = [load_module(training.build_generator, s, device) for s in states]
         return (), measured(training, generators, samples, device, round, slot, "final")

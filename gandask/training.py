@@ -84,6 +84,37 @@ class Training:
         shape = self.sample_shape or self.data.shape
         return self.network.discriminator(shape, self.label_count, self.activation)
 
+    def check_networks(self, name: str) -> None:
+        """Pass the shapes of two samples through both networks, computing nothing.
+
+        Raises
+        ------
+        SettingError
+            If a network cannot be built, or gives another shape than it should.
+        """
+        shape, key = (2, *self.data.shape), f"network={name!r}"
+        labels: tuple[Tensor, ...] = ()
+        try:
+            with torch.device("meta"):
+                if self.network.conditional:
+                    labels = (torch.zeros(2, dtype=torch.int64),)
+                samples = self.build_generator()(torch.zeros(2, self.latent), *labels)
+                logits = self.build_discriminator()(torch.zeros(shape), *labels)
+        except Exception as error:  # whatever a user's network raises
+            raise SettingError(
+                f"{key}: cannot be built for samples of shape {self.data.shape} "
+                f"({type(error).__name__}: {error}); generator(shape, latent, classes, activation) "
+                "and discriminator(shape, classes, activation) give the modules"
+            ) from error
+        for kind, found, expected in (
+            ("generator", samples.shape, shape),
+            ("discriminator", logits.shape, (2, 1)),
+        ):
+            if tuple(found) != expected:
+                raise SettingError(
+                    f"{key}: its {kind} gives {tuple(found)} for two samples, expected {expected}"
+                )
+
     @property
     def label_count(self) -> int:
         """Number of classes in the data."""

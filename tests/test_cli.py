@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 from PIL import Image
 
@@ -92,7 +93,7 @@ def test_help_of_every_command_has_an_example_that_parses(name):
     examples = text.split(f"gandask {name}")[1:]
     assert examples
     for example in examples:
-        words = shlex.split(example.split(" gandask ")[0])
+        words = shlex.split(example.split(" Example:")[0].split(" gandask ")[0])
         main.commands[name].make_context(name, words)  # exits where it cannot be read
 
 
@@ -292,15 +293,19 @@ def test_options_are_checked(option):
 
 
 def test_a_task_that_fails_tells_where(settings, monkeypatch):
-    def broken(*_):
-        raise ArithmeticError("no such number")
+    class Broken(torch.nn.Linear):
+        def forward(self, samples):
+            if not samples.is_meta:
+                raise ArithmeticError("no such number")
+            return super().forward(samples)
 
-    network = gd.Network(broken, broken, latent=2)
+    good = gd.NETWORKS["small_mlp"]
+    network = gd.Network(good.generator, lambda *_: Broken(2, 1), latent=32)
     monkeypatch.setitem(gd.NETWORKS, "broken", network)
     result = call("train", settings, "--set", "network=broken", "--set", "seed=23")
     assert result.exit_code == 1
     first, *_, last = result.output.strip().splitlines()
-    assert first.startswith("Error: initialise failed in cell/0, round 0, seed 23: ArithmeticError")
+    assert first.startswith("Error: fitness failed in cell/0, round 1, seed 23: ArithmeticError")
     assert last == "ArithmeticError: no such number"
 
 

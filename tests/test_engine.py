@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster
+from torch import nn
 
 import gandask as gd
 from gandask import engine
@@ -85,8 +86,17 @@ def test_a_crash_in_a_task_says_where(clients):
             assert part in str(caught.value)
 
 
+class Failing(nn.Module):
+    """A user's layer that passes shapes through, but fails on numbers."""
+
+    def forward(self, logits):
+        if not logits.is_meta:
+            raise RuntimeError("a layer of mine is wrong")
+        return logits
+
+
 def broken_discriminator(*arguments):
-    raise RuntimeError("a layer of mine is wrong")
+    return nn.Sequential(NETWORKS["small_mlp"].discriminator(*arguments), Failing())
 
 
 @pytest.fixture
@@ -98,11 +108,30 @@ def broken(monkeypatch):
 def test_a_users_network_reaches_the_workers_and_its_errors_the_user(
     broken, grid, clients, tmp_path
 ):
-    with pytest.raises(TaskError, match=r"cell/\d, round 0, seed 1: RuntimeError: a layer of mine"):
+    with pytest.raises(TaskError, match=r"cell/\d, round 1, seed 1: RuntimeError: a layer of mine"):
         gd.run(grid(network="mine"), client=clients[2], store=tmp_path / "run")
     store = Store.open(tmp_path / "run")
     assert store.state == "failed"
     assert "a layer of mine" in store.description["error"]
+
+
+@pytest.mark.parametrize(
+    ("generator", "discriminator", "said"),
+    [
+        (lambda shape: None, None, "cannot be built .*TypeError"),
+        (lambda *a: nn.Linear(32, 5), None, r"its generator gives \(2, 5\) .* expected \(2, 2\)"),
+        (None, lambda *a: nn.Linear(2, 2), r"its discriminator gives \(2, 2\) .* \(2, 1\)"),
+        (lambda *a: nn.Linear(7, 2), None, "cannot be built .*RuntimeError"),
+    ],
+)
+def test_a_network_of_the_wrong_form_is_refused_before_the_start(
+    grid, monkeypatch, generator, discriminator, said
+):
+    good = NETWORKS["small_mlp"]
+    mine = gd.Network(generator or good.generator, discriminator or good.discriminator, latent=32)
+    monkeypatch.setitem(NETWORKS, "mine", mine)
+    with pytest.raises(gd.SettingError, match=f"network='mine': {said}"):
+        gd.run(grid(network="mine"))
 
 
 def test_an_existing_store_is_not_overwritten(grid, tmp_path):

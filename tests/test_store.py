@@ -588,13 +588,15 @@ def test_a_run_is_continued_with_its_own_settings_only(copy, changes):
     assert gd.open_run(copy).state == "finished"
 
 
-class Broken(torch.nn.Module):
-    def forward(self, *_):
-        raise ArithmeticError("no such number")
+class Broken(torch.nn.Linear):
+    def forward(self, samples):
+        if not samples.is_meta:
+            raise ArithmeticError("no such number")
+        return super().forward(samples)
 
 
 def test_a_run_that_fails_says_where_and_why(tmp_path, monkeypatch):
-    network = gd.Network(lambda *_: Broken(), gd.NETWORKS["small_mlp"].discriminator, latent=2)
+    network = gd.Network(lambda *_: Broken(2, 2), gd.NETWORKS["small_mlp"].discriminator, latent=2)
     monkeypatch.setitem(gd.NETWORKS, "broken", network)
     with pytest.raises(gd.TaskError) as raised:
         gd.run(tiny(network="broken", seed=23), store=tmp_path / "run")

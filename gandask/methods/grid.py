@@ -42,7 +42,9 @@ class Grid:
 
     shape: tuple[int, int] = setting((2, 2), "rows and columns of the torus", minimum=1)
     rounds: int = setting(200, "rounds of every cell", minimum=1)
-    data: str = setting("digits", "data set: a name, or a path to images or arrays")
+    data: str = setting(
+        "digits", f"data set: {', '.join(data.NAMES)}, or a path to images or arrays"
+    )
     data_dir: str | None = setting(None, "folder that holds the named data set")
     download: bool = setting(False, "download the data set into data_dir if it is not there")
     image_size: int | None = setting(None, "side to resize images to", minimum=1)
@@ -50,7 +52,7 @@ class Grid:
     data_fraction: float = setting(1.0, "random share of the data per cell", above=0, maximum=1)
     batch_size: int = setting(100, "samples per batch", minimum=1)
     epochs_per_round: int = setting(1, "passes over the data per round", minimum=1)
-    network: str = setting("mlp", "name in NETWORKS")
+    network: str = setting("mlp", f"name in NETWORKS, such as {', '.join(networks.NETWORKS)}")
     activation: str | None = setting(
         None,
         "of hidden layers; the network's own by default",
@@ -58,13 +60,18 @@ class Grid:
     )
     latent: int | None = setting(None, "noise size; the network's own by default", minimum=1)
     loss: str | tuple[str, ...] = setting(
-        "bce", "name in LOSSES, several to draw from, or mustangs"
+        "bce",
+        f"name in LOSSES, such as {', '.join(losses.LOSSES)}; several to draw from, of which the "
+        "first measures fitness for all; or mustangs",
     )
     loss_draw: str = setting("round", "when a generator draws a loss", choices=("round", "batch"))
     learning_rate: float = setting(2e-4, "initial Adam learning rate", above=0)
     adam_betas: tuple[float, float] = setting((0.5, 0.999), "Adam β", minimum=0, below=1)
     neighbourhood: Any = setting(
-        "cross", "cross, moore, ring, isolated, a map of cells, or a function of the view"
+        "cross",
+        "cross, moore, ring, isolated; a map {(row, col): [(row, col), ...]}, where a cell left "
+        "out has no neighbours; or a function from the view (its round and cells) to one of these, "
+        "which a store needs by name, as 'package.module:function'",
     )
     neighbourhood_schedule: Mapping[str, Any] = setting(
         {}, "neighbourhoods from given rounds on: {10: 'moore'}"
@@ -164,6 +171,7 @@ class Grid:
         if isinstance(self.neighbourhood, str) and topology.is_function(self.neighbourhood):
             config.load_object(self.neighbourhood)
         networks.check(self.network, self.training.network, loaded.shape, loaded.classes)
+        self.training.check_networks(self.network)
         shard = len(self.training.shard("cell/0"))
         if self.batch_size > shard:
             raise SettingError(
