@@ -201,7 +201,7 @@ class Method(Protocol[V]):
     """A way of training a population of GANs; its fields are its settings.
 
     `start` gives the first view and plan; `advance` the next ones from the reports of the tasks
-    that came back: all of a plan when synchronous, one at a time when asynchronous. Both are pure,
+    that came back: all of a plan when synchronous, those that have arrived when not. Both are pure,
     so a log of reports replays a run exactly.
     """
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from gandask import losses
-from gandask.core import Array, State, routine
+from gandask.core import Array, State, rng, routine, torch_seed
 from gandask.losses import Loss
 from gandask.training import Noise, Training, real_batch
 
@@ -73,6 +74,10 @@ class Learner:
             parameter.grad = gradient
         self.optimiser.step()
 
+    def states(self) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Give the weights, and the moments."""
+        return save_module(self.module), self.moments()
+
     def moments(self) -> dict[str, Array]:
         """Give the Adam moments and the learning rate as named arrays."""
         named: dict[Tensor, str] = {p: name for name, p in self.module.named_parameters()}
@@ -111,6 +116,30 @@ class Trainer:
     rival_discriminators: Sequence[nn.Module] = ()
     totals: dict[str, float] = field(default_factory=lambda: {"generator": 0, "discriminator": 0})
     counts: dict[str, int] = field(default_factory=lambda: {"generator": 0, "discriminator": 0})
+
+    @classmethod
+    def load(
+        cls,
+        states: Sequence[State],
+        training: Training,
+        loss: Loss,
+        slot: str,
+        round: int,
+        device: torch.device,
+    ) -> Trainer:
+        """Build a pair from its weights and moments, with the random streams of a slot's round."""
+        generator = load_module(training.build_generator, states[0], device)
+        discriminator = load_module(training.build_discriminator, states[2], device)
+        epsilon_seed = torch_seed(training.seed, round, slot, "penalty")
+        return cls(
+            training,
+            Learner.of(generator, states[1], training.adam_betas),
+            Learner.of(discriminator, states[3], training.adam_betas),
+            Noise(training, device, round, slot, "train"),
+            rng(training.seed, round, slot, "train"),
+            torch.Generator(device).manual_seed(epsilon_seed),
+            loss,
+        )
 
     def round(self, shard: Array) -> None:
         """Train for one round of epochs over `shard`.
@@ -194,6 +223,17 @@ class Trainer:
         """Add a step to the totals."""
         self.totals[network] += float(loss.detach())
         self.counts[network] += 1
+
+    def outcome(self) -> dict[str, Any]:
+        """Give what a report says of the round: losses, learning rates, batches, finiteness."""
+        return {
+            "finite": self.finite(),
+            "generator_training_loss": self.mean_loss("generator"),
+            "discriminator_training_loss": self.mean_loss("discriminator"),
+            "generator_learning_rate": self.generator.learning_rate,
+            "discriminator_learning_rate": self.discriminator.learning_rate,
+            "batches": self.counts["generator"],
+        }
 
     def mean_loss(self, network: str) -> float:
         """Give the mean training loss of the round, NaN without a step."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from gandask import features, networks
 from gandask.core import Array, State, Values, rng, routine, torch_seed
-from gandask.gan import Learner, Trainer, fresh_moments, load_module, save_module
+from gandask.gan import Trainer, fresh_moments, load_module, save_module
 from gandask.losses import Loss
 from gandask.training import Noise, Training, real_batch
 
@@ -166,33 +166,16 @@ def train(
     """
     with training.settled() as device:
         with routine("load"):
-            generator = load_module(training.build_generator, states[0], device)
-            discriminator = load_module(training.build_discriminator, states[2], device)
+            trainer = Trainer.load(states[:4], training, training.losses[loss], slot, round, device)
             others = Rivals.load(training, states[4 : 4 + rivals], states[4 + rivals :], device)
-            epsilon_seed = torch_seed(training.seed, round, slot, "penalty")
-            trainer = Trainer(
-                training,
-                Learner.of(generator, states[1], training.adam_betas),
-                Learner.of(discriminator, states[3], training.adam_betas),
-                Noise(training, device, round, slot, "train"),
-                rng(training.seed, round, slot, "train"),
-                torch.Generator(device).manual_seed(epsilon_seed),
-                training.losses[loss],
-            )
             if train_against_rivals:
                 # the slot's own networks come first, and are the ones in training
                 trainer.rival_generators = others.generators[1:]
                 trainer.rival_discriminators = others.discriminators[1:]
         trainer.round(training.shard(slot))
-        values: dict[str, Any] = {
-            "finite": trainer.finite(),
-            "generator_training_loss": trainer.mean_loss("generator"),
-            "discriminator_training_loss": trainer.mean_loss("discriminator"),
-            "generator_learning_rate": trainer.generator.learning_rate,
-            "discriminator_learning_rate": trainer.discriminator.learning_rate,
-            "batches": trainer.counts["generator"],
-        }
+        values = trainer.outcome()
         if values["finite"]:
+            generator, discriminator = trainer.generator.module, trainer.discriminator.module
             with routine("replace"):
                 batch = FitnessBatch.draw(training, slot, round, device)
                 losses_of_generator, _ = batch.evaluate([generator], others.discriminators)
@@ -203,13 +186,7 @@ def train(
                 values |= measured(
                     training, [generator], training.score_samples, device, round, slot
                 )
-        saved = (
-            save_module(generator),
-            trainer.generator.moments(),
-            save_module(discriminator),
-            trainer.discriminator.moments(),
-        )
-    return saved, values
+    return (*trainer.generator.states(), *trainer.discriminator.states()), values
 
 
 def measured(
