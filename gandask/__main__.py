@@ -160,15 +160,16 @@ def show(run: Path) -> None:
 @main.command()
 @click.option("--store", type=click.Path(path_type=Path), default=Path("runs/demo"))
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
 @plain_errors
-def demo(store: Path, workers: int) -> None:
+def demo(store: Path, workers: int, seed: int) -> None:
     """Train a small grid on digits beside single GANs: two minutes on two cores.
 
     Example: gandask demo --store runs/demo
     """
     from gandask import demo as demonstration
 
-    click.echo(demonstration.run(store, workers))
+    click.echo(demonstration.run(store, workers, seed=seed))
 
 
 @main.command()

@@ -395,8 +395,9 @@ def test_presets_lists_them_all():
 
 
 def test_demo_passes_on_what_it_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(demo, "run", lambda store, workers: f"{workers} in {store}")
-    assert call("demo", "--store", tmp_path / "d", "--workers", 3).output == f"3 in {tmp_path}/d\n"
+    monkeypatch.setattr(demo, "run", lambda store, workers, seed: f"{workers}, {seed} in {store}")
+    done = call("demo", "--store", tmp_path / "d", "--workers", 3, "--seed", 4)
+    assert done.output == f"3, 4 in {tmp_path}/d\n"
 
 
 def test_demo_compares_with_single_gans_of_as_many_batches(cache):
