@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gandask import config, results
-from gandask.core import Report, Stage, StoreError, Task, View
+from gandask.core import Report, SettingError, Stage, StoreError, Task, View
 from gandask.executors import Distributed, Executor, Serial
 from gandask.methods import METHODS
 from gandask.results import Results
@@ -75,7 +75,7 @@ def run(
     {'round': 1, 'row': 1, 'col': 2}
     """
     if checkpoint_every < 1:
-        raise StoreError(f"checkpoint_every={checkpoint_every}: expected at least 1 round")
+        raise SettingError(f"checkpoint_every={checkpoint_every}: expected at least 1")
     method.check()
     kept, facts = _open_store(method, store, resume)
     finished = kept.read_dataset() if kept and kept.state == "finished" else None
@@ -201,7 +201,7 @@ class Session:
         self.early = {n: report for n, report in self.early.items() if n not in numbers}
 
     def checkpoint(self, store: Store) -> None:
-        """Save every state, and go on from what was saved.
+        """Save every state, and go on from what was saved, if the run goes on.
 
         A task that loads a file depends on nothing, so Dask forgets the tasks before it: memory
         stays bounded, and so does what a lost worker costs.
@@ -215,7 +215,8 @@ class Session:
         self.perform([saving(partial / file, names) for file, names in files.items()])
         folder = store.seal(partial, self.view, files)
         self.saved = self.view.round
-        self.perform([loading(folder / file, names) for file, names in files.items()])
+        if self.plan or self.under_way:
+            self.perform([loading(folder / file, names) for file, names in files.items()])
 
 
 def saving(path: Path, names: Sequence[str]) -> Task:

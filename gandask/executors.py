@@ -33,9 +33,6 @@ class Executor(Protocol):
     def keep(self, names: Iterable[str]) -> None:
         """Drop every state but these."""
 
-    def names(self) -> list[str]:
-        """List the states there are."""
-
     def cancel(self) -> None:
         """Drop everything, states and tasks under way."""
 
@@ -80,10 +77,6 @@ class Serial:
     def keep(self, names: Iterable[str]) -> None:
         """Drop every state but these."""
         self.states = {name: self.states[name] for name in names}
-
-    def names(self) -> list[str]:
-        """List the states there are."""
-        return list(self.states)
 
     def cancel(self) -> None:
         """Drop everything."""
@@ -157,10 +150,6 @@ class Distributed:
     def keep(self, names: Iterable[str]) -> None:
         """Drop every state but these."""
         self.states = {name: self.states[name] for name in names}
-
-    def names(self) -> list[str]:
-        """List the states there are."""
-        return list(self.states)
 
     def cancel(self) -> None:
         """Drop everything, states and tasks under way."""

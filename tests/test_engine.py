@@ -68,7 +68,7 @@ def test_reads_see_the_states_before_the_stage(clients):
         reports = collect(executor, numbers)
         assert [reports[n].values["value"] for n in numbers] == [1, 2, 3, 3, 6, 6]
         executor.keep(["s/0/x"])
-        assert executor.names() == ["s/0/x"]
+        assert list(executor.states) == ["s/0/x"]
 
 
 def test_reading_what_nobody_wrote_is_told_before_it_runs(clients):
