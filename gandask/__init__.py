@@ -6,8 +6,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gandask.core import DataError, SettingError, StoreError, TaskError
+    from gandask import cluster
+    from gandask.core import ClusterError, DataError, SettingError, StoreError, TaskError
     from gandask.engine import run
+    from gandask.heartbeat import Heartbeat
     from gandask.losses import LOSSES, Loss
     from gandask.methods import METHODS
     from gandask.methods.grid import Grid
@@ -20,8 +22,9 @@ __version__ = "0.1.0"
 
 # torch and Dask take a second to import: each name brings its module when it is first used
 _HOMES = {
-    "core": ("DataError", "SettingError", "StoreError", "TaskError"),
+    "core": ("ClusterError", "DataError", "SettingError", "StoreError", "TaskError"),
     "engine": ("run",),
+    "heartbeat": ("Heartbeat",),
     "losses": ("LOSSES", "Loss"),
     "methods": ("METHODS",),
     "methods.grid": ("Grid",),
@@ -37,14 +40,17 @@ __all__ = [
     "METHODS",
     "METRICS",
     "NETWORKS",
+    "ClusterError",
     "DataError",
     "Grid",
+    "Heartbeat",
     "Loss",
     "Network",
     "Run",
     "SettingError",
     "StoreError",
     "TaskError",
+    "cluster",
     "open_run",
     "profile",
     "run",
@@ -54,6 +60,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "cluster":
+        return importlib.import_module("gandask.cluster")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'gandask' has no attribute {name!r}")
     return getattr(importlib.import_module(f"gandask.{_HOME_OF[name]}"), name)

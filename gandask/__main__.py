@@ -1,9 +1,10 @@
-"""The command line: train, sample, report, show, presets."""
+"""The command line: train, resume, sample, report, show, doctor, demo, presets."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec
@@ -21,11 +22,11 @@ def plain_errors(command: Callable[P, None]) -> Callable[P, None]:
 
     @wraps(command)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
-        from gandask.core import DataError, SettingError, StoreError, TaskError
+        from gandask.core import ClusterError, DataError, SettingError, StoreError, TaskError
 
         try:
             command(*args, **kwargs)
-        except (SettingError, DataError, StoreError, TaskError) as error:
+        except (SettingError, DataError, StoreError, TaskError, ClusterError) as error:
             raise click.ClickException(str(error)) from error
         except OSError as error:  # without a file's name it is no mistake of the user's
             if error.filename is None:
@@ -33,6 +34,27 @@ def plain_errors(command: Callable[P, None]) -> Callable[P, None]:
             raise click.ClickException(f"{error.filename}: {error.strerror}") from error
 
     return guarded
+
+
+def where_options(command: Callable[P, None]) -> Callable[P, None]:
+    """Add the options that say where to train."""
+    kinds = "local, slurm, pbs, lsf, sge, oar, htcondor, srun, or a scheduler's address."
+    options = [
+        click.option("--cluster", metavar="KIND|ADDRESS", help=kinds),
+        click.option("--workers", type=click.IntRange(1), help="How many; in process without."),
+        click.option("--walltime", metavar="H:MM:SS", help="Of each worker's job."),
+        click.option("--partition", metavar="NAME", help="Of the batch system, or its queue."),
+        click.option(
+            "--set",
+            "assignments",
+            metavar="KEY=VALUE",
+            multiple=True,
+            help="Change a setting; cluster.KEY and heartbeat.KEY too.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -46,21 +68,20 @@ def main() -> None:
 
 @main.command()
 @click.argument("source", metavar="FILE.toml|PRESET|RUN")
-@click.option("--set", "assignments", metavar="KEY=VALUE", multiple=True, help="Change a setting.")
-@click.option("--workers", type=click.IntRange(1), help="Worker processes; in process without.")
 @click.option("--store", type=click.Path(path_type=Path), help="Folder to keep the run in.")
-@click.option("--resume", is_flag=True, help="Continue the run in --store.")
+@click.option("--resume", "resumed", is_flag=True, help="Continue the run in --store.")
 @click.option("--asynchronous", is_flag=True, help="Let each cell go on at its own pace.")
 @click.option("--checkpoint-every", type=click.IntRange(1), default=10, show_default=True)
+@where_options
 @plain_errors
 def train(
     source: str,
-    assignments: tuple[str, ...],
-    workers: int | None,
     store: Path | None,
-    resume: bool,
+    resumed: bool,
     asynchronous: bool,
     checkpoint_every: int,
+    assignments: tuple[str, ...],
+    **where: Any,
 ) -> None:
     """Train what a TOML file, a preset or a run's folder describes.
 
@@ -68,38 +89,56 @@ def train(
 
     Example: gandask train table1-mnist-2x2 --set data_dir=data --set rounds=5 --workers 2
 
-    Example: gandask train runs/first --resume
+    Example: gandask train table1-mnist-4x4 --cluster slurm --workers 16 --walltime 01:00:00
+    --set data_dir=data --set cluster.interface=ib0 --store runs/table1
     """
-    import contextlib
+    plan = read_plan(source, assignments, where)
+    if resumed and store is None and Path(source).is_dir():
+        store = Path(source)
+    carry_out(plan, store, resumed, synchronous=not asynchronous, checkpoint_every=checkpoint_every)
 
-    from gandask import cluster, engine
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--asynchronous", is_flag=True, help="Let each cell go on at its own pace.")
+@click.option("--checkpoint-every", type=click.IntRange(1), default=10, show_default=True)
+@where_options
+@plain_errors
+def resume(
+    run: Path,
+    asynchronous: bool,
+    checkpoint_every: int,
+    assignments: tuple[str, ...],
+    **where: Any,
+) -> None:
+    """Continue a run after its last checkpoint, whatever ended it, here or elsewhere.
+
+    Example: gandask resume runs/first --workers 4
+    """
     from gandask.store import Store
 
-    method = read_method(source, assignments)
-    if resume and store is None and Path(source).is_dir():
-        store = Path(source)
-    method.check()  # before any worker starts
-    if store and not resume:
-        Store(store).refuse_existing()
-    if sys.stderr.isatty():
-        click.echo("preparing; the first time a data set is used takes longest", err=True)
-    try:
-        with cluster.local(workers) if workers else contextlib.nullcontext() as client:
-            dataset = engine.run(
-                method,
-                client=client,
-                store=store,
-                resume=resume,
-                synchronous=not asynchronous,
-                checkpoint_every=checkpoint_every,
-            )
-    except KeyboardInterrupt:
-        if store:
-            click.echo(f"stopped; continue with: gandask train {store} --resume", err=True)
-        raise
-    click.echo(summary(dataset))
-    if store:
-        click.echo(f"kept in {store}; next: gandask report {store}")
+    Store.open(run)
+    plan = read_plan(str(run), assignments, where)
+    carry_out(plan, run, True, synchronous=not asynchronous, checkpoint_every=checkpoint_every)
+
+
+@main.command()
+@where_options
+@click.option("--timeout", type=float, default=120.0, show_default=True, help="Seconds to wait.")
+@plain_errors
+def doctor(assignments: tuple[str, ...], timeout: float, **where: Any) -> None:
+    """Check that a cluster can train: submit one worker, and look at what usually goes wrong.
+
+    Example: gandask doctor --cluster slurm --partition gpu
+    """
+    from gandask import doctor as examination
+
+    table = read_where({}, assignments, where)["cluster"] or {"kind": "local"}
+    findings = examination.examine(table | {"workers": 1}, timeout)
+    for finding in findings:
+        click.echo(str(finding))
+    if not all(finding.well for finding in findings):
+        raise SystemExit(1)
 
 
 @main.command()
@@ -146,12 +185,17 @@ def show(run: Path) -> None:
 
     Example: gandask show runs/first
     """
+    import collections
+
     from gandask.runs import open_run
 
     opened: Run = open_run(run)
     click.echo(repr(opened))
     if opened.state == "failed":
         click.echo(f"  error: {opened.store.description.get('error')}")
+    if opened.state == "running":
+        states = collections.Counter(told["state"] for told in opened.store.slots().values())
+        click.echo(f"  cells: {', '.join(f'{n} {state}' for state, n in states.items())}")
     for key, value in opened.settings.items():
         click.echo(f"  {key} = {value}")
     click.echo(summary(opened.ds))
@@ -184,8 +228,17 @@ def presets() -> None:
         click.echo(f"{name:20} {purpose}")
 
 
-def read_method(source: str, assignments: tuple[str, ...]) -> Any:
-    """Read a method from a TOML file or a preset, with settings changed.
+@dataclass(frozen=True)
+class Plan:
+    """What to train, where, and how to watch over it."""
+
+    method: Any
+    cluster: dict[str, Any]
+    heartbeat: Any
+
+
+def read_plan(source: str, assignments: tuple[str, ...], where: dict[str, Any]) -> Plan:
+    """Read a method from a TOML file, a preset or a run, with settings changed.
 
     Raises
     ------
@@ -197,6 +250,7 @@ def read_method(source: str, assignments: tuple[str, ...]) -> Any:
     from gandask import config
     from gandask import presets as known
     from gandask.core import SettingError
+    from gandask.heartbeat import Heartbeat
     from gandask.methods import METHODS
 
     if (Path(source) / "config.toml").is_file():
@@ -208,7 +262,69 @@ def read_method(source: str, assignments: tuple[str, ...]) -> Any:
             raise SettingError(f"{source} cannot be read as TOML: {error}") from error
     else:
         table = known.read(source)
-    return config.from_dict(table | dict(map(config.parse_assignment, assignments)), METHODS)
+    table = read_where(table, assignments, where)
+    cluster, heartbeat = table.pop("cluster"), Heartbeat(**table.pop("heartbeat"))
+    return Plan(config.from_dict(table, METHODS), cluster, heartbeat)
+
+
+def read_where(
+    table: dict[str, Any], assignments: tuple[str, ...], where: dict[str, Any]
+) -> dict[str, Any]:
+    """Put settings of the shell into a table, those of cluster and heartbeat apart."""
+    from gandask import config
+    from gandask.core import SettingError
+
+    parts: dict[str, dict[str, Any]] = {}
+    for name in ("cluster", "heartbeat"):
+        parts[name] = table.get(name, {})
+        if not isinstance(parts[name], dict):
+            raise SettingError(f"{name}={parts[name]!r}: expected a table, [{name}]")
+    changed = dict(table)
+    for key, value in map(config.parse_assignment, assignments):
+        part, _, name = key.partition(".")
+        if part in parts and name:
+            parts[part] = parts[part] | {name: value}
+        else:
+            changed[key] = value
+    given = {"kind" if key == "cluster" else key: value for key, value in where.items()}
+    parts["cluster"] = parts["cluster"] | {k: v for k, v in given.items() if v is not None}
+    return changed | parts
+
+
+def carry_out(plan: Plan, store: Path | None, resumed: bool, **options: Any) -> None:
+    """Train, and say what came of it."""
+    import contextlib
+    import logging
+
+    from gandask import cluster, engine
+    from gandask.store import Store
+
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("gandask").setLevel(logging.INFO)
+    plan.method.check()  # before any worker starts
+    if store and not resumed:
+        Store(store).refuse_existing()
+    if sys.stderr.isatty():
+        click.echo("preparing; the first time a data set is used takes longest", err=True)
+    try:
+        with cluster.start(**plan.cluster) if plan.cluster else contextlib.nullcontext() as client:
+            if client and client.dashboard_link:
+                click.echo(f"Dask's dashboard: {client.dashboard_link}", err=True)
+            dataset = engine.run(
+                plan.method,
+                client=client,
+                store=store,
+                resume=resumed,
+                heartbeat=plan.heartbeat,
+                **options,
+            )
+    except KeyboardInterrupt:
+        if store:
+            click.echo(f"stopped; continue with: gandask resume {store}", err=True)
+        raise
+    click.echo(summary(dataset))
+    if store:
+        click.echo(f"kept in {store}; next: gandask report {store}")
 
 
 def summary(dataset: Any) -> str:

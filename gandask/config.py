@@ -54,7 +54,7 @@ def setting(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-@typing.dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(setting,))
+@typing.dataclass_transform(kw_only_default=True, frozen_default=True)
 def settings(cls: type[T]) -> type[T]:
     """Make `cls` a frozen, keyword-only dataclass that checks its fields when made."""
     made: Any = dataclasses.dataclass(frozen=True, kw_only=True)(cls)

@@ -41,6 +41,10 @@ class TaskError(RuntimeError):
     """A task that failed; the message names slot, round and seed and holds the traceback."""
 
 
+class ClusterError(RuntimeError):
+    """A cluster that cannot be started or reached, or that was lost."""
+
+
 @dataclass(frozen=True)
 class Task:
     """Describe one piece of work on one slot.
@@ -110,13 +114,45 @@ class Report:
 
 
 @dataclass(frozen=True)
+class Signal:
+    """Tell what becomes of a task: what the heartbeat listens to.
+
+    Parameters
+    ----------
+    state : str
+        ``sent`` to the workers, ``running`` on one, ``reported``, or ``dropped`` because another
+        copy was first; ``saved`` of no task, but of all states.
+    key : str
+        Which task; two copies of one task have two keys.
+    slot, round, function
+        Those of the task, the function by name.
+    worker : str
+        Address of the worker: where it runs, or where it was sent to.
+    fraction : float
+        How much of it is done, from 0 to 1.
+    """
+
+    state: str
+    key: str = ""
+    slot: str = ""
+    round: int = 0
+    function: str = ""
+    worker: str = ""
+    fraction: float = 0.0
+
+
+@dataclass(frozen=True)
 class Event:
-    """Something that happened to a slot in a round, worth a line in the result."""
+    """Something that happened to a slot in a round, worth a line in the result.
+
+    The method decides some, in every repetition alike; those of the `machine` differ.
+    """
 
     round: int
     kind: str
     slot: str
     detail: str = ""
+    machine: bool = False
 
 
 @dataclass(frozen=True)
@@ -273,6 +309,18 @@ def routine(name: str) -> Iterator[None]:
         clock[name] = clock.get(name, 0.0) + time.perf_counter() - begun
 
 
+_listener: contextvars.ContextVar[Callable[[float], None] | None] = contextvars.ContextVar(
+    "gandask_listener", default=None
+)
+
+
+def progress(fraction: float) -> None:
+    """Tell the heartbeat how much of the task that calls this is done, from 0 to 1."""
+    listener = _listener.get()
+    if listener is not None:
+        listener(fraction)
+
+
 def perform(
     function: Callable[..., tuple[Sequence[State], Values]],
     slot: str,
@@ -283,6 +331,7 @@ def perform(
     seed: int,
     worker: str = "client",
     gather: tuple[float, int] = (0.0, 0),
+    listener: Callable[[float], None] | None = None,
 ) -> tuple[tuple[State, ...], Report]:
     """Run one task on the states it reads.
 
@@ -290,6 +339,8 @@ def perform(
     ----------
     gather : (seconds, bytes)
         What fetching the states from other workers took.
+    listener : callable, optional
+        Called with the fraction done, whenever the function calls `progress`.
 
     Returns
     -------
@@ -299,24 +350,29 @@ def perform(
 
     Raises
     ------
+    StoreError
+        As the function raised it: its message says what to do.
     TaskError
-        Whatever the function raised, with slot, round, seed and its traceback.
+        Whatever else the function raised, with slot, round, seed and its traceback.
     """
     clock: dict[str, float] = {"gather": gather[0]}
-    token = _clock.set(clock)
+    tokens = _clock.set(clock), _listener.set(listener)
     started = time.time()
     begun = time.perf_counter()
     try:
         written, values = function(*states, **arguments)
         if len(written) != len(writes):
             raise ValueError(f"it returned {len(written)} states for {len(writes)}: {writes}")
+    except StoreError:
+        raise
     except Exception as error:
         raise TaskError(
             f"{getattr(function, '__name__', function)} failed in {slot}, round {round}, seed "
             f"{seed}: {type(error).__name__}: {error}\n\n{traceback.format_exc()}"
         ) from error
     finally:
-        _clock.reset(token)
+        _clock.reset(tokens[0])
+        _listener.reset(tokens[1])
     # the parts add up to the whole: what no routine claimed is "other"
     inside = sum(clock.values()) - gather[0]
     clock["other"] = max(0.0, time.perf_counter() - begun - inside)

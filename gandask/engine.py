@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
 import sys
-import time
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from gandask import config, results
-from gandask.core import Report, SettingError, Stage, StoreError, Task, View
-from gandask.executors import Distributed, Executor, Serial
+from gandask.checkpoint import SAFE
+from gandask.core import SettingError, StoreError
+from gandask.executors import Distributed, Serial
+from gandask.heartbeat import Heartbeat, Watch
 from gandask.methods import METHODS
-from gandask.results import Results
-from gandask.store import Store, load_states, save_states
+from gandask.session import Session
+from gandask.store import Store
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -30,6 +30,7 @@ def run(
     checkpoint_every: int = 10,
     synchronous: bool = True,
     resume: bool = False,
+    heartbeat: Heartbeat | None = None,
     progress: bool | None = None,
 ) -> xr.Dataset:
     """Train a population of GANs.
@@ -50,6 +51,8 @@ def run(
         and the result depends on theirs.
     resume : bool
         Continue the run in `store` after its last checkpoint.
+    heartbeat : Heartbeat, optional
+        How to watch over slots and workers: when they are delayed or lost, and whether to hedge.
     progress : bool, optional
         Show a progress bar; by default where standard error is a terminal.
 
@@ -64,6 +67,8 @@ def run(
         Before anything starts.
     TaskError
         When a task fails: with slot, round, seed and the original traceback.
+    ClusterError
+        When the scheduler is lost. What was checkpointed is kept, as after any error.
 
     Examples
     --------
@@ -81,165 +86,51 @@ def run(
     finished = kept.read_dataset() if kept and kept.state == "finished" else None
     if finished is not None:
         return finished
-    executor = Distributed(client, method.seed) if client else Serial(method.seed)
-    session = Session(method, executor, kept, checkpoint_every, synchronous)
-    bar = _progress_bar(method, progress)
-    if kept:
-        kept.describe("running", kept.description["round"])
-    try:
-        session.begin()
-        session.work(bar)
-    except BaseException as error:
-        executor.cancel()
+    session = Session(method, kept, checkpoint_every, synchronous)
+    with _writing(kept, session):
+        with _progress_bar(method, progress) as bar, _watched(session, client, heartbeat):
+            session.begin(resume)
+            session.work(bar)
+        dataset = session.results.dataset(results.attributes(method, facts))
         if kept:
-            state = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
-            kept.describe(state, session.view.round, error=f"{type(error).__name__}: {error}")
-        raise
-    finally:
-        bar.close()
-    executor.cancel()
-    dataset = session.results.dataset(results.attributes(method, facts))
-    if kept:
-        kept.write_dataset(dataset)
-        kept.describe("finished", session.view.round)
+            kept.write_dataset(dataset)
+            kept.describe("finished", session.view.round)
     return dataset
 
 
-class Session:
-    """One run under way: the view, the plan, and what to do with each report.
-
-    Parameters
-    ----------
-    method : Method
-    executor : Executor
-    store : Store, optional
-    checkpoint_every : int
-    synchronous : bool
-    """
-
-    def __init__(
-        self,
-        method: Any,
-        executor: Executor,
-        store: Store | None,
-        checkpoint_every: int,
-        synchronous: bool,
-    ) -> None:
-        self.method, self.executor, self.store = method, executor, store
-        self.checkpoint_every, self.synchronous = checkpoint_every, synchronous
-        self.results = Results(method.layout(), method.rounds)
-        self.view: View
-        self.view, self.plan = method.start()
-        self.under_way: dict[int, Task] = {}
-        self.early: dict[int, Report] = {}  # arrived while a checkpoint was being written
-        self.saved = 0
-        self.origin = time.monotonic()
-
-    def begin(self) -> None:
-        """Start, or take up a stored run where its last checkpoint left it."""
-        found = self.store.last_checkpoint() if self.store else None
-        if not self.store or not found:
-            if self.store:
-                self.store.truncate(0)
-            return
-        folder, told = found
-        self.store.truncate(told["log_bytes"])
-        elapsed = 0.0
-        outstanding = [task for stage in self.plan for task in stage]
-        for elapsed, reports in self.store.steps():
-            done = {(report.slot, report.round) for report in reports}
-            outstanding = [task for task in outstanding if (task.slot, task.round) not in done]
-            self.step(reports, elapsed)
-            outstanding += [task for stage in self.plan for task in stage]
-        self.origin = time.monotonic() - elapsed
-        self.saved = self.view.round
-        files = told["files"]
-        self.perform([loading(folder / file, names) for file, names in files.items()])
-        if not self.synchronous:
-            self.plan = [outstanding]
-
-    def work(self, bar: Any) -> None:
-        """Carry plans out until there is none."""
-        while self.plan or self.under_way:
-            for stage in self.plan:
-                numbers = self.executor.submit(stage)
-                self.under_way |= dict(zip(numbers, stage, strict=True))
-            reports = self.collect()
-            elapsed = time.monotonic() - self.origin
-            if self.store:
-                self.store.append(reports, elapsed)
-            before = self.view.round
-            self.step(reports, elapsed)
-            if self.store and self.view.round > before:
-                self.store.describe("running", self.view.round)
-            promised = [name for task in self.under_way.values() for name in task.writes]
-            self.executor.keep(self.view.keeps.union(promised))
-            over = not (self.plan or self.under_way)
-            bar.update(0 if over else len(self.view.records))
-            if self.store and (over or self.view.round >= self.saved + self.checkpoint_every):
-                self.checkpoint(self.store)
-
-    def collect(self) -> list[Report]:
-        """Wait for the reports of the whole plan, or for the next few, in order of submission."""
-        arrived, self.early = self.early, {}
-        while not arrived or (self.synchronous and len(arrived) < len(self.under_way)):
-            arrived |= self.executor.next_reports()
-        for number in arrived:
-            self.under_way.pop(number)
-        return [arrived[number] for number in sorted(arrived)]
-
-    def step(self, reports: Sequence[Report], elapsed: float) -> None:
-        """Let the method decide, and note what it decided."""
-        self.view, self.plan = self.method.advance(self.view, reports)
-        self.results.add(self.view, reports, elapsed)
-
-    def perform(self, stage: Stage) -> None:
-        """Carry out tasks beside the method's own, and wait for them alone."""
-        numbers = set(self.executor.submit(stage))
-        while not numbers <= self.early.keys():
-            self.early |= self.executor.next_reports()
-        self.early = {n: report for n, report in self.early.items() if n not in numbers}
-
-    def checkpoint(self, store: Store) -> None:
-        """Save every state, and go on from what was saved, if the run goes on.
-
-        A task that loads a file depends on nothing, so Dask forgets the tasks before it: memory
-        stays bounded, and so does what a lost worker costs.
-        """
-        files: dict[str, list[str]] = {}
-        for name in sorted(self.view.keeps):
-            files.setdefault(slot_of(name).replace("/", "-") + ".safetensors", []).append(name)
-        partial = store.path / "checkpoints" / "partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        self.perform([saving(partial / file, names) for file, names in files.items()])
-        folder = store.seal(partial, self.view, files)
-        self.saved = self.view.round
-        if self.plan or self.under_way:
-            self.perform([loading(folder / file, names) for file, names in files.items()])
+@contextlib.contextmanager
+def _writing(kept: Store | None, session: Session) -> Iterator[None]:
+    """Write down how a run ends, if it does not end well."""
+    if kept:
+        kept.describe("running", kept.description["round"])
+    try:
+        yield
+    except BaseException as error:
+        state = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
+        if kept:
+            with contextlib.suppress(OSError, StoreError):  # the disk may be full
+                kept.describe(state, session.view.round, error=f"{type(error).__name__}: {error}")
+        if kept and isinstance(error, OSError):
+            raise StoreError(f"{kept.path} cannot be written: {error}; {SAFE}") from error
+        raise
 
 
-def saving(path: Path, names: Sequence[str]) -> Task:
-    """Make the task that saves states of one slot."""
-    arguments = {"names": tuple(names), "path": str(path)}
-    return Task(slot_of(names[0]), 0, save_states, tuple(names), arguments=arguments)
-
-
-def loading(path: Path, names: Sequence[str]) -> Task:
-    """Make the task that loads states of one slot."""
-    arguments = {"names": tuple(names), "path": str(path)}
-    return Task(slot_of(names[0]), 0, load_states, writes=tuple(names), arguments=arguments)
-
-
-def slot_of(name: str) -> str:
-    """Give the slot of a state: the first two parts of its name.
-
-    Examples
-    --------
-    >>> slot_of("cell/3/generator/17/moments")
-    'cell/3'
-    """
-    return "/".join(name.split("/")[:2])
+@contextlib.contextmanager
+def _watched(session: Session, client: Client | None, settings: Heartbeat | None) -> Iterator[None]:
+    """Perform a session's tasks with a client, or in process, under the heartbeat's watch."""
+    watch = session.watch = Watch(settings or Heartbeat())
+    seed = session.method.seed
+    session.executor = executor = (
+        Distributed(client, seed, watch.tell) if client else Serial(seed, watch.tell)
+    )
+    try:
+        with watch.over(
+            executor.hear, executor.nudge, session.store.beat if session.store else None
+        ):
+            yield
+        session.attend()
+    finally:
+        executor.cancel()
 
 
 def _open_store(
@@ -255,10 +146,6 @@ def _open_store(
         facts = method.prepare()
         return Store.create(path, method, facts), facts
     kept = Store.open(path)
-    if kept.written_here:
-        raise StoreError(
-            f"{str(path)!r} is being written by another process: wait for it, or stop it"
-        )
     stored, given = config.to_dict(kept.method(METHODS)), config.to_dict(method)
     for key in stored.keys() | given.keys():
         if stored.get(key) != given.get(key):
@@ -266,6 +153,8 @@ def _open_store(
                 f"{key}={given.get(key)!r}: the run in {str(path)!r} has {stored.get(key)!r}; "
                 "continue it with its own settings, or choose another name"
             )
+    if kept.state != "finished":
+        kept.claim()
     return kept, method.prepare()
 
 

@@ -7,18 +7,26 @@ friend and the oracle of the other: the same tasks on the same states give the s
 from __future__ import annotations
 
 import collections
+import contextlib
+import functools
 import itertools
+import queue
+import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import dask
 
-from gandask.core import Report, Stage, State, Task, TaskError, perform
+from gandask.core import ClusterError, Report, Signal, Stage, State, Task, TaskError, perform
+from gandask.heartbeat import Heard
+from gandask.worker import Work, name_of, perform_on_worker, pick_report, pick_state, signal_of
 
 if TYPE_CHECKING:
     from distributed import Client, Future
+
+Tell = Callable[[Signal], None]
 
 
 class Executor(Protocol):
@@ -28,7 +36,7 @@ class Executor(Protocol):
         """Begin independent tasks, on the states as they are now; give a number for each."""
 
     def next_reports(self) -> dict[int, Report]:
-        """Wait for at least one report, and give all that have arrived by number."""
+        """Wait for reports, and give all that have arrived by number; none after a nudge."""
 
     def keep(self, names: Iterable[str]) -> None:
         """Drop every state but these."""
@@ -36,12 +44,24 @@ class Executor(Protocol):
     def cancel(self) -> None:
         """Drop everything, states and tasks under way."""
 
+    def hear(self) -> Mapping[str, Heard] | None:
+        """Give the workers by address; None where there are none to speak of."""
+
+    def nudge(self) -> None:
+        """Let `next_reports` return, from another thread."""
+
+    def give_up(self, worker: str) -> None:
+        """Do without a worker from now on."""
+
+    def hedge(self, key: str) -> str:
+        """Perform a task under way once more, elsewhere; name that worker, or nothing."""
+
 
 class Serial:
     """Perform tasks one after the other in this process, in the order they were submitted."""
 
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
+    def __init__(self, seed: int, tell: Tell = lambda signal: None) -> None:
+        self.seed, self.tell = seed, tell
         self.states: dict[str, list[State]] = {}  # a list of one, empty until it is written
         self.queue: collections.deque[tuple[int, Task, list[list[State]], list[list[State]]]]
         self.queue = collections.deque()
@@ -56,11 +76,13 @@ class Serial:
             self.states |= dict(zip(task.writes, places, strict=True))
             numbers.append(next(self.numbers))
             self.queue.append((numbers[-1], task, states, places))
+            self._tell("sent", numbers[-1], task)
         return numbers
 
     def next_reports(self) -> dict[int, Report]:
         """Perform the next task."""
         number, task, reads, places = self.queue.popleft()
+        self._tell("running", number, task, 0.0)
         states, report = perform(
             task.function,
             task.slot,
@@ -69,9 +91,11 @@ class Serial:
             task.arguments,
             *(state for place in reads for state in place),
             seed=self.seed,
+            listener=functools.partial(self._tell, "running", number, task),
         )
         for place, state in zip(places, states, strict=True):
             place.append(state)
+        self._tell("reported", number, task)
         return {number: report}
 
     def keep(self, names: Iterable[str]) -> None:
@@ -83,14 +107,40 @@ class Serial:
         self.states.clear()
         self.queue.clear()
 
+    def hear(self) -> None:
+        """There are no workers."""
 
-@dataclass(frozen=True)
-class Work:
-    """A task as it travels to a worker; `keys` are those of the states it reads."""
+    def nudge(self) -> None:
+        """Nothing waits here."""
+
+    def give_up(self, worker: str) -> None:
+        """There is no worker to do without."""
+
+    def hedge(self, key: str) -> str:
+        """There is nowhere else."""
+        return ""
+
+    def _tell(self, state: str, number: int, task: Task, fraction: float = 0.0) -> None:
+        self.tell(signal_of(task, state, str(number), "client", fraction))
+
+
+@dataclass
+class Sent:
+    """A task under way: what it reads, and its copies: usually one, two when hedged."""
 
     task: Task
-    seed: int
-    keys: tuple[str, ...]
+    reads: list[Future]
+    copies: list[Copy] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Copy:
+    """One copy of a task: its key, its futures, and the worker it was sent to."""
+
+    key: str
+    report: Future
+    states: Mapping[str, Future]
+    worker: str
 
 
 class Distributed:
@@ -100,52 +150,59 @@ class Distributed:
     them apart beside it, so that each travels only where it is read.
     """
 
-    def __init__(self, client: Client, seed: int) -> None:
-        from distributed import as_completed
-
-        self.client, self.seed = client, seed
+    def __init__(self, client: Client, seed: int, tell: Tell = lambda signal: None) -> None:
+        self.client, self.seed, self.tell = client, seed, tell
         self.states: dict[str, Future] = {}
         self.homes: dict[str, str] = {}
         self.token = uuid.uuid4().hex[:8]
-        self.numbers = itertools.count()
-        self.under_way: dict[Future, int] = {}
-        self.arriving = as_completed(loop=client.loop)
+        self.topic = f"gandask-{self.token}"
+        self.numbers, self.keys = itertools.count(), itertools.count()
+        self.under_way: dict[int, Sent] = {}
+        # numbers with the future of their report, and None after a nudge
+        self.arriving: queue.SimpleQueue[tuple[int, Future] | None] = queue.SimpleQueue()
+        self.last_seen: dict[str, tuple[float, float]] = {}
+        self.anchors: dict[str, Future] = {}
+        from distributed import span
+
+        client.subscribe_topic(self.topic, self._heard_of_progress)
+        # one span for the whole run: otherwise the scheduler remembers one for every graph
+        with span(self.topic):
+            self.span = dask.get_annotations()["span"]
 
     def submit(self, stage: Stage) -> list[int]:
         """Send independent tasks to the workers that hold their slots, in one graph."""
         if not stage:
             return []
-        self._find_homes([task.slot for task in stage])
-        graph: dict[str, Any] = {}
-        where: dict[str, tuple[str, bool]] = {}
-        written: dict[str, str] = {}
-        reports = []
-        for task in stage:
-            part, report, states = self._graph(task)
-            graph |= part
-            where |= dict.fromkeys(part, (task.pin or self.homes[task.slot], task.pin is None))
-            written |= states
-            reports.append(report)
-        futures = self._send(graph, where, [*reports, *written.values()])
-        self.states |= {name: futures[key] for name, key in written.items()}
-        begun = {futures[key]: number_of(key) for key in reports}
-        self.under_way |= begun
-        self.arriving.update(begun)
-        return list(begun.values())
+        reads = [[read(self.states, name, task) for name in task.reads] for task in stage]
+        sent = {
+            next(self.numbers): Sent(task, futures)
+            for task, futures in zip(stage, reads, strict=True)
+        }
+        with reaching_the_scheduler(self.client):
+            self._find_homes([task.slot for task in stage])
+            self._send(
+                sent, {number: self.homes.get(s.task.slot, "") for number, s in sent.items()}
+            )
+        for one in sent.values():
+            self.states |= one.copies[0].states
+        self.under_way |= sent
+        return list(sent)
 
     def next_reports(self) -> dict[int, Report]:
-        """Wait for at least one report, and fetch all that have arrived."""
-        from distributed import KilledWorker
-
-        done = self.arriving.next_batch()
-        try:
-            reports = self.client.gather(done)
-        except KilledWorker as error:
-            raise TaskError(
-                f"a task took down every worker that tried it, which is what running out of "
-                f"memory looks like; see the workers' logs ({error})"
-            ) from error
-        return {self.under_way.pop(f): r for f, r in zip(done, reports, strict=True)}
+        """Wait for at least one report or a nudge, and fetch all that have arrived."""
+        arrived = [self.arriving.get()]
+        while not self.arriving.empty():
+            arrived.append(self.arriving.get())
+        # of two copies of a task, the first counts
+        done: dict[int, Future] = {}
+        for number, future in filter(None, arrived):
+            if number in self.under_way:
+                done.setdefault(number, future)
+        with reaching_the_scheduler(self.client):
+            reports = self.client.gather(list(done.values()))
+        for number, future in done.items():
+            self._settle(self.under_way.pop(number), future)
+        return dict(zip(done, reports, strict=True))
 
     def keep(self, names: Iterable[str]) -> None:
         """Drop every state but these."""
@@ -153,43 +210,160 @@ class Distributed:
 
     def cancel(self) -> None:
         """Drop everything, states and tasks under way."""
-        self.arriving.clear()
         self.under_way.clear()
         self.states.clear()
+        self.anchors.clear()
+        with contextlib.suppress(ClusterError), reaching_the_scheduler(self.client):
+            self.client.unsubscribe_topic(self.topic)
 
-    def _graph(self, task: Task) -> tuple[dict[str, Any], str, dict[str, str]]:
-        """Write a task as Dask tasks; give the keys of its report and of the states it writes."""
-        number = next(self.numbers)
-        key = f"{name_of(task)}-{self.token}-{number}"
-        report = f"report-{self.token}-{number}"
-        written = {name: f"state-{self.token}-{number}-{i}" for i, name in enumerate(task.writes)}
-        futures = [read(self.states, name, task) for name in task.reads]
-        work = Work(task, self.seed, tuple(future.key for future in futures))
-        graph: dict[str, Any] = {key: (perform_on_worker, work, *futures)}
-        graph[report] = (pick_report, key)
-        graph |= {state: (pick_state, key, i) for i, state in enumerate(written.values())}
-        return graph, report, written
+    def hear(self) -> Mapping[str, Heard]:
+        """Give the workers by address, with the seconds since each last spoke to the scheduler."""
+        now = time.monotonic()
+        heard = {}
+        for address, told in self._workers().items():
+            # the scheduler's clock may differ from ours: only whether it has moved on counts
+            if self.last_seen.get(address, (None, 0.0))[0] != told["last_seen"]:
+                self.last_seen[address] = (told["last_seen"], now)
+            heard[address] = Heard(str(told["name"]), now - self.last_seen[address][1])
+        return heard
 
-    def _send(
-        self, graph: dict[str, Any], where: Mapping[str, tuple[str, bool]], keys: list[str]
-    ) -> dict[str, Future]:
-        """Submit a graph in one message, each key to its worker."""
+    def nudge(self) -> None:
+        """Let `next_reports` return, from another thread."""
+        self.arriving.put(None)
+
+    def give_up(self, worker: str) -> None:
+        """Make the scheduler forget a worker: what it was doing begins again elsewhere."""
+        with reaching_the_scheduler(self.client):
+            self.client.run_on_scheduler(forget_worker, worker)
+
+    def hedge(self, key: str) -> str:
+        """Perform a task under way once more on the worker with least to do; name that worker."""
+        found = [n for n, s in self.under_way.items() if key in [copy.key for copy in s.copies]]
+        with reaching_the_scheduler(self.client):
+            workers = self._workers()
+        if not found or len(self.under_way[found[0]].copies) > 1:
+            return ""
+        sent = self.under_way[found[0]]
+        elsewhere = workers.keys() - {sent.copies[0].worker}
+        if not elsewhere or sent.task.pin is not None:
+            return ""
+        busy = collections.Counter(one.copies[0].worker for one in self.under_way.values())
+        chosen = min(sorted(elsewhere), key=lambda address: busy[address])
+        with reaching_the_scheduler(self.client):
+            self._send({found[0]: sent}, {found[0]: chosen})
+        return str(workers[chosen]["name"])
+
+    def _send(self, tasks: Mapping[int, Sent], homes: Mapping[int, str]) -> None:
+        """Submit tasks as one graph in one message, each to its worker; note the copies."""
+        graph: dict[str, Any] = {}
+        where: dict[str, tuple[list[str], bool]] = {}
+        parts: dict[int, tuple[str, str, dict[str, str]]] = {}
+        for number, sent in tasks.items():
+            key, report, states = self._keys(sent.task)
+            reads = tuple(future.key for future in sent.reads)
+            work = Work(sent.task, self.seed, key, self.topic, reads)
+            part: dict[str, Any] = {key: (perform_on_worker, work, *sent.reads)}
+            part[report] = (pick_report, key)
+            part |= {state: (pick_state, key, i) for i, state in enumerate(states.values())}
+            graph |= part
+            home = sent.task.pin or homes[number]
+            where |= dict.fromkeys(part, ([home] if home else [], sent.task.pin is None))
+            parts[number] = key, report, states
+            self.tell(signal_of(sent.task, "sent", key, homes[number]))
+        wanted = [k for _, report, states in parts.values() for k in (report, *states.values())]
+        anchors = self._anchors({name_of(sent.task) for sent in tasks.values()})
+        graph |= anchors
+        where |= dict.fromkeys(anchors, ([], True))
+        wanted += anchors
         # picking apart goes first, so that reports do not wait for the worker's other tasks
         with dask.annotate(
             workers=lambda key: where[key][0],
             allow_other_workers=lambda key: where[key][1],
             priority=lambda key: int(key.startswith(("report-", "state-"))),
+            span=self.span,
         ):
-            return dict(zip(keys, self.client.get(graph, keys, sync=False), strict=True))
+            futures = dict(zip(wanted, self.client.get(graph, wanted, sync=False), strict=True))
+        self.anchors |= {key: futures[key] for key in anchors}
+        for number, (key, report, states) in parts.items():
+            made = {name: futures[state] for name, state in states.items()}
+            tasks[number].copies.append(Copy(key, futures[report], made, homes[number]))
+            arrive = functools.partial(self._arrive, number)
+            futures[report].add_done_callback(arrive)
+
+    def _anchors(self, names: set[str]) -> dict[str, Any]:
+        """Make a task to be kept for each name that is new.
+
+        The scheduler groups tasks by name, and remembers a group more whenever all tasks of the
+        last one are gone: it would grow with every round.
+        """
+        keys = [f"{name}-{self.token}-anchor" for name in {"report", "state", *names}]
+        return {key: (tuple,) for key in keys if key not in self.anchors}
+
+    def _keys(self, task: Task) -> tuple[str, str, dict[str, str]]:
+        """Make the keys of a task, of its report, and of the states it writes."""
+        number = next(self.keys)
+        states = {name: f"state-{self.token}-{number}-{i}" for i, name in enumerate(task.writes)}
+        return f"{name_of(task)}-{self.token}-{number}", f"report-{self.token}-{number}", states
+
+    def _arrive(self, number: int, future: Future) -> None:
+        self.arriving.put((number, future))
+
+    def _settle(self, sent: Sent, reported: Future) -> None:
+        """Take the states of the copy that reported, and forget the other."""
+        for copy in sent.copies:
+            first = copy.report is reported
+            self.tell(signal_of(sent.task, "reported" if first else "dropped", copy.key, ""))
+            if first and copy is not sent.copies[0]:
+                self.homes[sent.task.slot] = copy.worker
+                for name, future in copy.states.items():
+                    if self.states.get(name) is sent.copies[0].states[name]:
+                        self.states[name] = future
+
+    def _heard_of_progress(self, event: tuple[float, dict[str, Any]]) -> None:
+        self.tell(Signal(**event[1]))
+
+    def _workers(self) -> dict[str, Any]:
+        return dict(self.client.scheduler_info(n_workers=-1)["workers"])
 
     def _find_homes(self, slots: Sequence[str]) -> None:
-        """Give every slot a living worker."""
-        workers = self.client.scheduler_info(n_workers=-1)["workers"]
-        while not workers:
-            self.client.wait_for_workers(1)
-            workers = self.client.scheduler_info(n_workers=-1)["workers"]
-        threads = {address: info["nthreads"] for address, info in workers.items()}
-        self.homes = place([*self.homes, *slots], threads, self.homes)
+        """Give every slot a living worker; without any, the first to come takes what waits."""
+        threads = {address: info["nthreads"] for address, info in self._workers().items()}
+        self.homes = place([*self.homes, *slots], threads, self.homes) if threads else {}
+
+
+@contextlib.contextmanager
+def reaching_the_scheduler(client: Client) -> Iterator[None]:
+    """Say in our own words what Dask raises when scheduler or workers are lost.
+
+    Raises
+    ------
+    ClusterError
+        If the scheduler cannot be reached.
+    TaskError
+        If a task took its workers down with it.
+    """
+    from concurrent.futures import CancelledError
+
+    from distributed import KilledWorker
+    from distributed.client import ClosedClientError
+
+    try:
+        yield
+    except KilledWorker as error:
+        raise TaskError(
+            f"a task took down every worker that tried it, which is what running out of "
+            f"memory looks like; see the workers' logs ({error})"
+        ) from error
+    except (CancelledError, ClosedClientError, OSError) as error:
+        raise ClusterError(
+            f"the scheduler cannot be reached any more ({type(error).__name__}: {error}); a run "
+            "with a store continues from its last checkpoint: gandask resume DIR"
+        ) from error
+
+
+async def forget_worker(worker: str, dask_scheduler: Any) -> None:
+    """Make a scheduler forget a worker that does not answer, as its own time-out would."""
+    await dask_scheduler.remove_worker(worker, stimulus_id="gandask-heartbeat")
 
 
 def place(
@@ -220,64 +394,6 @@ def place(
             placed[slot] = next(worker for worker, left in room.items() if left > 0)
             room[placed[slot]] -= 1
     return placed
-
-
-def perform_on_worker(work: Work, *states: State) -> tuple[tuple[State, ...], Report]:
-    """Perform a task on a Dask worker, and tell what fetching its states took."""
-    from distributed import get_worker
-
-    worker, task = get_worker(), work.task
-    keys = frozenset(work.keys)
-    # the log is in order of time, and holds a few entries per task
-    fetched = [entry for entry in list(worker.transfer_incoming_log) if keys & entry["keys"].keys()]
-    seconds = union_length([(entry["start"], entry["stop"]) for entry in fetched])
-    size = sum(entry["keys"][key] for entry in fetched for key in keys & entry["keys"].keys())
-    return perform(
-        task.function,
-        task.slot,
-        task.round,
-        task.writes,
-        task.arguments,
-        *states,
-        seed=work.seed,
-        worker=str(worker.name),
-        gather=(seconds, size),
-    )
-
-
-def union_length(intervals: Sequence[tuple[float, float]]) -> float:
-    """Measure the time that intervals cover, counting overlaps once.
-
-    Examples
-    --------
-    >>> union_length([(0, 2), (1, 3), (5, 6)])
-    4.0
-    """
-    covered, end = 0.0, float("-inf")
-    for start, stop in sorted(intervals):
-        covered += max(0.0, stop - max(start, end))
-        end = max(end, stop)
-    return covered
-
-
-def pick_report(performed: tuple[tuple[State, ...], Report]) -> Report:
-    """Give a task's report alone."""
-    return performed[1]
-
-
-def pick_state(performed: tuple[tuple[State, ...], Report], index: int) -> State:
-    """Give one of a task's states alone."""
-    return performed[0][index]
-
-
-def number_of(key: str) -> int:
-    """Give the number of the task that a report's key belongs to."""
-    return int(key.rpartition("-")[2])
-
-
-def name_of(task: Task) -> str:
-    """Name a task by its function, as Dask's dashboard will."""
-    return str(getattr(task.function, "__name__", type(task.function).__name__))
 
 
 T = TypeVar("T")

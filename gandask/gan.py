@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from gandask import losses
-from gandask.core import Array, State, rng, routine, torch_seed
+from gandask.core import Array, State, progress, rng, routine, torch_seed
 from gandask.losses import Loss
 from gandask.training import Noise, Training, real_batch
 
@@ -148,6 +148,7 @@ class Trainer:
         (skip + 1)-th batch the discriminator does.
         """
         every = self.training.skip_discriminator_steps + 1
+        total = self.training.epochs_per_round * (len(shard) // self.training.batch_size)
         for index, indices in enumerate(self.batches(shard), start=1):
             with routine("mutate"):
                 self.mutate()
@@ -161,6 +162,7 @@ class Trainer:
             with routine("train"):
                 for step in steps:
                     step()
+            progress(index / total)
 
     def batches(self, shard: Array) -> Iterator[Array]:
         """Shuffle the shard anew each epoch; what does not fill a batch waits for the next."""

@@ -85,6 +85,7 @@ class Results:
             name: self._variable(variable, self._array(name))
             for name, variable in self.variables.items()
         }
+        events = sorted(self.events, key=lambda event: event.round)
         names = sorted(self.routines)
         stacked = np.stack([self.routines[n] for n in names], -1) if names else self._no_routine()
         variables["seconds"] = self._variable(TIMINGS["seconds"], stacked)
@@ -94,9 +95,12 @@ class Results:
             ("slot", "where"),
             ("detail", "more about it"),
         ):
-            values = [getattr(event, key) for event in self.events]
+            values = [getattr(event, key) for event in events]
             array = np.array(values, "int64" if key == "round" else np.dtypes.StringDType())
             variables[f"event_{key}"] = ("event", fixed(array), {"long_name": title, "units": ""})
+        machine = np.array([event.machine for event in events], bool)
+        told = {"long_name": "whether the machine did it, not the method", "units": ""}
+        variables["event_machine"] = ("event", machine, told)
         coords: dict[str, list[Any]] = {
             name: list(values) for name, values in layout.coords.items()
         }
@@ -150,9 +154,14 @@ def attributes(method: Any, facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def without_timings(dataset: xr.Dataset) -> xr.Dataset:
-    """Drop the measurements of the machine: what is left is the same in every repetition."""
+    """Drop what the machine took and did: what is left is the same in every repetition."""
     timings = [name for name, variable in dataset.variables.items() if "timing" in variable.attrs]
-    return dataset.drop_vars(timings).drop_dims("routine", errors="ignore")
+    kept = dataset.drop_vars(timings).drop_dims("routine", errors="ignore")
+    # strings are as wide as the longest of them
+    return kept.isel(event=~kept["event_machine"].values).map(
+        lambda v: v.copy(data=fixed(v.values.astype(object))) if v.dtype.kind == "U" else v,
+        keep_attrs=True,
+    )
 
 
 def profile(dataset: xr.Dataset) -> xr.DataArray:

@@ -8,11 +8,12 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from gandask import results
+from gandask.checkpoint import load_states
 from gandask.core import State, StoreError
 from gandask.methods import METHODS
 from gandask.mixture import Mixture
 from gandask.results import Results
-from gandask.store import Store, load_states
+from gandask.store import Store
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -105,6 +106,7 @@ class Run:
         for elapsed, reports in self.store.steps():
             view, _ = self.method.advance(view, reports)
             collected.add(view, reports, elapsed)
+        collected.events += self.store.noted()
         facts = self.store.description["facts"]
         return collected.dataset(results.attributes(self.method, facts))
 

@@ -1,28 +1,33 @@
 """A run on disk: one folder that can be read while it is being written.
 
 ``config.toml`` (exact, re-runnable), ``run.json`` (format, state, facts), ``reports.jsonl`` (one
-line per step of the method, appended durably), ``checkpoints/round-000010/*.safetensors``,
+line per step of the method, appended durably), ``events.jsonl`` (what the machine did),
+``heartbeat.json`` (what every slot is doing), ``checkpoints/round-000010/*.safetensors``,
 ``dataset.zarr`` and ``samples/``. Nothing in it is a pickle, and nothing in it is executed; a
 neighbourhood that ``config.toml`` names as ``module:function`` is imported, as in any settings.
 """
 
 from __future__ import annotations
 
-import base64
+import contextlib
 import datetime
 import json
 import os
 import shutil
 import socket
+import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gandask import config
-from gandask.core import Array, Report, State, StoreError, Values, View
+from gandask.checkpoint import sync
+from gandask.core import Array, Event, Report, StoreError, View
+from gandask.journal import Journal, write_whole
 from gandask.results import fixed
 
 if TYPE_CHECKING:
@@ -31,7 +36,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Of the folder; a store of a newer format is refused."""
 
-SEPARATOR = "::"  # between the name of a state and of an array in a checkpoint
+QUIET = 60.0
+"""Seconds without a heartbeat after which a run on another host counts as interrupted."""
 
 
 class Store:
@@ -44,7 +50,11 @@ class Store:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path).expanduser().resolve()
-        self.log = self.path / "reports.jsonl"
+        self.log = Journal(self.path / "reports.jsonl")
+        self.happened = Journal(self.path / "events.jsonl")
+        self.heartbeat = self.path / "heartbeat.json"
+        self.description_file = self.path / "run.json"
+        self.writer = uuid.uuid4().hex
 
     @classmethod
     def create(cls, path: str | os.PathLike[str], method: Any, facts: Mapping[str, Any]) -> Store:
@@ -61,8 +71,9 @@ class Store:
         try:
             (store.path / "checkpoints").mkdir(parents=True)
             (store.path / "samples").mkdir()
-            _write_whole(store.path / "config.toml", settings)
-            store.log.touch()
+            write_whole(store.path / "config.toml", settings)
+            store.log.path.touch()
+            store.happened.path.touch()
             store.describe("running", 0, facts=dict(facts))
         except OSError as error:
             raise StoreError(f"store={str(path)!r} cannot be created: {error}") from error
@@ -93,49 +104,85 @@ class Store:
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise StoreError(
                 f"store={str(self.path)!r} exists already: continue that run with resume=True "
-                "(gandask train --resume), or choose another name"
+                "(gandask resume DIR), or choose another name"
             )
 
     @property
     def description(self) -> dict[str, Any]:
         """What ``run.json`` says: format, state, round, facts."""
         try:
-            found = json.loads((self.path / "run.json").read_bytes())
+            found = json.loads(self.description_file.read_bytes())
             known = {"format": int(found["format"])}
             if known["format"] <= FORMAT:
-                known |= {key: found[key] for key in ("state", "round", "process", "facts")}
+                known |= {
+                    key: found[key] for key in ("state", "round", "process", "facts", "writer")
+                }
             return dict(found) | known
         except (OSError, ValueError, TypeError, KeyError) as error:
             told = f"{type(error).__name__}: {error}"
-            raise StoreError(f"{self.path / 'run.json'} cannot be read: {told}") from error
+            raise StoreError(f"{self.description_file} cannot be read: {told}") from error
 
     def describe(self, state: str, round: int, **more: Any) -> None:
-        """Write the run's state."""
-        known = self.description if (self.path / "run.json").exists() else {"format": FORMAT}
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        process = {"host": socket.gethostname(), "process": os.getpid()}
-        known.pop("error", None)  # of a run that failed and was continued
-        told = known | {"state": state, "round": round, "updated": now, **process, **more}
-        _write_whole(self.path / "run.json", json.dumps(told, indent=1))
+        """Write the run's state.
 
-    @property
-    def written_here(self) -> bool:
-        """Whether a process on this host, other than this one, is writing the run."""
+        Raises
+        ------
+        StoreError
+            If another process has continued the run.
+        """
+        known = {"format": FORMAT}
+        if self.description_file.exists():
+            known = self.description
+            self._refuse_stranger(known)
+        known.pop("error", None)  # of a run that failed and was continued
+        self._sign(known | {"state": state, "round": round, **more})
+
+    def _sign(self, told: Mapping[str, Any]) -> None:
+        """Write ``run.json`` in the name of this process."""
+        signed = {
+            "updated": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "host": socket.gethostname(),
+            "process": os.getpid(),
+            "writer": self.writer,
+        }
+        write_whole(self.description_file, json.dumps({**told, **signed}, indent=1))
+
+    def _refuse_stranger(self, told: Mapping[str, Any]) -> None:
+        if told["writer"] != self.writer:
+            raise StoreError(f"{str(self.path)!r} was continued by another process: leave it to it")
+
+    def claim(self) -> None:
+        """Become the one who writes the run.
+
+        Raises
+        ------
+        StoreError
+            If another process is writing it.
+        """
         told = self.description
-        ours = told.get("host") == socket.gethostname() and int(told["process"]) != os.getpid()
-        return ours and self.state == "running"
+        ours = told.get("host") == socket.gethostname() and int(told["process"]) == os.getpid()
+        if self.state == "running" and not ours:
+            raise StoreError(
+                f"{str(self.path)!r} is being written by another process "
+                f"({told['process']} on {told.get('host')}): wait for it, or stop it; one that was "
+                f"killed on another host counts as stopped after {QUIET:.0f} s"
+            )
+        self._sign(told)
 
     @property
     def state(self) -> str:
         """One of ``running``, ``finished``, ``failed``, ``stopped``, ``interrupted``.
 
-        A run whose process on this host is gone is interrupted.
+        A run whose process is gone is interrupted; on another host, one without a heartbeat.
         """
         told = self.description
+        if told["state"] != "running":
+            return str(told["state"])
         here = told.get("host") == socket.gethostname()
-        if told["state"] == "running" and here and not _alive(int(told["process"])):
-            return "interrupted"
-        return str(told["state"])
+        if here:
+            return "running" if _alive(int(told["process"])) else "interrupted"
+        quiet = min(_age(self.heartbeat), _age(self.description_file))
+        return "running" if quiet < QUIET else "interrupted"
 
     def method(self, methods: Mapping[str, Any]) -> Any:
         """Make the method from ``config.toml``."""
@@ -149,50 +196,82 @@ class Store:
             ) from error
 
     def append(self, reports: Sequence[Report], elapsed: float) -> None:
-        """Append the reports of one step, durably."""
-        line = json.dumps({"elapsed": elapsed, "reports": [_encoded(asdict(r)) for r in reports]})
-        with self.log.open("a") as log:
-            log.write(line + "\n")
-            log.flush()
-            os.fsync(log.fileno())
+        """Append the reports of one step, durably.
+
+        Raises
+        ------
+        StoreError
+            If another process has continued the run.
+        """
+        self._refuse_stranger(self.description)
+        self.log.append({"elapsed": elapsed, "reports": [asdict(report) for report in reports]})
+
+    def note(self, event: Event) -> None:
+        """Append something the machine did; unlike reports, it stays when rounds are cut off."""
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        self.happened.append({"time": now, "event": asdict(event)})
+
+    def noted(self) -> list[Event]:
+        """Read what the machine did."""
+        return list(self.happened.read(lambda told: Event(**told["event"])))
+
+    def beat(self, told: Mapping[str, Any]) -> None:
+        """Write what every slot is doing: for readers only, so that a full disk is no harm."""
+        with contextlib.suppress(OSError):
+            partial = self.heartbeat.with_name("heartbeat.json.partial")
+            partial.write_text(json.dumps(told))
+            partial.replace(self.heartbeat)
+
+    def slots(self) -> dict[str, dict[str, Any]]:
+        """Read what every slot was doing at the last heartbeat: state, round, fraction, worker."""
+        try:
+            return dict(json.loads(self.heartbeat.read_bytes())["slots"])
+        except (OSError, ValueError, TypeError, KeyError):
+            return {}
 
     def steps(self) -> Iterator[tuple[float, list[Report]]]:
-        """Read the log: time and reports of each step. A line still being written is left out."""
-        with self._opened("rb") as log:
-            for number, line in enumerate(log, 1):
-                if not line.endswith(b"\n"):
-                    return
-                try:
-                    step = json.loads(line, object_hook=_decoded)
-                    yield step["elapsed"], [Report(**report) for report in step["reports"]]
-                except (ValueError, TypeError, KeyError) as error:
-                    raise StoreError(f"{self.log}, line {number} is damaged: {error}") from error
+        """Read the log: time and reports of each step."""
+        return self.log.read(
+            lambda step: (float(step["elapsed"]), [Report(**told) for told in step["reports"]])
+        )
 
-    def truncate(self, size: int) -> None:
+    def truncate(self, size: int) -> int:
         """Forget the log from byte `size` on: rounds that are to be computed again.
+
+        Returns
+        -------
+        int
+            How many rounds of one slot that is.
 
         Raises
         ------
         StoreError
             If the log is shorter: rounds that the checkpoint stands on are gone.
         """
-        with self._opened("r+b") as log:
-            if os.fstat(log.fileno()).st_size < size:
-                raise StoreError(
-                    f"{self.log} is shorter than when the last checkpoint was written: "
-                    "the run cannot be continued; begin another one"
-                )
-            log.truncate(size)
-
-    def _opened(self, mode: str) -> IO[bytes]:
-        try:
-            return self.log.open(mode)
-        except OSError as error:
-            raise StoreError(f"{self.log} cannot be read: {error}") from error
+        if self.log.size < size:
+            raise StoreError(
+                f"{self.log.path} is shorter than when the last checkpoint was written: "
+                "the run cannot be continued; begin another one"
+            )
+        lines = self.log.truncate(size)
+        self.happened.mend()
+        cut = set()
+        for line in lines:
+            with contextlib.suppress(ValueError, TypeError, KeyError):  # whatever was damaged
+                cut |= {(told["slot"], told["round"]) for told in json.loads(line)["reports"]}
+        return len(cut)
 
     def checkpoint_folder(self, round: int) -> Path:
         """Name the folder of a checkpoint."""
         return self.path / "checkpoints" / f"round-{round:06d}"
+
+    def begin_checkpoint(self, token: str) -> Path:
+        """Make the folder that a checkpoint's files go to first; drop what is left of others."""
+        for left in (self.path / "checkpoints").glob("partial*"):
+            shutil.rmtree(left, ignore_errors=True)
+        partial = self.path / "checkpoints" / f"partial-{token}"
+        partial.mkdir(parents=True)
+        return partial
 
     def seal(self, partial: Path, view: View, files: Mapping[str, Sequence[str]]) -> Path:
         """Make a checkpoint valid, once all its files are written, and drop those before the last.
@@ -210,19 +289,19 @@ class Store:
             )
         told = {
             "round": view.round,
-            "log_bytes": self.log.stat().st_size,
+            "log_bytes": self.log.size,
             "files": {name: list(states) for name, states in files.items()},
             "mixtures": {slot: dict(weights) for slot, weights in view.mixtures.items()},
             "best": view.best,
         }
-        _write_whole(partial / "checkpoint.json", json.dumps(told))
+        write_whole(partial / "checkpoint.json", json.dumps(told))
         folder = self.checkpoint_folder(view.round)
         replaced = folder.with_name("replaced")
         if folder.exists():
             shutil.rmtree(replaced, ignore_errors=True)
             folder.replace(replaced)
         partial.replace(folder)
-        _sync(folder.parent)
+        sync(folder.parent)
         shutil.rmtree(replaced, ignore_errors=True)
         for old in self.checkpoints()[:-2]:
             shutil.rmtree(old)
@@ -253,7 +332,11 @@ class Store:
         shutil.rmtree(partial, ignore_errors=True)
         # zarr's specification knows strings of any length only
         plain = _with_strings(dataset, "U", lambda texts: texts.astype(np.dtypes.StringDType()))
-        plain.to_zarr(partial, consolidated=False, zarr_format=3)
+        try:
+            plain.to_zarr(partial, consolidated=False, zarr_format=3)
+        except OSError:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
         shutil.rmtree(final, ignore_errors=True)
         partial.replace(final)
 
@@ -281,64 +364,6 @@ class Store:
         return _with_strings(stored, "TO", fixed)
 
 
-def save_states(
-    *states: State, names: Sequence[str], path: str
-) -> tuple[tuple[State, ...], Values]:
-    """Write states to one safetensors file, durably: what a checkpoint's tasks perform."""
-    import safetensors.numpy
-
-    arrays = {
-        f"{name}{SEPARATOR}{key}": np.asarray(array, order="C")
-        for name, state in zip(names, states, strict=True)
-        for key, array in state.items()
-    }
-    safetensors.numpy.save_file(arrays, path)
-    _sync(Path(path))
-    return (), {}
-
-
-def load_states(*, names: Sequence[str], path: str) -> tuple[tuple[State, ...], Values]:
-    """Read states from a safetensors file.
-
-    Raises
-    ------
-    StoreError
-        If it cannot be read.
-    """
-    import safetensors
-    import safetensors.numpy
-
-    try:
-        arrays = safetensors.numpy.load_file(path)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise StoreError(f"{path} cannot be read: {error}") from error
-    states: dict[str, dict[str, Any]] = {name: {} for name in names}
-    for key, array in arrays.items():
-        name, _, part = key.partition(SEPARATOR)
-        if name in states:
-            states[name][part] = array
-    return tuple(states.values()), {}
-
-
-def _encoded(value: Any) -> Any:
-    """Give the JSON form: arrays exact and compact, as base64 of their bytes."""
-    if isinstance(value, Mapping):
-        return {str(key): _encoded(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray):
-        if value.dtype.kind not in "biufcSUmM":
-            raise StoreError(f"an array of {value.dtype} in a report: expected numbers or text")
-        data = base64.b64encode(np.ascontiguousarray(value).tobytes()).decode()
-        return {"dtype": value.dtype.str, "shape": value.shape, "base64": data}
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _decoded(table: dict[str, Any]) -> Any:
-    if table.keys() != {"dtype", "shape", "base64"}:
-        return table
-    data = base64.b64decode(table["base64"])  # frombuffer refuses objects
-    return np.frombuffer(data, np.dtype(table["dtype"])).reshape(table["shape"])
-
-
 def _with_strings(dataset: xr.Dataset, kinds: str, change: Callable[[Array], Array]) -> xr.Dataset:
     """Give strings another form."""
     return dataset.assign(
@@ -350,21 +375,12 @@ def _with_strings(dataset: xr.Dataset, kinds: str, change: Callable[[Array], Arr
     )
 
 
-def _write_whole(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+def _age(path: Path) -> float:
+    """Give the seconds since a file was written; infinity without one."""
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        return time.time() - path.stat().st_mtime
+    except OSError:
+        return float("inf")
 
 
 def _alive(process: int) -> bool:

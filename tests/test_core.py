@@ -3,7 +3,16 @@ import time
 import numpy as np
 import pytest
 
-from gandask.core import TaskError, perform, rng, routine, seed_sequence, torch_seed
+from gandask.core import (
+    StoreError,
+    TaskError,
+    perform,
+    progress,
+    rng,
+    routine,
+    seed_sequence,
+    torch_seed,
+)
 
 
 def double(state, *, extra):
@@ -57,6 +66,32 @@ def test_a_crash_names_slot_round_seed_and_keeps_the_traceback():
         run(crash)
     for part in ("crash", "cell/0", "round 4", "seed 7", "ZeroDivisionError: by hand", "Traceback"):
         assert part in str(caught.value)
+
+
+def test_what_a_store_refuses_is_told_in_its_own_words():
+    refusal = StoreError("the disk is full: make room")
+
+    def crash():
+        raise refusal
+
+    with pytest.raises(StoreError) as caught:
+        run(crash)
+    assert caught.value is refusal
+
+
+def test_progress_is_told_to_whoever_listens():
+    heard = []
+
+    def count(*, upto):
+        for number in range(upto):
+            progress(number / upto)
+        return (), {}
+
+    perform(count, "cell/0", 1, (), {"upto": 4}, seed=1, listener=heard.append)
+    assert heard == [0, 0.25, 0.5, 0.75]
+    progress(0.9)
+    perform(count, "cell/0", 1, (), {"upto": 4}, seed=1)
+    assert heard == [0, 0.25, 0.5, 0.75], "nobody listens outside, or to another task"
 
 
 def test_a_wrong_number_of_states_is_refused():

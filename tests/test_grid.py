@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 import gandask as gd
-from gandask import engine
 from gandask.core import Report
 from gandask.executors import Serial
 from gandask.methods import cells
 from gandask.methods.cells import Cell, Individual, Population
+from gandask.session import Session
 
 
 def individuals(kind, *fitness, cell=0):
@@ -135,7 +135,7 @@ def test_without_selection_the_first_plan_trains(grid):
 def test_moments_travel_only_for_the_parents(grid):
     method = grid()
     executor = Serial(method.seed)
-    session = engine.Session(method, executor, None, 10, True)
+    session = Session(method, None, 10, True)
     for stage in session.plan:
         executor.submit(stage)
     reports = [r for _ in range(8) for r in executor.next_reports().values()]

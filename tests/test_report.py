@@ -75,7 +75,7 @@ def unfinished(path, **changes):
         raise StoreError("no space for <b>checkpoints</b>")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gandask.engine.Session.checkpoint", fail)
+        patch.setattr("gandask.session.Session.checkpoint", fail)
         with pytest.raises(StoreError):
             gd.run(gd.Grid(**TINY | changes), store=path, checkpoint_every=1)
     return gd.open_run(path)
@@ -112,7 +112,8 @@ def test_a_report_has_all_settings_and_versions(run, page):
 
 
 def test_a_report_has_plots_and_samples(run, page):
-    assert len(page.plots) == 6, "grid, four traces, profile; there was no event"
+    assert len(page.plots) == 7, "grid, four traces, profile, events: the checkpoint is one"
+    assert "2 checkpoint round-000002 in" in page.text
     (picture,) = [a["src"] for tag, a in page.tags if tag == "img"]
     content = base64.b64decode(picture.removeprefix("data:image/png;base64,"))
     assert Image.open(io.BytesIO(content)).size == (512, 512)
@@ -149,6 +150,7 @@ def test_events_cannot_inject_markup_and_the_table_is_cut(run, monkeypatch):
         "event_kind": ("event", np.full(count, "non_finite"), {"long_name": "kind"}),
         "event_slot": ("event", np.full(count, "cell/0"), {"long_name": "where"}),
         "event_detail": ("event", np.full(count, detail), {"long_name": "more"}),
+        "event_machine": ("event", np.full(count, False), {"long_name": "by whom"}),
     }
     ds = xr.Dataset(dict(run.ds.drop_dims("event").data_vars) | events, attrs=run.ds.attrs)
     monkeypatch.setattr(gd.Run, "ds", ds)
@@ -167,7 +169,7 @@ def test_an_unfinished_run_says_what_is_missing(tmp_path):
     assert "has no checkpoint yet" in parsed.text
     assert "(round 1)" in parsed.text, "scores are those of the last round"
     assert not [a for tag, a in parsed.tags if tag == "img"]
-    assert len(parsed.plots) == 6
+    assert len(parsed.plots) == 6, "there was no event"
 
 
 def test_a_run_without_a_round_can_be_reported(tmp_path, monkeypatch):
@@ -183,7 +185,7 @@ def test_a_run_that_is_no_grid_has_no_heat_map(run, monkeypatch):
     monkeypatch.setattr(gd.Run, "ds", run.ds.isel(row=0, drop=True).rename(col="group"))
     parsed = Page(report.page(run))
     assert "best by Fréchet distance group" in parsed.text
-    assert len(parsed.plots) == 5
+    assert len(parsed.plots) == 6
 
 
 @pytest.fixture
@@ -230,6 +232,6 @@ def test_a_report_opens_in_a_browser_without_a_network(run, browser, width):
     tab.wait_for_function(f"() => ({DRAWN})().every(side => side > 50)", timeout=60_000)
     assert not [str(trouble) for trouble in troubles]
     assert [url for url in asked if not url.startswith(("data:", "blob:"))] == [tab.url]
-    assert len(tab.evaluate(DRAWN)) == 6
+    assert len(tab.evaluate(DRAWN)) == 7
     assert tab.evaluate("document.documentElement.scrollWidth") <= width, "nothing sticks out"
     context.close()

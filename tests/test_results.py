@@ -16,7 +16,7 @@ DIMS = {
     "mixture_weight": (*UNIT, "neighbour"),
     "neighbour_cell": (*UNIT, "neighbour"),
     "final_mixture_weight": ("row", "col", "neighbour"),
-    **{f"event_{key}": ("event",) for key in ("round", "kind", "slot", "detail")},
+    **{f"event_{key}": ("event",) for key in ("round", "kind", "slot", "detail", "machine")},
     **{f"final_{name}": ("row", "col") for name in gd.METRICS},
     **{f"generator_{name}": UNIT for name in gd.METRICS},
     **dict.fromkeys(gd.METRICS, UNIT),
@@ -68,6 +68,7 @@ def test_types_are_plain(dataset):
     assert {name for name, kind in kinds.items() if kind == "b"} == {
         "generator_replaced",
         "discriminator_replaced",
+        "event_machine",
     }
     for name in ("fid", "final_fid", "elapsed", "started", "seconds"):
         assert dataset[name].notnull().all()
@@ -193,6 +194,34 @@ def test_events_are_listed_in_order():
     assert made["event_kind"].values.tolist() == ["lost", "found"]
     assert made["event_slot"].values.tolist() == ["slot/b", "slot/a"]
     assert made["event_detail"].values.tolist() == ["a long story", ""]
+    assert made["event_machine"].values.tolist() == [False, False]
+
+
+def test_what_the_machine_did_is_listed_too_and_left_out_with_the_timings():
+    def collected(*machine):
+        made = Results(LAYOUT, 3)
+        made.events += machine
+        made.add(view(events=[Event(2, "lost", "slot/b", "a story")]), [], 1.0)
+        made.add(view(Record("slot/a", 1, {}), events=[Event(1, "found", "slot/a")]), [], 2.0)
+        return made.dataset({})
+
+    moved = Event(1, "moved beyond words", "slot/number/nine", "a long way", machine=True)
+    saved = Event(2, "checkpoint", "", "round-000002 in 0.1 s", machine=True)
+    made = collected(moved, saved)
+    assert made["event_kind"].values.tolist() == [
+        "moved beyond words",
+        "found",
+        "checkpoint",
+        "lost",
+    ]
+    assert made["event_machine"].values.tolist() == [True, False, True, False]
+    kept = gd.without_timings(made)
+    assert kept["event_kind"].values.tolist() == ["found", "lost"]
+    assert kept["event_detail"].values.tolist() == ["", "a story"]
+    # not even the width of the strings tells what the machine did
+    xr.testing.assert_identical(kept, gd.without_timings(collected()))
+    assert kept["event_kind"].dtype == gd.without_timings(collected())["event_kind"].dtype == "U5"
+    assert kept["event_kind"].attrs == made["event_kind"].attrs
 
 
 def test_a_run_without_a_round_has_a_dataset():

@@ -1,5 +1,6 @@
 """The store: what is written comes back exactly, and nothing that is read can do harm."""
 
+import errno
 import json
 import os
 import pickle
@@ -17,8 +18,10 @@ import torch
 import xarray as xr
 
 import gandask as gd
-from gandask.core import Report
-from gandask.store import FORMAT, Store, load_states, save_states
+import gandask.checkpoint
+from gandask.checkpoint import load_states, save_states
+from gandask.core import Event, Report
+from gandask.store import FORMAT, QUIET, Store
 
 TINY = {
     "data": "ring8",
@@ -163,28 +166,6 @@ def exact(value):
     return type(value), repr(value)
 
 
-ARRAYS = {
-    **{
-        dtype: np.array([[0, 1, 2], [3, 4, 250]]).astype(dtype)
-        for dtype in ("f2", "f4", "f8", ">f8", "i1", "i8", "u1", "u8", "?", "c16", "U5", "S3")
-    },
-    "not_a_number": np.array([np.nan, -np.nan, np.inf, -np.inf, -0.0, 5e-324]),
-    "extremes": np.array([-(2**63), 2**63 - 1]),
-    "scalar": np.array(0.1, "f4"),
-    "text": np.array("µ::\n"),
-    "empty": np.zeros((0, 3), "f4"),
-    "transposed": np.arange(6.0).reshape(2, 3).T,
-    "strided": np.arange(10)[::-3],
-}
-
-
-@pytest.mark.parametrize("name", ARRAYS)
-def test_arrays_in_the_log_come_back_exactly(store, name):
-    store.append([Report("cell/0", 1, {"array": ARRAYS[name]})], 0.5)
-    ((_, (report,)),) = store.steps()
-    assert exact(report.values["array"]) == exact(ARRAYS[name])
-
-
 def test_reports_come_back_exactly(store):
     values = {
         "text": 'ü "quoted"\n\u2028\\',
@@ -197,6 +178,7 @@ def test_reports_come_back_exactly(store):
         "nothing": None,
         "list": [1, 2.5, "three"],
         "nested": {"a": {"b": 1}},
+        "array": np.array([[0.1, np.nan, -0.0]], "f4"),
     }
     reports = [
         Report("cell/0", 1, values, {"train": 0.1, "gather": 0.0}, 1.7e9 + 0.1, "tcp://1:2", 12),
@@ -207,24 +189,7 @@ def test_reports_come_back_exactly(store):
     (elapsed, read), (later, none) = store.steps()
     assert (elapsed, later, none) == (1 / 3, 2 / 3, [])
     assert [repr(report) for report in read] == [repr(report) for report in reports]
-
-
-def test_numpy_scalars_come_back_as_their_value(store):
-    values = {"f": np.float32(0.1), "i": np.int64(7), "b": np.bool_(True), "s": np.str_("x")}
-    store.append([Report("cell/0", 1, values)], 0.0)
-    ((_, (report,)),) = store.steps()
-    assert report.values == {"f": float(np.float32(0.1)), "i": 7, "b": True, "s": "x"}
-    assert [type(value) for value in report.values.values()] == [float, int, bool, str]
-
-
-def test_a_line_being_written_is_left_out(store):
-    for number in range(3):
-        store.append([Report("cell/0", number, {"array": np.arange(3)})], float(number))
-    whole = store.log.read_bytes()
-    lines = whole.splitlines(keepends=True)
-    for cut in range(len(lines[2])):
-        store.log.write_bytes(whole[: len(whole) - len(lines[2]) + cut])
-        assert [elapsed for elapsed, _ in store.steps()] == [0.0, 1.0]
+    assert exact(read[0].values["array"]) == exact(values["array"])
 
 
 @pytest.mark.parametrize(
@@ -246,8 +211,8 @@ def test_a_line_being_written_is_left_out(store):
 def test_a_damaged_line_is_named(store, damage):
     for number in range(3):
         store.append([Report("cell/0", number, {})], float(number))
-    lines = store.log.read_bytes().splitlines()
-    store.log.write_bytes(b"\n".join([lines[0], damage, lines[2], b""]))
+    lines = store.log.path.read_bytes().splitlines()
+    store.log.path.write_bytes(b"\n".join([lines[0], damage, lines[2], b""]))
     steps = store.steps()
     assert next(steps)[0] == 0.0
     with pytest.raises(gd.StoreError, match=r"reports\.jsonl, line 2 is damaged"):
@@ -258,7 +223,7 @@ def test_a_damaged_line_is_named(store, damage):
 def test_arrays_of_objects_never_enter_the_log(store, array):
     with pytest.raises(gd.StoreError, match="expected numbers or text"):
         store.append([Report("cell/0", 1, {"array": array})], 0.0)
-    assert store.log.read_bytes() == b""
+    assert store.log.path.read_bytes() == b""
 
 
 def test_a_log_that_is_gone_is_told(copy):
@@ -276,6 +241,127 @@ def test_a_log_shorter_than_its_checkpoint_cannot_be_continued(copy):
     with pytest.raises(gd.StoreError, match=r"reports\.jsonl is shorter"):
         gd.run(tiny(), store=copy, resume=True)
     assert (copy / "reports.jsonl").read_bytes() == before
+
+
+def test_the_log_is_cut_and_the_rounds_of_it_are_counted(store):
+    store.append([Report(f"cell/{i}", 1, {}) for i in (0, 1)], 1.0)
+    size = store.log.size
+    store.append([Report("cell/0", 1, {}), Report("cell/0", 2, {})], 2.0)
+    store.append([Report("cell/0", 2, {}), Report("cell/1", 1, {})], 3.0)
+    with store.log.path.open("ab") as file:
+        file.write(b'{"elapsed": 4.0, "repo')
+    assert store.truncate(size) == 3, "of cell 0 the first and the second, of cell 1 the first"
+    assert [elapsed for elapsed, _ in store.steps()] == [1.0]
+    assert store.truncate(size) == 0
+
+
+def test_a_damaged_line_is_cut_off_like_any_other(store):
+    with store.log.path.open("ab") as file:
+        file.write(b"damaged\n")
+    assert store.truncate(0) == 0
+    assert store.log.size == 0
+
+
+# ---- what the machine did
+
+HAPPENED = [
+    Event(0, "worker joined", "", "w1", machine=True),
+    Event(3, "moved", "cell/1", 'w1 to "w2"\nµ', machine=True),
+    Event(2, "checkpoint", "", "round-000002 in 0.1 s", machine=True),
+]
+
+
+def test_what_happened_comes_back(store):
+    assert store.noted() == []
+    for event in HAPPENED:
+        store.note(event)
+    assert store.noted() == HAPPENED
+    assert Store.open(store.path).noted() == HAPPENED
+    assert [*store.steps()] == []
+
+
+def test_what_happened_stays_when_rounds_are_cut_off(store):
+    for number, event in enumerate(HAPPENED):
+        store.append([Report("cell/0", number, {})], float(number))
+        store.note(event)
+    store.truncate(0)
+    assert [*store.steps()] == []
+    assert store.noted() == HAPPENED
+
+
+def test_what_was_half_noted_is_left_out_and_mended(store):
+    for event in HAPPENED:
+        store.note(event)
+    whole = store.happened.path.read_bytes()
+    last = whole.splitlines(keepends=True)[-1]
+    for left in (0, 1, len(last) // 2, len(last) - 1):
+        store.happened.path.write_bytes(whole[: len(whole) - len(last) + left])
+        assert store.noted() == HAPPENED[:2]
+        store.truncate(0)
+        store.note(HAPPENED[0])
+        assert store.noted() == [*HAPPENED[:2], HAPPENED[0]]
+
+
+@pytest.mark.parametrize("damage", [b"{", b"{}", b"[]", b'{"event": {"round": 1}}', b"\xff"])
+def test_a_damaged_event_is_named(store, damage):
+    store.note(HAPPENED[0])
+    with store.happened.path.open("ab") as file:
+        file.write(damage + b"\n")
+    with pytest.raises(gd.StoreError, match=r"events\.jsonl, line 2 is damaged"):
+        store.noted()
+
+
+BEAT = {"round": 3, "slots": {"cell/0": {"state": "processing", "fraction": 0.5}}}
+
+
+def test_a_heartbeat_tells_what_slots_do(store):
+    assert store.slots() == {}
+    store.beat(BEAT)
+    assert store.slots() == BEAT["slots"]
+    store.beat({"round": 4, "slots": {}})
+    assert Store.open(store.path).slots() == {}
+    assert [path.name for path in store.path.glob("heartbeat*")] == ["heartbeat.json"]
+
+
+def full(*_, **__):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("name", ["write_text", "replace"])
+def test_a_heartbeat_is_no_harm_on_a_full_disk(store, monkeypatch, name):
+    store.beat(BEAT)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, name, full)
+        store.beat({"round": 4, "slots": {}})
+    assert store.slots() == BEAT["slots"], "the last one that could be written"
+    store.beat({"round": 4, "slots": {}})
+    assert store.slots() == {}
+
+
+def test_a_heartbeat_is_replaced_whole(store, monkeypatch):
+    """A reader at any moment finds the old one or the new one."""
+    store.beat(BEAT)
+    seen, write, replace = [], Path.write_text, Path.replace
+
+    def spied(original):
+        def spy(*arguments):
+            seen.append(store.slots())
+            result = original(*arguments)
+            seen.append(store.slots())
+            return result
+
+        return spy
+
+    monkeypatch.setattr(Path, "write_text", spied(write))
+    monkeypatch.setattr(Path, "replace", spied(replace))
+    store.beat({"round": 4, "slots": {"cell/1": {}}})
+    assert seen == [BEAT["slots"]] * 3 + [{"cell/1": {}}]
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"{}", b'{"slots": 3}', b"\xff"])
+def test_a_damaged_heartbeat_tells_nothing(store, text):
+    store.heartbeat.write_bytes(text)
+    assert store.slots() == {}
 
 
 # ---- planted pickles
@@ -364,13 +450,15 @@ def test_nothing_in_a_store_is_a_pickle(finished):
 
 def checkpoint(store, round, value=0.0):
     """Make one the way the engine does."""
-    partial = store.path / "checkpoints" / "partial"
-    partial.mkdir()
+    partial = store.begin_checkpoint("token")
     save_states(
         {"weight": np.full(3, value)}, names=["cell/0"], path=str(partial / "cell-0.safetensors")
     )
     view = SimpleNamespace(round=round, mixtures={"cell/0": {"cell/0": 1.0}}, best="cell/0")
     return store.seal(partial, view, {"cell-0.safetensors": ["cell/0"]})
+
+
+VIEW = SimpleNamespace(round=2, mixtures={}, best=None)
 
 
 def weights(folder):
@@ -428,28 +516,86 @@ def test_a_checkpoint_half_written_is_never_read(store, monkeypatch):
     (partial / "cell-0.safetensors").write_bytes(b"half")
     (store.path / "checkpoints" / "round-000009").mkdir()
     assert store.last_checkpoint() is None
-    shutil.rmtree(partial)
     first = checkpoint(store, 1, 1.0)
 
     def crash(*_):
         raise OSError("power cut")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", crash)
-        with pytest.raises(OSError, match="power cut"):
+        patch.setattr("gandask.checkpoint.sync", crash)
+        with pytest.raises(gd.StoreError, match="power cut"):
             checkpoint(store, 2, 2.0)
     assert store.checkpoints() == [first]
+    for step in ("gandask.store.write_whole", "pathlib.Path.replace"):
+        partial = store.begin_checkpoint("token")
+        save_states({"weight": np.zeros(3)}, names=["cell/0"], path=str(partial / "cell-0"))
+        with monkeypatch.context() as patch:
+            patch.setattr(step, crash)
+            with pytest.raises(OSError, match="power cut"):
+                store.seal(partial, VIEW, {"cell-0": ["cell/0"]})
+        assert store.checkpoints() == [first]
     assert weights(first) == [1, 1, 1]
+    assert store.last_checkpoint()[0] == first
+
+
+def test_what_is_left_of_other_checkpoints_is_dropped(store):
+    sealed = checkpoint(store, 1, 1.0)
+    folder = store.path / "checkpoints"
+    for name in ("partial", "partial-0a1b2c3d", "partial-token"):
+        (folder / name).mkdir()
+        (folder / name / "cell-0.safetensors").write_bytes(b"half")
+    partial = store.begin_checkpoint("token")
+    assert partial == folder / "partial-token"
+    assert [*partial.iterdir()] == []
+    assert sorted(folder.iterdir()) == sorted([partial, sealed])
+    assert weights(sealed) == [1, 1, 1]
+
+
+def test_states_are_saved_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "cell-0.safetensors"
+    save_states({"weight": np.ones(3)}, names=["cell/0"], path=str(path))
+    with monkeypatch.context() as patch:
+        patch.setattr("gandask.checkpoint.sync", full)
+        with pytest.raises(
+            gd.StoreError, match=r"cell-0\.safetensors cannot be written: .*No space .*continue"
+        ):
+            save_states({"weight": np.zeros(3)}, names=["cell/0"], path=str(path))
+    assert [*tmp_path.iterdir()] == [path]
+    assert weights(tmp_path) == [1, 1, 1]
+
+
+def test_states_are_not_saved_to_a_folder_that_is_gone(tmp_path):
+    with pytest.raises(gd.StoreError, match=r"gone/cell-0\.safetensors cannot be written"):
+        save_states(
+            {"weight": np.ones(3)}, names=["cell/0"], path=str(tmp_path / "gone/cell-0.safetensors")
+        )
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_two_copies_of_a_task_may_save_at_once(tmp_path, monkeypatch):
+    """As when a worker was given up too early: whichever is last, the file is whole."""
+    path = tmp_path / "cell-0.safetensors"
+    arguments = {"names": ["cell/0"], "path": str(path)}
+    sync = gandask.checkpoint.sync
+
+    def other(partial):
+        monkeypatch.setattr("gandask.checkpoint.sync", sync)
+        save_states({"weight": np.ones(3)}, **arguments)
+        sync(partial)
+
+    monkeypatch.setattr("gandask.checkpoint.sync", other)
+    save_states({"weight": np.ones(3)}, **arguments)
+    assert [*tmp_path.iterdir()] == [path]
+    assert weights(tmp_path) == [1, 1, 1]
 
 
 def test_a_checkpoint_with_a_missing_file_is_not_sealed(store):
     partial = store.path / "checkpoints" / "partial"
     partial.mkdir()
-    view = SimpleNamespace(round=1, mixtures={}, best=None)
     with pytest.raises(
         gd.StoreError, match=r"partial/cell-0\.safetensors .*folder that they share"
     ):
-        store.seal(partial, view, {"cell-0.safetensors": ["cell/0"]})
+        store.seal(partial, VIEW, {"cell-0.safetensors": ["cell/0"]})
     assert store.checkpoints() == []
 
 
@@ -498,7 +644,7 @@ def test_a_checkpoint_that_misses_a_file_is_passed_over(copy):
 def test_a_damaged_state_file_is_named_on_resuming(copy):
     next(copy.glob("checkpoints/*/cell-1.safetensors")).write_bytes(b"not weights")
     interrupt(copy)
-    with pytest.raises(gd.TaskError, match=r"cell-1\.safetensors cannot be read"):
+    with pytest.raises(gd.StoreError, match=r"cell-1\.safetensors cannot be read"):
         gd.run(tiny(), store=copy, resume=True)
     with pytest.raises(gd.StoreError, match=r"cell-1\.safetensors cannot be read"):
         gd.open_run(copy).best_mixture()
@@ -538,15 +684,141 @@ def dead_process():
     return process.pid
 
 
+ELSEWHERE = f"not-{socket.gethostname()}"
+
+
+def elsewhere(store, monkeypatch, beat, age=1e6, process=None):
+    """Let another host write the run, its last heartbeat and description some seconds ago."""
+    tell(store.path, host=ELSEWHERE, process=process or os.getpid())
+    ages = {store.description_file: age}
+    if beat is not None:
+        store.beat(BEAT)
+        ages[store.heartbeat] = beat
+    for file, age in ages.items():
+        os.utime(file, (1e9 - age, 1e9 - age))
+    monkeypatch.setattr("gandask.store.time", SimpleNamespace(time=lambda: 1e9))
+
+
 def test_a_run_whose_process_is_gone_is_interrupted(store):
     assert store.state == "running"
     gone = dead_process()
     tell(store.path, process=gone)
     assert store.state == "interrupted"
-    tell(store.path, host=f"not-{socket.gethostname()}")
-    assert store.state == "running", "of another host's processes nothing is known"
-    tell(store.path, host=socket.gethostname(), state="finished")
+    store.beat(BEAT)
+    assert store.state == "interrupted", "whatever it told before"
+    tell(store.path, state="finished")
     assert store.state == "finished"
+
+
+@pytest.mark.parametrize(
+    ("beat", "age", "state"),
+    [
+        (0, 1e6, "running"),
+        (QUIET - 0.1, 1e6, "running"),
+        (QUIET, 1e6, "interrupted"),
+        (1e6, 1e6, "interrupted"),
+        (1e6, 0, "running"),  # it has just been continued
+        (None, 0, "running"),  # it has just begun
+        (None, QUIET - 0.1, "running"),
+        (None, QUIET, "interrupted"),
+    ],
+)
+@pytest.mark.parametrize("process", [None, "gone"])
+def test_a_run_of_another_host_is_known_by_its_heartbeat(
+    store, monkeypatch, beat, age, state, process
+):
+    """Of another host's processes nothing else is known."""
+    number = dead_process() if process else os.getpid()
+    elsewhere(store, monkeypatch, beat, age=age, process=number)
+    assert store.state == state
+    for ended in ("finished", "failed", "stopped"):
+        tell(store.path, state=ended)
+        assert store.state == ended
+
+
+# ---- who writes it
+
+
+def test_a_run_that_another_process_writes_is_not_claimed(store):
+    tell(store.path, process=os.getppid())
+    before = store.description_file.read_bytes()
+    with pytest.raises(gd.StoreError, match=rf"another process \({os.getppid()} on .*wait for it"):
+        Store.open(store.path).claim()
+    assert store.description_file.read_bytes() == before
+    store.append([], 1.0)
+
+
+@pytest.mark.parametrize(("age", "refused"), [(QUIET - 0.1, True), (QUIET, False)])
+def test_a_run_of_another_host_is_claimed_once_it_is_quiet(store, monkeypatch, age, refused):
+    elsewhere(store, monkeypatch, age)
+    other = Store.open(store.path)
+    if refused:
+        with pytest.raises(gd.StoreError, match=rf"on {ELSEWHERE}\): .*stopped after 60 s"):
+            other.claim()
+    else:
+        other.claim()
+        other.append([], 1.0)
+
+
+def test_a_claim_that_came_to_nothing_can_be_repeated_at_once(store, monkeypatch):
+    """As when the data are missing on this host."""
+    elsewhere(store, monkeypatch, QUIET)
+    Store.open(store.path).claim()
+    Store.open(store.path).claim()
+
+
+@pytest.mark.parametrize("state", ["running", "stopped", "failed"])
+def test_whoever_takes_a_run_over_writes_it_alone(store, state):
+    store.append([Report("cell/0", 0, {})], 1.0)
+    tell(store.path, state=state, process=dead_process(), round=7)
+    before = store.description
+    other = Store.open(store.path)
+    with pytest.raises(gd.StoreError, match="continued by another process"):
+        other.append([], 2.0)  # it was not claimed yet
+    other.claim()
+    after = store.description
+    assert after["writer"] != before["writer"]
+    for key in ("format", "state", "round", "facts"):
+        assert after[key] == before[key]
+    other.append([Report("cell/0", 1, {})], 2.0)
+    with pytest.raises(gd.StoreError, match=r"run' was continued by another process: leave it"):
+        store.append([Report("cell/0", 2, {})], 3.0)
+    other.describe("running", 8)
+    with pytest.raises(gd.StoreError, match="continued by another process"):
+        store.append([Report("cell/0", 2, {})], 3.0)
+    other.append([Report("cell/0", 2, {})], 4.0)
+    assert [elapsed for elapsed, _ in store.steps()] == [1.0, 2.0, 4.0]
+
+
+def test_a_run_is_claimed_again_by_the_process_that_writes_it(store):
+    """As after Ctrl-C in a notebook, when nothing could be written down any more."""
+    other = Store.open(store.path)
+    other.claim()
+    other.append([], 1.0)
+    with pytest.raises(gd.StoreError, match="continued by another process"):
+        store.append([], 2.0)
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_a_run_that_was_taken_over_leaves_it_to_the_other(tmp_path, monkeypatch, step):
+    path, advance, calls = tmp_path / "run", gd.Grid.advance, []
+
+    def taken_over(self, view, reports):
+        calls.append(view.round)
+        if len(calls) == step:
+            other = Store.open(path)
+            other.claim()
+            other.describe("running", 0)
+            calls.append(other)
+        return advance(self, view, reports)
+
+    monkeypatch.setattr(gd.Grid, "advance", taken_over)
+    with pytest.raises(gd.StoreError, match="continued by another process"):
+        gd.run(tiny(), store=path)
+    other = next(call for call in calls if isinstance(call, Store))
+    assert other.description["state"] == "running"
+    assert "error" not in other.description
+    other.append([], 1.0)
 
 
 def test_a_stopped_run_is_continued_to_the_same_end(finished, tmp_path, monkeypatch):
@@ -578,6 +850,30 @@ def test_a_finished_run_is_finished_again_at_once(copy, finished):
     xr.testing.assert_identical(gd.run(tiny(), store=copy, resume=True), finished.dataset)
     assert (copy / "reports.jsonl").read_bytes() == before
     xr.testing.assert_identical(gd.open_run(copy).ds, finished.dataset)
+
+
+@pytest.mark.parametrize("room", [3, 7, 8, 10])
+def test_a_run_that_fills_the_disk_is_continued_to_the_same_end(
+    finished, tmp_path, monkeypatch, room
+):
+    """Wherever it fills: in the log, in a checkpoint, in what tells of it."""
+    fsync, calls = os.fsync, []
+
+    def filling(handle):
+        calls.append(handle)
+        if len(calls) > room:
+            full()
+        fsync(handle)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", filling)
+        with pytest.raises(gd.StoreError, match=r"cannot be written: .*No space .*continue with"):
+            gd.run(tiny(), store=tmp_path / "run", checkpoint_every=1)
+    assert not [*tmp_path.glob("run/checkpoints/partial*")]
+    tell(tmp_path / "run", process=dead_process())
+    assert gd.open_run(tmp_path / "run").state == "interrupted", "there was no room to say more"
+    dataset = gd.run(tiny(), store=tmp_path / "run", checkpoint_every=1, resume=True)
+    xr.testing.assert_identical(gd.without_timings(dataset), gd.without_timings(finished.dataset))
 
 
 @pytest.mark.parametrize("changes", [{"seed": 2}, {"rounds": 4}, {"data_dir": "/data"}])

@@ -1,0 +1,284 @@
+"""The heartbeat: what every slot is doing, from what tasks and workers tell.
+
+`Monitor` concludes, without a clock, a thread or I/O of its own; `Watch` is the thread in the
+client that feeds it, writes down what each slot is doing, and hands over what was noticed.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import queue
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gandask import config
+from gandask.config import setting
+from gandask.core import ClusterError, Event, Signal
+
+
+@config.settings
+class Heartbeat:
+    """How the client watches over slots and workers."""
+
+    interval: float = setting(1.0, "seconds between two looks", above=0, maximum=30)
+    delay_factor: float = setting(
+        3.0,
+        "a slot is delayed when its task takes this many times the median of its peers",
+        above=1,
+    )
+    delay_minimum: float = setting(10.0, "seconds before which no slot is delayed", minimum=0)
+    lost_after: float = setting(
+        60.0, "seconds of silence after which a worker is given up, and its slots move", above=0
+    )
+    hedge: bool = setting(
+        False, "perform a delayed task a second time on another worker; the first to report counts"
+    )
+
+    def __post_init__(self) -> None:
+        config.validate(self)
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What the scheduler knows of a worker: its name, and for how many seconds it was silent."""
+
+    name: str
+    silence: float
+
+
+@dataclass
+class Noticed:
+    """What one look came to: events, workers to give up, and delayed tasks."""
+
+    events: list[Event] = field(default_factory=list)
+    silent: list[str] = field(default_factory=list)
+    delayed: list[Signal] = field(default_factory=list)
+
+
+@dataclass
+class Watched:
+    """A task that has not reported, with its last signal and the time it began to run."""
+
+    signal: Signal
+    state: str = "inactive"
+    begun: float | None = None
+
+
+LONGEST = 15.0  # seconds: readers take a run without a heartbeat for dead
+PEERS = 101  # durations remembered for each function, to take the median of
+
+
+class Monitor:
+    """Conclude from signals and silence what every slot is doing.
+
+    A slot is *inactive* while its task waits for a worker, *processing*, *finished* when its task
+    has reported, *delayed* well past the median of its peers, and *lost* with its worker.
+    """
+
+    def __init__(self, settings: Heartbeat) -> None:
+        self.settings = settings
+        self.tasks: dict[str, Watched] = {}
+        self.reported: set[str] = set()
+        self.finished: dict[str, Signal] = {}  # by slot, its last report
+        self.places: dict[str, str] = {}  # by slot, the worker it was last seen on
+        self.workers: dict[str, Heard] = {}
+        self.names: dict[str, str] = {}  # of workers that are gone, too
+        self.given_up: set[str] = set()
+        self.waiting = False
+        self.durations: dict[str, collections.deque[float]] = {}
+        self.noticed = Noticed()
+        self.round = 0
+
+    def take(self, signal: Signal, now: float) -> None:
+        """Take up one signal, at a time in seconds."""
+        if signal.state == "sent":
+            self.tasks[signal.key] = Watched(signal)
+            self.round = max(self.round, signal.round)
+        elif signal.state == "running":
+            self._running(signal, now)
+        elif signal.state == "saved":  # what a checkpoint holds never runs again
+            self.reported.clear()
+        else:
+            watched = self.tasks.pop(signal.key, None)
+            if signal.state == "reported" and watched is not None:
+                self.reported.add(signal.key)
+                if signal.round or signal.slot not in self.finished:  # 0: checkpoints, preparation
+                    self.finished[signal.slot] = watched.signal
+                if watched.begun is not None:
+                    recent = collections.deque[float](maxlen=PEERS)
+                    self.durations.setdefault(signal.function, recent).append(now - watched.begun)
+
+    def meet(self, workers: Mapping[str, Heard]) -> None:
+        """Take up what the scheduler knows of its workers, by address."""
+        known, self.workers = self.workers, dict(workers)
+        self.names |= {address: heard.name for address, heard in workers.items()}
+        for address in workers.keys() - known.keys():
+            self._event("worker joined", self.names[address])
+        for address in known.keys() - workers.keys():
+            self._event("worker left", self.names[address])
+        for address, heard in workers.items():
+            if heard.silence > self.settings.lost_after and address not in self.given_up:
+                self.given_up.add(address)
+                self.noticed.silent.append(address)
+                self._event("worker silent", f"{heard.name}: {heard.silence:.0f} s, given up")
+        waiting = bool(self.tasks) and not workers
+        if waiting and not self.waiting:
+            self._event("waiting", "there is no worker")
+        self.waiting = waiting
+
+    def look(self, now: float) -> Noticed:
+        """Say what has happened since the last look."""
+        for watched in self.tasks.values():
+            self._lose(watched)
+            reason = self._delay(watched, now) if watched.state == "processing" else None
+            if reason:
+                watched.state = "delayed"
+                self.noticed.delayed.append(watched.signal)
+                self._note("delayed", watched.signal, reason)
+        noticed, self.noticed = self.noticed, Noticed()
+        return noticed
+
+    def states(self) -> dict[str, dict[str, Any]]:
+        """Tell, by slot, its state, round and function, the fraction done and the worker."""
+        told = {slot: ("finished", signal) for slot, signal in self.finished.items()}
+        # of several tasks of a slot, the one that runs
+        tasks = sorted(self.tasks.values(), key=lambda watched: watched.begun is not None)
+        told |= {watched.signal.slot: (watched.state, watched.signal) for watched in tasks}
+        return {
+            slot: {
+                "state": state,
+                "round": signal.round,
+                "function": signal.function,
+                "fraction": 1.0 if state == "finished" else round(signal.fraction, 3),
+                "worker": self._name(signal.worker),
+            }
+            for slot, (state, signal) in sorted(told.items())
+        }
+
+    def _running(self, signal: Signal, now: float) -> None:
+        watched = self.tasks.get(signal.key)
+        if signal.fraction == 0:
+            before = self.places.get(signal.slot, signal.worker)
+            if watched is not None and watched.signal.worker != signal.worker:
+                self._lose(watched)
+            self.places[signal.slot] = signal.worker
+            if before != signal.worker:
+                self._note("moved", signal, f"{self._name(before)} to {self._name(signal.worker)}")
+        if watched is None:
+            # its report is here already, so it runs for the sake of a state that was lost
+            if signal.key in self.reported and signal.fraction == 0 and signal.round > 0:
+                self._note("recomputed", signal, signal.function)
+            return
+        if watched.begun is None or watched.signal.worker != signal.worker:
+            watched.begun, watched.state = now, "processing"
+        watched.signal = signal
+
+    def _lose(self, watched: Watched) -> None:
+        """Notice that the worker of a task is gone, once."""
+        worker = watched.signal.worker
+        if worker in self.names and worker not in self.workers and watched.state != "lost":
+            watched.state, watched.begun = "lost", None
+            self._note("lost", watched.signal, f"worker {self._name(worker)}")
+
+    def _delay(self, watched: Watched, now: float) -> str | None:
+        """Give the reason why a running task is delayed, if it is."""
+        heard = self.workers.get(watched.signal.worker)
+        if heard and heard.silence > self.settings.lost_after / 2:
+            return f"worker {heard.name} was not heard from for {heard.silence:.0f} s"
+        peers = self.durations.get(watched.signal.function, ())
+        taken = now - (watched.begun if watched.begun is not None else now)
+        if len(peers) < 2 or taken < self.settings.delay_minimum:
+            return None
+        median = statistics.median(peers)
+        if taken <= self.settings.delay_factor * median:
+            return None
+        return (
+            f"{watched.signal.function} has run for {taken:.0f} s, its peers' median {median:.1f}"
+        )
+
+    def _name(self, address: str) -> str:
+        return self.names.get(address, address)
+
+    def _note(self, kind: str, signal: Signal, detail: str) -> None:
+        self.noticed.events.append(Event(signal.round, kind, signal.slot, detail, machine=True))
+
+    def _event(self, kind: str, detail: str) -> None:
+        self.noticed.events.append(Event(self.round, kind, "", detail, machine=True))
+
+
+class Watch:
+    """Watch over a run from a thread, never in its way."""
+
+    def __init__(self, settings: Heartbeat) -> None:
+        self.settings = settings
+        self.monitor = Monitor(settings)
+        self.signals: queue.SimpleQueue[tuple[Signal, float]] = queue.SimpleQueue()
+        self.noticed: queue.SimpleQueue[Noticed] = queue.SimpleQueue()
+
+    def tell(self, signal: Signal) -> None:
+        """Take a signal, from any thread."""
+        self.signals.put((signal, time.monotonic()))
+
+    @contextlib.contextmanager
+    def over(
+        self,
+        hear: Callable[[], Mapping[str, Heard] | None],
+        nudge: Callable[[], None],
+        write: Callable[[dict[str, Any]], None] | None,
+    ) -> Iterator[None]:
+        """Watch while the block runs.
+
+        Parameters
+        ----------
+        hear : callable
+            Gives the workers by address, or None; it may take a moment, and may raise OSError.
+        nudge : callable
+            Called when something was noticed.
+        write : callable, optional
+            Given a table of what every slot is doing.
+        """
+        ending = threading.Event()
+
+        def beat() -> None:
+            pause = 0.0
+            while not ending.wait(pause):
+                begun = time.perf_counter()
+                self._look(hear, nudge, write)
+                # a look at thousands of slots takes time: no more than a twentieth of it
+                costly = min(20 * (time.perf_counter() - begun), LONGEST)
+                pause = max(self.settings.interval, costly)
+
+        thread = threading.Thread(target=beat, name="gandask-heartbeat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ending.set()
+            thread.join(5.0)  # it may be waiting for a scheduler that is gone
+        if not thread.is_alive():
+            self._look(hear, nudge, write)
+
+    def _look(
+        self,
+        hear: Callable[[], Mapping[str, Heard] | None],
+        nudge: Callable[[], None],
+        write: Callable[[dict[str, Any]], None] | None,
+    ) -> None:
+        """Take up all signals, look at the workers, and tell what was noticed."""
+        with contextlib.suppress(OSError, ClusterError):  # the run itself will say so
+            workers = hear()
+            if workers is not None:
+                self.monitor.meet(workers)
+        while not self.signals.empty():
+            self.monitor.take(*self.signals.get())
+        noticed = self.monitor.look(time.monotonic())
+        if write:
+            write({"round": self.monitor.round, "slots": self.monitor.states()})
+        if noticed.events or noticed.silent or noticed.delayed:
+            self.noticed.put(noticed)
+            nudge()

@@ -1,0 +1,193 @@
+"""A run under way: plans out, reports in, checkpoints, and what the heartbeat noticed."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import shutil
+import time
+import uuid
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from gandask.checkpoint import loading, saving, slot_of
+from gandask.core import Event, Report, Signal, Stage, Task, View
+from gandask.executors import Executor
+from gandask.heartbeat import Watch
+from gandask.results import Results
+from gandask.store import Store
+
+logger = logging.getLogger("gandask")
+
+
+class Session:
+    """One run under way: the view, the plan, and what to do with each report.
+
+    Parameters
+    ----------
+    method : Method
+    store : Store, optional
+    checkpoint_every : int
+    synchronous : bool
+    """
+
+    executor: Executor
+    watch: Watch
+
+    def __init__(
+        self, method: Any, store: Store | None, checkpoint_every: int, synchronous: bool
+    ) -> None:
+        self.method, self.store = method, store
+        self.checkpoint_every, self.synchronous = checkpoint_every, synchronous
+        self.results = Results(method.layout(), method.rounds)
+        self.view: View
+        self.view, self.plan = method.start()
+        self.under_way: dict[int, Task] = {}
+        self.early: dict[int, Report] = {}  # arrived while a checkpoint was being written
+        self.saved = 0
+        self.origin = time.monotonic()
+
+    def begin(self, resumed: bool) -> None:
+        """Start, or take up a stored run where its last checkpoint left it."""
+        if not self.store or not resumed:
+            return
+        self.results.events += self.store.noted()
+        found = self.store.last_checkpoint()
+        cut = self.store.truncate(found[1]["log_bytes"] if found else 0)
+        if found:
+            folder, told = found
+            self._replay(self.store)
+            files = told["files"].items()
+            self.perform([loading(folder / file, names) for file, names in files])
+        detail = f"after round {self.saved}; {cut} rounds of one slot are computed again"
+        self.note([Event(self.saved, "resumed", "", detail, machine=True)])
+
+    def _replay(self, store: Store) -> None:
+        """Let the method decide anew what it decided before the last checkpoint."""
+        elapsed = 0.0
+        outstanding = [task for stage in self.plan for task in stage]
+        for elapsed, reports in store.steps():
+            done = {(report.slot, report.round) for report in reports}
+            outstanding = [task for task in outstanding if (task.slot, task.round) not in done]
+            self.step(reports, elapsed)
+            outstanding += [task for stage in self.plan for task in stage]
+        self.origin = time.monotonic() - elapsed
+        self.saved = self.view.round
+        if not self.synchronous:
+            self.plan = [outstanding]
+
+    def work(self, bar: Any) -> None:
+        """Carry plans out until there is none."""
+        while self.plan or self.under_way:
+            for stage in self.plan:
+                numbers = self.executor.submit(stage)
+                self.under_way |= dict(zip(numbers, stage, strict=True))
+            reports = self.collect()
+            elapsed = time.monotonic() - self.origin
+            if self.store:
+                self.store.append(reports, elapsed)
+            before = self.view.round
+            self.step(reports, elapsed)
+            if self.store and self.view.round > before:
+                self.store.describe("running", self.view.round)
+            promised = [name for task in self.under_way.values() for name in task.writes]
+            self.executor.keep(self.view.keeps.union(promised))
+            over = not (self.plan or self.under_way)
+            bar.update(0 if over else len(self.view.records))
+            if self.store and (over or self.view.round >= self.saved + self.checkpoint_every):
+                self.checkpoint(self.store)
+
+    def collect(self) -> list[Report]:
+        """Wait for the reports of the whole plan, or for the next few, in order of submission."""
+        arrived, self.early = self.early, {}
+        while not arrived or (self.synchronous and len(arrived) < len(self.under_way)):
+            arrived |= self.executor.next_reports()
+            self.attend()
+        for number in arrived:
+            self.under_way.pop(number)
+        return [arrived[number] for number in sorted(arrived)]
+
+    def step(self, reports: Sequence[Report], elapsed: float) -> None:
+        """Let the method decide, and note what it decided."""
+        self.view, self.plan = self.method.advance(self.view, reports)
+        self.results.add(self.view, reports, elapsed)
+
+    def perform(self, stage: Stage) -> None:
+        """Carry out tasks beside the method's own, and wait for them alone."""
+        numbers = set(self.executor.submit(stage))
+        while not numbers <= self.early.keys():
+            self.early |= self.executor.next_reports()
+            self.attend()
+        self.early = {n: report for n, report in self.early.items() if n not in numbers}
+
+    def attend(self) -> None:
+        """Note what the heartbeat noticed, do without silent workers, hedge delayed tasks."""
+        while not self.watch.noticed.empty():
+            noticed = self.watch.noticed.get()
+            self.note(noticed.events)
+            for worker in noticed.silent:
+                self.executor.give_up(worker)
+            for signal in noticed.delayed if self.watch.settings.hedge else ():
+                elsewhere = self.executor.hedge(signal.key)
+                if elsewhere:
+                    detail = f"{signal.function} a second time, on worker {elsewhere}"
+                    event = Event(signal.round, "hedged", signal.slot, detail, machine=True)
+                    self.note([event])
+
+    def note(self, events: Sequence[Event]) -> None:
+        """Keep what the machine did, in the result, the store and on the console."""
+        self.results.events += events
+        if self.store:
+            for event in events:
+                self.store.note(event)
+        for line in lines(events):
+            logger.info(line)
+
+    def checkpoint(self, store: Store) -> None:
+        """Save every state, and go on from what was saved, if the run goes on.
+
+        A task that loads a file depends on nothing, so Dask forgets the tasks before it: memory
+        stays bounded, and so does what a lost worker costs.
+        """
+        begun = time.monotonic()
+        files: dict[str, list[str]] = {}
+        for name in sorted(self.view.keeps):
+            files.setdefault(slot_of(name).replace("/", "-") + ".safetensors", []).append(name)
+        # a name of its own: a worker given up during an earlier one may still come back and write
+        partial = store.begin_checkpoint(uuid.uuid4().hex[:8])
+        try:
+            self.perform([saving(partial / file, names) for file, names in files.items()])
+            folder = store.seal(partial, self.view, files)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        self.saved = self.view.round
+        if self.plan or self.under_way:
+            self.perform([loading(folder / file, names) for file, names in files.items()])
+        self.watch.tell(Signal("saved"))
+        detail = f"{folder.name} in {time.monotonic() - begun:.1f} s"
+        self.note([Event(self.saved, "checkpoint", "", detail, machine=True)])
+
+
+def lines(events: Iterable[Event], most: int = 3) -> list[str]:
+    """Say on one line each what happened, or on one for all of a kind when there are many.
+
+    Examples
+    --------
+    >>> lines([Event(7, "moved", "cell/1", "a to b"), Event(7, "checkpoint", "", "round-000007")])
+    ['round 7: cell/1 moved: a to b', 'round 7: checkpoint: round-000007']
+    >>> lines([Event(round, "recomputed", "cell/1", "train") for round in (3, 4, 5, 6)])
+    ['round 6: 4 × recomputed, since round 3']
+    """
+    said = []
+    for kind, found in itertools.groupby(events, key=lambda event: event.kind):
+        same = list(found)
+        if len(same) > most:
+            rounds = [event.round for event in same]
+            since = f", since round {min(rounds)}" if min(rounds) < max(rounds) else ""
+            said.append(f"round {max(rounds)}: {len(same)} × {kind}{since}")
+        else:
+            said += [
+                f"round {e.round}: {e.slot + ' ' if e.slot else ''}{kind}: {e.detail}" for e in same
+            ]
+    return said
