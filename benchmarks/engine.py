@@ -26,6 +26,8 @@ import xarray as xr
 from distributed import Client, default_client
 
 import gandask as gd
+from gandask.cluster.batch import dask_variable
+from gandask.cluster.local import UNPROFILED
 from gandask.core import Event, Layout, Plan, Record, Report, State, Task, Values, Variable
 
 
@@ -123,7 +125,8 @@ def measure(method: Idle, client: Client, store: Path | None) -> xr.Dataset:
 
 @contextlib.contextmanager
 def separate_cluster(workers: int) -> Iterator[Client]:
-    """Start scheduler and workers in processes of their own."""
+    """Start scheduler and workers in processes of their own, set up as gandask's own are."""
+    told = {dask_variable(key): str(value) for key, value in UNPROFILED.items()}
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         file = Path(folder) / "scheduler.json"
         python = [sys.executable, "-m"]
@@ -136,6 +139,7 @@ def separate_cluster(workers: int) -> Iterator[Client]:
                 [*command, "--scheduler-file", str(file)],
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
+                env=os.environ | told,
             )
             stack.callback(process.wait)
             stack.callback(process.terminate)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from gandask import config, results
 from gandask.checkpoint import SAFE
 from gandask.core import SettingError, StoreError
-from gandask.executors import Distributed, Serial
+from gandask.distribution import Distributed
+from gandask.executors import Serial
 from gandask.heartbeat import Heartbeat, Watch
 from gandask.methods import METHODS
 from gandask.session import Session
@@ -124,9 +125,7 @@ def _watched(session: Session, client: Client | None, settings: Heartbeat | None
         Distributed(client, seed, watch.tell) if client else Serial(seed, watch.tell)
     )
     try:
-        with watch.over(
-            executor.hear, executor.nudge, session.store.beat if session.store else None
-        ):
+        with watch.over(executor, session.store.beat if session.store else None):
             yield
         session.attend()
     finally:

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from gandask import config
 from gandask.config import setting
@@ -211,6 +211,22 @@ class Monitor:
         self.noticed.events.append(Event(self.round, kind, "", detail, machine=True))
 
 
+class Watchable(Protocol):
+    """What the heartbeat asks of the place where tasks are performed."""
+
+    def hear(self) -> Mapping[str, Heard] | None:
+        """Give the workers by address; None where there are none to speak of."""
+
+    def nudge(self) -> None:
+        """Let whoever waits for reports look at what was noticed."""
+
+    def give_up(self, worker: str) -> None:
+        """Do without a worker from now on."""
+
+    def wake(self) -> None:
+        """Let tasks that wait for a worker that is gone go to another."""
+
+
 class Watch:
     """Watch over a run from a thread, never in its way."""
 
@@ -226,19 +242,14 @@ class Watch:
 
     @contextlib.contextmanager
     def over(
-        self,
-        hear: Callable[[], Mapping[str, Heard] | None],
-        nudge: Callable[[], None],
-        write: Callable[[dict[str, Any]], None] | None,
+        self, place: Watchable, write: Callable[[dict[str, Any]], None] | None
     ) -> Iterator[None]:
-        """Watch while the block runs.
+        """Watch over a place while the block runs.
 
         Parameters
         ----------
-        hear : callable
-            Gives the workers by address, or None; it may take a moment, and may raise OSError.
-        nudge : callable
-            Called when something was noticed.
+        place : Watchable
+            The executor.
         write : callable, optional
             Given a table of what every slot is doing.
         """
@@ -248,7 +259,7 @@ class Watch:
             pause = 0.0
             while not ending.wait(pause):
                 begun = time.perf_counter()
-                self._look(hear, nudge, write)
+                self._look(place, write)
                 # a look at thousands of slots takes time: no more than a twentieth of it
                 costly = min(20 * (time.perf_counter() - begun), LONGEST)
                 pause = max(self.settings.interval, costly)
@@ -261,24 +272,27 @@ class Watch:
             ending.set()
             thread.join(5.0)  # it may be waiting for a scheduler that is gone
         if not thread.is_alive():
-            self._look(hear, nudge, write)
+            self._look(place, write)
 
-    def _look(
-        self,
-        hear: Callable[[], Mapping[str, Heard] | None],
-        nudge: Callable[[], None],
-        write: Callable[[dict[str, Any]], None] | None,
-    ) -> None:
-        """Take up all signals, look at the workers, and tell what was noticed."""
-        with contextlib.suppress(OSError, ClusterError):  # the run itself will say so
-            workers = hear()
+    def _look(self, place: Watchable, write: Callable[[dict[str, Any]], None] | None) -> None:
+        """Take up all signals, look at the workers, act on what cannot wait, and tell the rest."""
+        monitor = self.monitor
+        # without a scheduler there is nothing to hear, and the run itself will say so
+        with contextlib.suppress(OSError, ClusterError):
+            workers = place.hear()
             if workers is not None:
-                self.monitor.meet(workers)
+                monitor.meet(workers)
         while not self.signals.empty():
-            self.monitor.take(*self.signals.get())
-        noticed = self.monitor.look(time.monotonic())
+            monitor.take(*self.signals.get())
+        noticed = monitor.look(time.monotonic())
         if write:
-            write({"round": self.monitor.round, "slots": self.monitor.states()})
-        if noticed.events or noticed.silent or noticed.delayed:
+            write({"round": monitor.round, "slots": monitor.states()})
+        with contextlib.suppress(OSError, ClusterError):
+            # here, not in the main thread: that may be waiting for this very worker
+            for worker in noticed.silent:
+                place.give_up(worker)
+            if any(event.kind == "worker joined" for event in noticed.events):
+                place.wake()
+        if noticed.events or noticed.delayed:
             self.noticed.put(noticed)
-            nudge()
+            place.nudge()

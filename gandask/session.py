@@ -121,12 +121,10 @@ class Session:
         self.early = {n: report for n, report in self.early.items() if n not in numbers}
 
     def attend(self) -> None:
-        """Note what the heartbeat noticed, do without silent workers, hedge delayed tasks."""
+        """Note what the heartbeat noticed, and hedge delayed tasks."""
         while not self.watch.noticed.empty():
             noticed = self.watch.noticed.get()
             self.note(noticed.events)
-            for worker in noticed.silent:
-                self.executor.give_up(worker)
             for signal in noticed.delayed if self.watch.settings.hedge else ():
                 elsewhere = self.executor.hedge(signal.key)
                 if elsewhere:

@@ -12,7 +12,8 @@ from torch import nn
 import gandask as gd
 from gandask import engine
 from gandask.core import StoreError, Task, TaskError
-from gandask.executors import Distributed, Serial, place
+from gandask.distribution import Distributed, place
+from gandask.executors import Serial
 from gandask.networks import NETWORKS
 from gandask.store import Store
 

@@ -644,11 +644,22 @@ PATIENCE = 30  # seconds until a test fails
 @pytest.fixture
 def heard():
     """What a watch is given: queues of what it wrote, and of how often it nudged."""
-    return SimpleNamespace(writes=queue.Queue(), nudges=queue.Queue())
+    return SimpleNamespace(
+        writes=queue.Queue(), nudges=queue.Queue(), given_up=queue.Queue(), wakes=queue.Queue()
+    )
+
+
+def place(heard, hear=lambda: None):
+    return SimpleNamespace(
+        hear=hear,
+        nudge=lambda: heard.nudges.put(None),
+        give_up=heard.given_up.put,
+        wake=lambda: heard.wakes.put(None),
+    )
 
 
 def over(watch, heard, hear=lambda: None):
-    return watch.over(hear, lambda: heard.nudges.put(None), heard.writes.put)
+    return watch.over(place(heard, hear), heard.writes.put)
 
 
 def next_write(heard):
@@ -721,6 +732,19 @@ def test_the_last_look_is_taken_up_too(heard):
         ("worker left", "", "ann"),
         ("lost", "cell/0", "worker ann"),
     ]
+    assert drained(heard.given_up) == []
+
+
+def test_a_watch_gives_up_silent_workers_and_wakes_tasks_when_workers_join(heard):
+    watch, found = Watch(Heartbeat(interval=SOON, lost_after=5)), [workers(A)]
+    with over(watch, heard, lambda: found[0]):
+        until(heard, lambda told: not heard.wakes.empty())
+        assert heard.given_up.empty()
+        found[0] = workers(A, ann=6.0)
+        assert heard.given_up.get(timeout=PATIENCE) == A
+        found[0] = workers(B)
+        until(heard, lambda told: heard.wakes.qsize() == 2)
+    assert heard.given_up.empty()
 
 
 def test_a_watch_nudges_when_something_was_noticed(heard):
@@ -801,7 +825,7 @@ def test_a_watch_does_not_end_late_because_of_a_scheduler_that_is_gone(heard, mo
 
 def test_a_watch_needs_nowhere_to_write(heard):
     watch = Watch(Heartbeat(interval=NEVER))
-    with watch.over(lambda: BOTH, lambda: heard.nudges.put(None), None):
+    with watch.over(place(heard, lambda: BOTH), None):
         watch.tell(sent())
     assert watch.monitor.states()["cell/0"]["state"] == "inactive"
     assert heard.nudges.qsize() == 1

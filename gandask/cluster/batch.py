@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import os
 import shlex
@@ -109,9 +110,10 @@ def batch(
             _ask_slurm(cluster.job_script())
         cluster.scheduler.allowed_failures = FAILURES
         cluster.scale(workers)
-        return OwnedClient(cluster, workers)
+        return OwnedClient(cluster, workers, functools.partial(_forget_credentials, cluster))
     except BaseException:
         cluster.close()
+        _forget_credentials(cluster)
         raise
 
 
@@ -232,6 +234,13 @@ def dask_variable(key: str) -> str:
     'DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED'
     """
     return "DASK_" + key.replace(".", "__").replace("-", "_").upper()
+
+
+def _forget_credentials(cluster: Any) -> None:
+    """Delete the files with credentials: dask-jobqueue keeps them as long as its object lives."""
+    for name, file in vars(cluster).items():
+        if name.startswith("_job_") and hasattr(file, "close"):
+            file.close()
 
 
 def _ask_slurm(script: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from distributed import Client, LocalCluster
@@ -16,8 +17,11 @@ UNPROFILED = {"distributed.worker.profile.enabled": False}
 class OwnedClient(Client):
     """A client that keeps its cluster at a number of workers, and stops it when it is closed."""
 
-    def __init__(self, cluster: Any, workers: int, **options: Any) -> None:
-        super().__init__(cluster, **options)
+    def __init__(
+        self, cluster: Any, workers: int, afterwards: Callable[[], None] = lambda: None
+    ) -> None:
+        super().__init__(cluster)
+        self.afterwards = afterwards
         # a worker that is lost is not replaced by the cluster itself; asking again is harmless
         self.keeper = PeriodicCallback(lambda: cluster.scale(workers), 1000 * KEEP)
         self.loop.add_callback(self.keeper.start)
@@ -29,6 +33,7 @@ class OwnedClient(Client):
         self.loop.add_callback(self.keeper.stop)
         closed = super().close(*arguments, **options)
         self.cluster.close()
+        self.afterwards()
         return closed
 
 
