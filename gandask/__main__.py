@@ -274,18 +274,21 @@ def read_where(
     from gandask import config
     from gandask.core import SettingError
 
-    parts: dict[str, dict[str, Any]] = {}
-    for name in ("cluster", "heartbeat"):
-        parts[name] = table.get(name, {})
-        if not isinstance(parts[name], dict):
-            raise SettingError(f"{name}={parts[name]!r}: expected a table, [{name}]")
-    changed = dict(table)
+    changed = {"cluster": {}, "heartbeat": {}, **table}
+    inner: list[tuple[str, str, Any]] = []
     for key, value in map(config.parse_assignment, assignments):
         part, _, name = key.partition(".")
-        if part in parts and name:
-            parts[part] = parts[part] | {name: value}
+        if name and part in ("cluster", "heartbeat"):
+            inner.append((part, name, value))
         else:
             changed[key] = value
+    parts: dict[str, dict[str, Any]] = {}
+    for part in ("cluster", "heartbeat"):
+        if not isinstance(changed[part], dict):
+            raise SettingError(
+                f"{part}={changed[part]!r}: expected a table, [{part}], or --set {part}.KEY=VALUE"
+            )
+        parts[part] = changed[part] | {name: v for where_, name, v in inner if where_ == part}
     given = {"kind" if key == "cluster" else key: value for key, value in where.items()}
     parts["cluster"] = parts["cluster"] | {k: v for k, v in given.items() if v is not None}
     return changed | parts

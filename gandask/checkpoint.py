@@ -76,7 +76,7 @@ def load_states(*, names: Sequence[str], path: str) -> tuple[tuple[State, ...], 
     Raises
     ------
     StoreError
-        If it cannot be read.
+        If it cannot be read, or is one of other states.
     """
     import safetensors
     import safetensors.numpy
@@ -90,6 +90,8 @@ def load_states(*, names: Sequence[str], path: str) -> tuple[tuple[State, ...], 
         name, _, part = key.partition(SEPARATOR)
         if name in states:
             states[name][part] = array
+    if names and not any(states.values()):
+        raise StoreError(f"{path} does not hold {', '.join(names)}")
     return tuple(states.values()), {}
 
 

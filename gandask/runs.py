@@ -81,6 +81,9 @@ class Run:
             wanted = [name for name in names if name in weights]
             loaded, _ = load_states(names=wanted, path=str(folder / file)) if wanted else ((), {})
             states |= dict(zip(wanted, loaded, strict=True))
+        lacking = weights.keys() - states.keys()
+        if lacking:
+            raise StoreError(f"{folder} does not hold {', '.join(sorted(lacking))}")
         facts = self.store.description["facts"]
         training = dataclasses.replace(
             self.method.training,
@@ -101,10 +104,8 @@ class Run:
 
     def _replayed(self) -> xr.Dataset:
         """Build the Dataset of an unfinished run from its log."""
-        view, _ = self.method.start()
         collected = Results(self.method.layout(), self.method.rounds)
-        for elapsed, reports in self.store.steps():
-            view, _ = self.method.advance(view, reports)
+        for view, _, reports, elapsed in self.store.replay(self.method):
             collected.add(view, reports, elapsed)
         collected.events += self.store.noted()
         facts = self.store.description["facts"]

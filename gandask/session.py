@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from gandask.checkpoint import loading, saving, slot_of
-from gandask.core import Event, Report, Signal, Stage, Task, View
+from gandask.core import Event, Report, Signal, Stage, StoreError, Task, View
 from gandask.executors import Executor
 from gandask.heartbeat import Watch
 from gandask.results import Results
@@ -58,6 +58,9 @@ class Session:
             folder, told = found
             self._replay(self.store)
             files = told["files"].items()
+            lacking = self.view.keeps.difference(*told["files"].values())
+            if lacking:
+                raise StoreError(f"{folder} does not hold {', '.join(sorted(lacking))}")
             self.perform([loading(folder / file, names) for file, names in files])
         detail = f"after round {self.saved}; {cut} rounds of one slot are computed again"
         self.note([Event(self.saved, "resumed", "", detail, machine=True)])
@@ -66,10 +69,11 @@ class Session:
         """Let the method decide anew what it decided before the last checkpoint."""
         elapsed = 0.0
         outstanding = [task for stage in self.plan for task in stage]
-        for elapsed, reports in store.steps():
+        for view, plan, reports, elapsed in store.replay(self.method):
             done = {(report.slot, report.round) for report in reports}
             outstanding = [task for task in outstanding if (task.slot, task.round) not in done]
-            self.step(reports, elapsed)
+            self.view, self.plan = view, plan
+            self.results.add(view, reports, elapsed)
             outstanding += [task for stage in self.plan for task in stage]
         self.origin = time.monotonic() - elapsed
         self.saved = self.view.round

@@ -17,18 +17,15 @@ import shutil
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from gandask import config
+from gandask import config, results
 from gandask.checkpoint import sync
-from gandask.core import Array, Event, Report, StoreError, View
+from gandask.core import Event, Plan, Report, StoreError, View
 from gandask.journal import Journal, write_whole
-from gandask.results import fixed
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -112,11 +109,11 @@ class Store:
         """What ``run.json`` says: format, state, round, facts."""
         try:
             found = json.loads(self.description_file.read_bytes())
-            known = {"format": int(found["format"])}
+            known: dict[str, Any] = {"format": int(found["format"])}
             if known["format"] <= FORMAT:
-                known |= {
-                    key: found[key] for key in ("state", "round", "process", "facts", "writer")
-                }
+                known |= {key: int(found[key]) for key in ("round", "process")}
+                known |= {key: str(found[key]) for key in ("state", "writer")}
+                known["facts"] = dict(found["facts"])
             return dict(found) | known
         except (OSError, ValueError, TypeError, KeyError) as error:
             told = f"{type(error).__name__}: {error}"
@@ -188,7 +185,10 @@ class Store:
         """Make the method from ``config.toml``."""
         path = self.path / "config.toml"
         try:
-            return config.from_toml(path.read_text(encoding="utf-8"), methods)
+            text = path.read_text(encoding="utf-8")
+            if "method" not in text:
+                raise ValueError("it names no method")
+            return config.from_toml(text, methods)
         except (OSError, ValueError) as error:
             raise StoreError(
                 f"{path} cannot be read: {error} (networks and losses of your own are registered "
@@ -213,7 +213,7 @@ class Store:
 
     def noted(self) -> list[Event]:
         """Read what the machine did."""
-        return list(self.happened.read(lambda told: Event(**told["event"])))
+        return list(self.happened.read(lambda told: _event(**told["event"])))
 
     def beat(self, told: Mapping[str, Any]) -> None:
         """Write what every slot is doing: for readers only, so that a full disk is no harm."""
@@ -234,6 +234,25 @@ class Store:
         return self.log.read(
             lambda step: (float(step["elapsed"]), [Report(**told) for told in step["reports"]])
         )
+
+    def replay(self, method: Any) -> Iterator[tuple[View, Plan, list[Report], float]]:
+        """Let a method decide anew what it decided: view, plan, reports and time of each step.
+
+        Raises
+        ------
+        StoreError
+            If the log cannot be read, or is not one of these settings.
+        """
+        view, _ = method.start()
+        for elapsed, reports in self.steps():
+            try:
+                view, plan = method.advance(view, reports)
+            except Exception as error:  # whatever a method says to reports that are none of its own
+                raise StoreError(
+                    f"{self.log.path} is not the log of a run with the settings beside it "
+                    f"({type(error).__name__}: {error})"
+                ) from error
+            yield view, plan, reports, elapsed
 
     def truncate(self, size: int) -> int:
         """Forget the log from byte `size` on: rounds that are to be computed again.
@@ -318,8 +337,10 @@ class Store:
             path = folder / "checkpoint.json"
             try:
                 found = json.loads(path.read_bytes())
-                told = {key: found[key] for key in ("log_bytes", "files", "mixtures", "best")}
-            except (OSError, ValueError, TypeError, KeyError) as error:
+                told = {"log_bytes": int(found["log_bytes"]), "best": found["best"]}
+                told["files"] = {str(file): list(names) for file, names in found["files"].items()}
+                told["mixtures"] = {slot: dict(of) for slot, of in found["mixtures"].items()}
+            except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
                 spoken = f"{type(error).__name__}: {error}"
                 raise StoreError(f"{path} cannot be read: {spoken}") from error
             if all((folder / file).is_file() for file in told["files"]):
@@ -328,17 +349,7 @@ class Store:
 
     def write_dataset(self, dataset: xr.Dataset) -> None:
         """Write the Dataset as zarr, whole or not at all."""
-        partial, final = self.path / "dataset.zarr.partial", self.path / "dataset.zarr"
-        shutil.rmtree(partial, ignore_errors=True)
-        # zarr's specification knows strings of any length only
-        plain = _with_strings(dataset, "U", lambda texts: texts.astype(np.dtypes.StringDType()))
-        try:
-            plain.to_zarr(partial, consolidated=False, zarr_format=3)
-        except OSError:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
-        shutil.rmtree(final, ignore_errors=True)
-        partial.replace(final)
+        results.write(dataset, self.path / "dataset.zarr")
 
     def read_dataset(self) -> xr.Dataset | None:
         """Read the Dataset, if it was written.
@@ -348,31 +359,12 @@ class Store:
         StoreError
             If it cannot be read.
         """
-        import xarray as xr
-
         path = self.path / "dataset.zarr"
-        if not path.exists():
-            return None
-        try:
-            # format 3 alone: format 2 has a codec that unpickles
-            stored = xr.open_zarr(path, consolidated=False, zarr_format=3).load()
-        except Exception as error:  # zarr's codecs raise what they like
-            raise StoreError(
-                f"{path} cannot be read: {type(error).__name__}: {error}; delete it, and the "
-                "Dataset is made from the log"
-            ) from error
-        return _with_strings(stored, "TO", fixed)
+        return results.read(path) if path.exists() else None
 
 
-def _with_strings(dataset: xr.Dataset, kinds: str, change: Callable[[Array], Array]) -> xr.Dataset:
-    """Give strings another form."""
-    return dataset.assign(
-        {
-            name: (variable.dims, change(variable.values), variable.attrs)
-            for name, variable in dataset.variables.items()
-            if variable.dtype.kind in kinds
-        }
-    )
+def _event(round: int, **told: Any) -> Event:
+    return Event(int(round), **told)
 
 
 def _age(path: Path) -> float:

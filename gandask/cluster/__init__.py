@@ -40,6 +40,7 @@ def start(kind: str = "local", **options: Any) -> Client:
     ClusterError
         If it cannot be started or reached.
     """
+    kind = str(kind)
     if "://" in kind or kind.endswith(".json"):
         options = {"address": kind, **options}
         kind = "connect"
@@ -75,7 +76,7 @@ def connect(address: str, timeout: float = 30.0) -> Client:
                 raise FileNotFoundError(f"there is no such file: {address}")
             return Client(scheduler_file=address, timeout=timeout)
         return Client(address, timeout=timeout)
-    except (OSError, ValueError, TypeError, RuntimeError) as error:
+    except (OSError, ValueError, TypeError, RuntimeError, AssertionError) as error:
         raise ClusterError(
             f"no scheduler answers at {address!r} ({type(error).__name__}: {error}); for tls:// "
             "addresses Dask's settings distributed.comm.tls.* name the certificates"

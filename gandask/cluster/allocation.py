@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ from gandask.cluster.local import UNPROFILED
 from gandask.core import ClusterError
 
 SLURMRunner: Any = jobqueue().slurm.SLURMRunner
+
+
+WAIT = 60.0  # seconds that tasks of one allocation may start apart
 
 
 class Allocation(SLURMRunner):
@@ -72,7 +76,13 @@ class Allocation(SLURMRunner):
         """Nothing more is needed: the scheduler's file tells the others."""
 
     async def _secure(self) -> None:
+        deadline = time.monotonic() + WAIT
         while not self.credentials.exists():
+            if time.monotonic() > deadline:
+                raise ClusterError(
+                    f"no credentials in {self.credentials} within {WAIT:.0f} s: the run has ended "
+                    "already, or this folder is not shared"
+                )
             await asyncio.sleep(0.1)
         told = json.loads(self.credentials.read_text())
         roles = ("client", "scheduler", "worker")

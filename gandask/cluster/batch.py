@@ -17,7 +17,7 @@ from typing import Any
 
 from distributed import Client
 
-from gandask.cluster.local import FAILURES, UNPROFILED, OwnedClient
+from gandask.cluster.local import FAILURES, UNPROFILED, OwnedClient, check_workers
 from gandask.config import suggestion
 from gandask.core import ClusterError, SettingError
 
@@ -92,8 +92,7 @@ def batch(
     named = {"queue": partition, "walltime": walltime}
     options |= {key: value for key, value in named.items() if value is not None}
     _check_options(kind, made, options)
-    if not isinstance(workers, int) or workers < 1:
-        raise SettingError(f"workers={workers!r}: expected a whole number, at least 1")
+    check_workers(workers)
     command = made.job_cls.submit_command.split()[0]
     if shutil.which(command) is None:
         raise ClusterError(
@@ -101,6 +100,7 @@ def batch(
             "jobs are submitted from, usually a login node"
         )
     given = _defaults(kind, Path(folder).absolute(), options)
+    Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         cluster = made(**given)
     except (ValueError, TypeError, OSError, RuntimeError, ImportError) as error:
@@ -117,7 +117,7 @@ def batch(
         raise
 
 
-def lifetime(walltime: str) -> list[str]:
+def lifetime(walltime: str, kind: str = "slurm") -> list[str]:
     """Say how long a worker stays: it hands over its states and leaves before its job is ended.
 
     Examples
@@ -125,13 +125,15 @@ def lifetime(walltime: str) -> list[str]:
     >>> lifetime("01:00:00")
     ['--lifetime', '3000s', '--lifetime-stagger', '300s']
     """
-    seconds = seconds_of(walltime)
+    seconds = seconds_of(walltime, kind)
     stagger = min(seconds / 10, 300.0)
     return ["--lifetime", f"{seconds - 2 * stagger:.0f}s", "--lifetime-stagger", f"{stagger:.0f}s"]
 
 
-def seconds_of(walltime: str) -> float:
+def seconds_of(walltime: str, kind: str = "slurm") -> float:
     """Read a walltime as batch systems write it: ``[days-]hours:minutes:seconds``, or minutes.
+
+    What is shorter begins with hours after days and in LSF, and ends with seconds elsewhere.
 
     Raises
     ------
@@ -140,18 +142,22 @@ def seconds_of(walltime: str) -> float:
 
     Examples
     --------
-    >>> seconds_of("1-00:30:00"), seconds_of("30:00"), seconds_of("90")
-    (88200.0, 1800.0, 5400.0)
+    >>> seconds_of("1-00:30"), seconds_of("30:00"), seconds_of("90"), seconds_of("00:30", "lsf")
+    (88200.0, 1800.0, 5400.0, 1800.0)
     """
-    days, _, clock = str(walltime).rpartition("-")
+    days, dash, clock = str(walltime).rpartition("-")
     parts = clock.split(":")
-    if not all(part.isdecimal() for part in [days or "0", *parts]) or len(parts) > 3:
+    if not all(part.isdecimal() for part in [days if dash else "0", *parts]) or len(parts) > 3:
         raise SettingError(
             f"walltime={walltime!r}: expected hours:minutes:seconds, such as '01:00:00', or minutes"
         )
-    if len(parts) == 1:
-        parts = ["0", *parts, "0"]
-    hours, minutes, seconds = map(int, ["0", *parts][-3:])
+    numbers = [int(part) for part in parts]
+    if dash or (kind == "lsf" and len(numbers) == 2):
+        hours, minutes, seconds = [*numbers, 0, 0][:3]
+    elif len(numbers) == 1:
+        hours, minutes, seconds = 0, numbers[0], 0
+    else:
+        hours, minutes, seconds = [0, *numbers][-3:]
     return float(int(days or 0) * 86400 + hours * 3600 + minutes * 60 + seconds)
 
 
@@ -188,7 +194,6 @@ def _defaults(kind: str, folder: Path, options: Mapping[str, Any]) -> dict[str, 
     """Complete a user's options: theirs first, then dask-jobqueue's settings, then ours."""
     import dask
 
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     wanted: dict[str, Any] = {
         "cores": 1,
         "memory": "3GB",
@@ -214,7 +219,7 @@ def _defaults(kind: str, folder: Path, options: Mapping[str, Any]) -> dict[str, 
     if given["walltime"] is None:
         del given["walltime"]
     else:
-        arguments = [*lifetime(given["walltime"]), *arguments]
+        arguments = [*lifetime(given["walltime"], kind), *arguments]
     given["worker_extra_args"] = arguments
     exports = {dask_variable(key): str(value) for key, value in UNPROFILED.items()}
     if "GANDASK_CACHE" in os.environ:

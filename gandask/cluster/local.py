@@ -8,6 +8,8 @@ from typing import Any
 from distributed import Client, LocalCluster
 from tornado.ioloop import PeriodicCallback
 
+from gandask.core import SettingError
+
 FAILURES = 10  # workers that may die under one task: walltimes end and nodes fail in a long run
 KEEP = 5.0  # seconds between two requests to replace workers that are gone
 # Dask's profiler keeps the call stacks of the last hour: hundreds of megabytes in every worker
@@ -60,6 +62,12 @@ class OneByGPU(LocalCluster):
         }
 
 
+def check_workers(workers: int) -> None:
+    """Raise SettingError for what is no number of workers."""
+    if not isinstance(workers, int) or workers < 1:
+        raise SettingError(f"workers={workers!r}: expected a whole number, at least 1")
+
+
 def local(workers: int = 1) -> Client:
     """Start single-threaded worker processes on this machine; one per GPU where there are several.
 
@@ -73,11 +81,17 @@ def local(workers: int = 1) -> Client:
     distributed.Client
         Closing it, or leaving its ``with`` block, stops the workers.
 
+    Raises
+    ------
+    SettingError
+        For what is no number of workers.
+
     Examples
     --------
     >>> with local(2) as client:  # doctest: +SKIP
     ...     gandask.run(grid, client=client)
     """
+    check_workers(workers)
     import torch
 
     cluster = OneByGPU(
