@@ -92,7 +92,6 @@ def main() -> None:
         finally:
             memory.over.set()
             thread.join()
-        memory.note(asked.rounds)
     noted = memory.dataset()
     print(f"{asked.rounds} rounds of 4 cells in {float(ds.elapsed.max()):.0f} s")
     print("round".rjust(8), *(name.rjust(10) for name in PROCESSES), "tasks".rjust(8))

@@ -97,8 +97,13 @@ def _on_worker(client: Client, table: Mapping[str, Any]) -> list[Finding]:
     """Check what the worker finds where it runs."""
     import torch
 
+    one_environment = "use one environment on both sides (--set cluster.python=/shared/bin/python)"
     here = probe()
-    there = client.submit(probe, pure=False).result()
+    try:
+        there = client.submit(probe, pure=False).result()
+    except Exception as error:  # whatever an environment that is not ours may raise
+        seen = f"it cannot run gandask ({type(error).__name__}: {error})"
+        return [Finding("worker", False, seen, one_environment)]
     differing = [
         f"{name} {here['versions'][name]} here, {version} there"
         for name, version in there["versions"].items()
@@ -119,7 +124,7 @@ def _on_worker(client: Client, table: Mapping[str, Any]) -> list[Finding]:
             "versions",
             not differing,
             "; ".join(differing) or "equal here and there",
-            "use one environment on both sides (--set cluster.python=/shared/env/bin/python)",
+            one_environment,
         ),
         _shared_folder(client, Path.cwd()),
         Finding(

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 import gandask as gd
-from gandask import cluster, demo, engine, presets
+from gandask import cluster, demo, doctor, engine, presets
 from gandask.__main__ import main
 from gandask.results import Results
 
@@ -78,7 +79,7 @@ def test_help_lists_every_command():
     result = call("--help")
     assert result.exit_code == 0
     assert "Example: gandask " in result.output
-    for name in ("train", "sample", "report", "show", "presets", "demo"):
+    for name in ("train", "resume", "doctor", "sample", "report", "show", "presets", "demo"):
         assert f"\n  {name} " in result.output
     assert call("-h").output == result.output
     assert gd.__version__ in call("--version").output
@@ -159,7 +160,8 @@ def test_train_checkpoints_as_often_as_asked(settings, tmp_path):
     assert names == ["round-000002", "round-000003"]
 
 
-def test_train_resumes(settings, tmp_path, monkeypatch):
+@pytest.mark.parametrize("how", ["train", "train the run", "resume"])
+def test_what_was_stopped_is_resumed(settings, tmp_path, monkeypatch, assert_same, how):
     command = ("train", settings, "--set", "rounds=2", "--store", tmp_path / "run")
     command += ("--checkpoint-every", "1")
     advance, calls = gd.Grid.advance, []
@@ -176,11 +178,19 @@ def test_train_resumes(settings, tmp_path, monkeypatch):
     assert stopped.exit_code == 1
     assert "Aborted!" in stopped.output
     assert gd.open_run(tmp_path / "run").state == "stopped"
-    assert "--resume" in refused(*command)
-    resumed = call(*command, "--resume")
+    assert "gandask resume DIR" in refused(*command)
+    again = {
+        "train": (*command, "--resume"),
+        "train the run": ("train", tmp_path / "run", "--resume"),
+        "resume": ("resume", tmp_path / "run", "--checkpoint-every", 1),
+    }[how]
+    resumed = call(*again)
     assert resumed.exit_code == 0, resumed.output
-    assert gd.open_run(tmp_path / "run").state == "finished"
-    assert gd.open_run(tmp_path / "run").ds.sizes["round"] == 2
+    run = gd.open_run(tmp_path / "run")
+    assert run.state == "finished"
+    assert_same(gd.run(tiny(rounds=2)), run.ds)
+    assert "resumed" in run.ds["event_kind"]
+    assert call(*again).exit_code == 0  # what is finished stays as it is
 
 
 @pytest.mark.parametrize(
@@ -231,17 +241,30 @@ def test_train_refuses_what_a_store_cannot_do(settings, finished):
 
 
 @pytest.fixture
-def cluster_free(monkeypatch):
-    """Stand in for clusters: list how many workers were asked for."""
-    asked = []
+def asked(monkeypatch):
+    """Stand in for clusters: list what was asked for."""
+    options = []
 
     @contextlib.contextmanager
-    def local(workers):
-        asked.append(workers)
-        yield f"a client of {workers}"
+    def start(**table):
+        options.append(table)
+        yield SimpleNamespace(dashboard_link="http://127.0.0.1:1/status")
 
-    monkeypatch.setattr(cluster, "local", local)
-    return asked
+    monkeypatch.setattr(cluster, "start", start)
+    return options
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """Stand in for training: note what it was told."""
+    options = {}
+
+    def run(method, **more):
+        options.update(more, method=method)
+        return Results(method.layout(), 1).dataset({})
+
+    monkeypatch.setattr(engine, "run", run)
+    return options
 
 
 def test_an_interrupted_train_says_how_to_go_on(settings, monkeypatch, tmp_path):
@@ -251,38 +274,203 @@ def test_an_interrupted_train_says_how_to_go_on(settings, monkeypatch, tmp_path)
     monkeypatch.setattr(engine, "run", run)
     result = call("train", settings, "--store", tmp_path / "run")
     assert result.exit_code != 0
-    assert "stopped; continue with: gandask train" in result.output
+    assert f"stopped; continue with: gandask resume {tmp_path / 'run'}\n" in result.output
 
 
-def test_train_checks_before_workers_start(cluster_free):
+def test_train_checks_before_workers_start(asked):
     refused("train", "spagan", "--workers", 2)
-    assert cluster_free == []
+    assert asked == []
 
 
-def test_train_passes_on_its_options(settings, cluster_free, monkeypatch, tmp_path):
-    told = {}
-
-    def run(method, **options):
-        told.update(options, method=method)
-        return Results(method.layout(), 1).dataset({})
-
-    monkeypatch.setattr(engine, "run", run)
+def test_train_passes_on_its_options(settings, asked, told, tmp_path):
     command = ("train", settings, "--workers", 2, "--asynchronous", "--resume")
     result = call(*command, "--checkpoint-every", 7, "--store", tmp_path / "run")
     assert result.exit_code == 0, result.output
+    assert "http://127.0.0.1:1/status" in result.output
+    assert asked == [{"workers": 2}]
+    assert told.pop("client").dashboard_link
     assert told == {
         "method": tiny(),
-        "client": "a client of 2",
         "synchronous": False,
         "resume": True,
         "checkpoint_every": 7,
         "store": tmp_path / "run",
+        "heartbeat": gd.Heartbeat(),
     }
 
     told.clear()
     call("train", settings)
     assert (told["client"], told["synchronous"], told["resume"]) == (None, True, False)
     assert told["store"] is None
+    assert len(asked) == 1
+
+
+def test_resume_passes_on_its_options(finished, asked, told):
+    command = ("resume", finished, "--cluster", "slurm", "--workers", 3, "--asynchronous")
+    result = call(*command, "--checkpoint-every", 7, "--set", "heartbeat.hedge=true")
+    assert result.exit_code == 0, result.output
+    assert asked == [{"kind": "slurm", "workers": 3}]
+    told.pop("client")
+    assert told == {
+        "method": tiny(),
+        "synchronous": False,
+        "resume": True,
+        "checkpoint_every": 7,
+        "store": finished,
+        "heartbeat": gd.Heartbeat(hedge=True),
+    }
+
+
+TABLES = """
+[cluster]
+kind = "slurm"
+workers = 16
+job_extra_directives = ["--gres=gpu:1"]
+
+[heartbeat]
+lost_after = 30.0
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "cluster_of", "heartbeat"),
+    [
+        ([], {}, {}),
+        (["--workers", 2], {"workers": 2}, {}),
+        (["--set", "cluster.workers=3"], {"workers": 3}, {}),
+        (["--workers", 2, "--set", "cluster.workers=3"], {"workers": 2}, {}),
+        (["--cluster", "pbs"], {"kind": "pbs"}, {}),
+        (["--walltime", "01:00:00"], {"walltime": "01:00:00"}, {}),
+        (["--partition", "gpu"], {"partition": "gpu"}, {}),
+        (["--set", "cluster.interface=ib0"], {"interface": "ib0"}, {}),
+        (["--set", "cluster.walltime=24:00:00"], {"walltime": "24:00:00"}, {}),
+        (["--set", "heartbeat.hedge=true"], {}, {"hedge": True}),
+        (["--set", "heartbeat.lost_after=5"], {}, {"lost_after": 5.0}),
+    ],
+)
+def test_where_to_train_comes_from_tables_and_options(
+    settings, asked, told, options, cluster_of, heartbeat
+):
+    settings.write_text(settings.read_text() + TABLES)
+    result = call("train", settings, *options)
+    assert result.exit_code == 0, result.output
+    table = {"kind": "slurm", "workers": 16, "job_extra_directives": ["--gres=gpu:1"]}
+    assert asked == [table | cluster_of]
+    assert told["heartbeat"] == gd.Heartbeat(**{"lost_after": 30.0} | heartbeat)
+    assert told["method"] == tiny()  # what is trained does not depend on where
+
+
+@pytest.mark.parametrize(
+    ("options", "cluster_of"),
+    [
+        (["--cluster", "local"], {"kind": "local"}),
+        (["--cluster", "slurm", "--workers", 4], {"kind": "slurm", "workers": 4}),
+        (["--cluster", "tls://n1:8786"], {"kind": "tls://n1:8786"}),
+        (["--cluster", "scheduler.json"], {"kind": "scheduler.json"}),
+        (["--set", "cluster.cores=2"], {"cores": 2}),
+    ],
+)
+def test_where_to_train_comes_from_options_alone(settings, asked, told, options, cluster_of):
+    result = call("train", settings, *options)
+    assert result.exit_code == 0, result.output
+    assert asked == [cluster_of]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--cluster", "slrum"], "cluster 'slrum': .*did you mean 'slurm'"),
+        (["--cluster", "slurm"], "cluster 'slurm' needs a number of workers"),
+        (["--walltime", "01:00:00"], "walltime='01:00:00': cluster 'local' has no option"),
+        (["--set", "cluster.wrokers=2"], "wrokers=2: .*did you mean 'workers'"),
+        (["--set", "cluster.kind=slrum"], "cluster 'slrum': .*did you mean 'slurm'"),
+        (["--cluster", "missing.json"], "no scheduler answers at 'missing.json'"),
+        (["--cluster", "srun"], "at least three tasks .*srun -n "),
+        (["--set", "heartbeat.hegde=true"], "hegde=True: .*did you mean 'hedge'"),
+        (["--set", "heartbeat.interval=-1"], "interval=-1.0: expected more than 0"),
+        (["--set", "heartbeat.interval=soon"], "interval='soon': expected"),
+    ],
+)
+def test_train_refuses_where_it_cannot(settings, monkeypatch, tmp_path, options, message):
+    monkeypatch.delenv("SLURM_PROCID", raising=False)
+    monkeypatch.chdir(tmp_path)
+    line = refused("train", settings, *options, "--store", "run")
+    position = 0
+    for part in message.split(".*"):
+        position = line.index(part, position) + len(part)
+    assert [*tmp_path.iterdir()] == [settings]
+
+
+@pytest.mark.parametrize("table", ["cluster", "heartbeat"])
+def test_what_should_be_a_table_and_is_not_is_refused(settings, table):
+    settings.write_text(settings.read_text() + f"{table} = 3\n")
+    assert f"{table}=3: expected a table, [{table}]" in refused("train", settings)
+
+
+@pytest.mark.parametrize("table", ["cluster", "heartbeat"])
+def test_a_whole_table_is_not_set_in_the_shell(settings, told, table):
+    assert f"{table}=3: expected" in refused("train", settings, "--set", f"{table}=3")
+
+
+def test_train_on_workers_of_this_machine(settings, tmp_path, assert_same):
+    result = call("train", settings, "--workers", 2, "--store", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    assert "Dask's dashboard: http://127.0.0.1:" in result.output
+    run = gd.open_run(tmp_path / "run")
+    assert_same(gd.run(tiny()), run.ds)
+    assert len({*run.ds.worker.values.ravel()}) == 2
+    assert [*run.ds["event_kind"].values].count("worker joined") == 2
+
+
+def test_resume_refuses_what_is_no_run(settings, tmp_path):
+    assert "is not a run" in refused("resume", tmp_path / "nothing")
+    assert not (tmp_path / "nothing").exists()
+    assert "is not a run" in refused("resume", settings)
+
+
+# ---- doctor
+
+
+def test_doctor_finds_nothing_here(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    result = call("doctor")
+    assert result.exit_code == 0, result.output
+    lines = result.output.splitlines()
+    assert len(lines) >= 7
+    assert all(line.startswith("ok   ") for line in lines)
+
+
+def test_doctor_fails_with_a_remedy(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    result = call("doctor", "--cluster", "slurm", "--partition", "gpu")
+    assert result.exit_code == 1
+    first, second = result.output.splitlines()
+    assert first.startswith("BAD  start: cluster 'slurm': the command 'sbatch'")
+    assert second.startswith("     remedy: ")
+
+
+def test_doctor_examines_one_worker_of_what_it_is_told(monkeypatch):
+    given = []
+
+    def examine(table, timeout):
+        given.append((table, timeout))
+        return [doctor.Finding("all", True, "seen")]
+
+    monkeypatch.setattr(doctor, "examine", examine)
+    command = ("doctor", "--cluster", "slurm", "--workers", 16, "--partition", "gpu")
+    done = call(*command, "--set", "cluster.interface=ib0", "--timeout", 5)
+    assert done.output == "ok   all: seen\n"
+    table = {"kind": "slurm", "workers": 1, "partition": "gpu", "interface": "ib0"}
+    assert given == [(table, 5.0)]
+    call("doctor")
+    assert given[1:] == [({"kind": "local", "workers": 1}, 120.0)]
+
+
+def test_doctor_refuses_what_is_misspelt():
+    assert "did you mean 'slurm'" in refused("doctor", "--cluster", "slrum")
+
+
+# ---- more of train
 
 
 @pytest.mark.parametrize("option", [["--workers", "0"], ["--checkpoint-every", "0"], ["--sotre"]])
