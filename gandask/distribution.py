@@ -69,6 +69,7 @@ class Distributed:
         # one span for the whole run: otherwise the scheduler remembers one for every graph
         with span(self.topic):
             self.span = dask.get_annotations()["span"]
+        self.hear()
 
     def submit(self, stage: Stage) -> list[int]:
         """Send independent tasks to the workers that hold their slots, in one graph."""
@@ -119,13 +120,15 @@ class Distributed:
 
     def hear(self) -> Mapping[str, Heard]:
         """Give the workers by address, with the seconds since each last spoke to the scheduler."""
+        with reaching_the_scheduler(self.client):
+            told = self.client.run_on_scheduler(tend)
         now = time.monotonic()
         heard = {}
-        for address, told in self._workers().items():
+        for address, (name, last_seen) in told.items():
             # the scheduler's clock may differ from ours: only whether it has moved on counts
-            if self.last_seen.get(address, (None, 0.0))[0] != told["last_seen"]:
-                self.last_seen[address] = (told["last_seen"], now)
-            heard[address] = Heard(str(told["name"]), now - self.last_seen[address][1])
+            if self.last_seen.get(address, (None, 0.0))[0] != last_seen:
+                self.last_seen[address] = (last_seen, now)
+            heard[address] = Heard(name, now - self.last_seen[address][1])
         return heard
 
     def nudge(self) -> None:
@@ -136,11 +139,6 @@ class Distributed:
         """Make the scheduler forget a worker: what it was doing begins again elsewhere."""
         with reaching_the_scheduler(self.client):
             self.client.run_on_scheduler(forget_worker, worker)
-
-    def wake(self) -> None:
-        """Let tasks that wait for a worker that is gone go to another."""
-        with reaching_the_scheduler(self.client):
-            self.client.run_on_scheduler(free_waiting)
 
     def hedge(self, key: str) -> str:
         """Perform a task under way once more on the worker with least to do; name that worker."""
@@ -244,7 +242,7 @@ def reaching_the_scheduler(client: Client) -> Iterator[None]:
     Raises
     ------
     ClusterError
-        If the scheduler cannot be reached.
+        If the scheduler cannot be reached, or has no gandask.
     TaskError
         If a task took its workers down with it.
     """
@@ -260,6 +258,10 @@ def reaching_the_scheduler(client: Client) -> Iterator[None]:
             f"a task took down every worker that tried it, which is what running out of "
             f"memory looks like; see the workers' logs ({error})"
         ) from error
+    except ModuleNotFoundError as error:
+        raise ClusterError(
+            f"the scheduler lacks what the client has ({error}): start it from the same environment"
+        ) from error
     except (CancelledError, ClosedClientError, OSError) as error:
         raise ClusterError(
             f"the scheduler cannot be reached any more ({type(error).__name__}: {error}); a run "
@@ -267,11 +269,12 @@ def reaching_the_scheduler(client: Client) -> Iterator[None]:
         ) from error
 
 
-def free_waiting(dask_scheduler: Any) -> None:
-    """Free waiting tasks of workers that are gone, where others would do.
+def tend(dask_scheduler: Any) -> dict[str, tuple[str, float]]:
+    """Give a scheduler's workers by address: name, and when each was last heard from.
 
-    Dask does so as long as there is a worker left; a task that came to wait without any stays bound
-    to the address it was sent to, for ever.
+    On the way, free waiting tasks of workers that are gone, where others would do. Dask does so as
+    long as there is a worker; a task that came to wait without any stays bound to the address it
+    was sent to, for ever.
     """
     bound = [
         task
@@ -284,6 +287,10 @@ def free_waiting(dask_scheduler: Any) -> None:
     bound.sort(key=operator.attrgetter("priority"), reverse=True)
     freed = {task.key: "processing" for task in bound}
     dask_scheduler.transitions(freed, stimulus_id="gandask-heartbeat")
+    return {
+        address: (str(worker.name), worker.last_seen)
+        for address, worker in dask_scheduler.workers.items()
+    }
 
 
 async def forget_worker(worker: str, dask_scheduler: Any) -> None:

@@ -97,9 +97,6 @@ class Serial:
     def give_up(self, worker: str) -> None:
         """There is no worker to do without."""
 
-    def wake(self) -> None:
-        """No task waits for a worker here."""
-
     def hedge(self, key: str) -> str:
         """There is nowhere else."""
         return ""

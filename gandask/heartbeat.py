@@ -215,16 +215,13 @@ class Watchable(Protocol):
     """What the heartbeat asks of the place where tasks are performed."""
 
     def hear(self) -> Mapping[str, Heard] | None:
-        """Give the workers by address; None where there are none to speak of."""
+        """Give the workers by address, or None in process; free what waits for one that is gone."""
 
     def nudge(self) -> None:
         """Let whoever waits for reports look at what was noticed."""
 
     def give_up(self, worker: str) -> None:
         """Do without a worker from now on."""
-
-    def wake(self) -> None:
-        """Let tasks that wait for a worker that is gone go to another."""
 
 
 class Watch:
@@ -291,8 +288,6 @@ class Watch:
             # here, not in the main thread: that may be waiting for this very worker
             for worker in noticed.silent:
                 place.give_up(worker)
-            if any(event.kind == "worker joined" for event in noticed.events):
-                place.wake()
         if noticed.events or noticed.delayed:
             self.noticed.put(noticed)
             place.nudge()

@@ -644,9 +644,7 @@ PATIENCE = 30  # seconds until a test fails
 @pytest.fixture
 def heard():
     """What a watch is given: queues of what it wrote, and of how often it nudged."""
-    return SimpleNamespace(
-        writes=queue.Queue(), nudges=queue.Queue(), given_up=queue.Queue(), wakes=queue.Queue()
-    )
+    return SimpleNamespace(writes=queue.Queue(), nudges=queue.Queue(), given_up=queue.Queue())
 
 
 def place(heard, hear=lambda: None):
@@ -654,7 +652,6 @@ def place(heard, hear=lambda: None):
         hear=hear,
         nudge=lambda: heard.nudges.put(None),
         give_up=heard.given_up.put,
-        wake=lambda: heard.wakes.put(None),
     )
 
 
@@ -735,15 +732,15 @@ def test_the_last_look_is_taken_up_too(heard):
     assert drained(heard.given_up) == []
 
 
-def test_a_watch_gives_up_silent_workers_and_wakes_tasks_when_workers_join(heard):
+def test_a_watch_gives_up_silent_workers(heard):
     watch, found = Watch(Heartbeat(interval=SOON, lost_after=5)), [workers(A)]
     with over(watch, heard, lambda: found[0]):
-        until(heard, lambda told: not heard.wakes.empty())
+        next_write(heard)
         assert heard.given_up.empty()
         found[0] = workers(A, ann=6.0)
         assert heard.given_up.get(timeout=PATIENCE) == A
         found[0] = workers(B)
-        until(heard, lambda told: heard.wakes.qsize() == 2)
+        next_write(heard)
     assert heard.given_up.empty()
 
 

@@ -402,8 +402,12 @@ REFUSED = (OSError, TypeError, ValueError)
 def test_strangers_are_refused(guarded):
     async def submit(where, security):
         options = {"timeout": 3, "asynchronous": True, "set_as_default": False}
-        async with Client(where, security=security, **options) as client:
+        client = Client(where, security=security, **options)
+        try:
+            await client
             return await client.submit(sum, [1, 2])
+        finally:  # also where it could not connect: else it closes itself when it is collected
+            await client.close()
 
     address = guarded.scheduler.address
     assert address.startswith("tls://")
