@@ -297,13 +297,10 @@ def read_where(
 def carry_out(plan: Plan, store: Path | None, resumed: bool, **options: Any) -> None:
     """Train, and say what came of it."""
     import contextlib
-    import logging
 
     from gandask import cluster, engine
     from gandask.store import Store
 
-    logging.basicConfig(format="%(message)s")
-    logging.getLogger("gandask").setLevel(logging.INFO)
     plan.method.check()  # before any worker starts
     if store and not resumed:
         Store(store).refuse_existing()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from gandask.distribution import Distributed
 from gandask.executors import Serial
 from gandask.heartbeat import Heartbeat, Watch
 from gandask.methods import METHODS
-from gandask.session import Session
+from gandask.session import Session, logger
 from gandask.store import Store
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ def run(
     heartbeat : Heartbeat, optional
         How to watch over slots and workers: when they are delayed or lost, and whether to hedge.
     progress : bool, optional
-        Show a progress bar; by default where standard error is a terminal.
+        Show a progress bar, by default where standard error is a terminal, and a line for each
+        event, through the logger ``gandask``; False is silent unless logging is set up.
 
     Returns
     -------
@@ -88,6 +90,8 @@ def run(
     if finished is not None:
         return finished
     session = Session(method, kept, checkpoint_every, synchronous)
+    if progress is not False:
+        _speak()
     with _writing(kept, session):
         with _progress_bar(method, progress) as bar, _watched(session, client, heartbeat):
             session.begin(resume)
@@ -157,9 +161,23 @@ def _open_store(
     return kept, method.prepare()
 
 
-def _progress_bar(method: Any, shown: bool | None) -> Any:
+def _speak() -> None:
+    """Let events be seen where no logging is set up."""
+    if not logger.hasHandlers():
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+
+
+@contextlib.contextmanager
+def _progress_bar(method: Any, shown: bool | None) -> Iterator[Any]:
     from tqdm.auto import tqdm
+    from tqdm.contrib.logging import logging_redirect_tqdm
 
     total = method.rounds * len(method.layout().slots)
     hidden = not sys.stderr.isatty() if shown is None else not shown
-    return tqdm(total=total, unit="turn", desc=method.name, disable=hidden)
+    bar = tqdm(total=total, unit="turn", desc=method.name, disable=hidden)
+    # lines go above the bar, not through it
+    with bar, logging_redirect_tqdm([logger]) if not hidden else contextlib.nullcontext():
+        yield bar

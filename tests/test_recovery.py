@@ -35,7 +35,7 @@ ROUNDS, EVERY, CELLS = 8, 3, 4
 KILLS = 20  # of workers
 LOSSES = 6  # of clients
 PATIENCE = 120.0  # seconds after which something is stuck, on a slow machine too
-RELIEF = 45.0  # seconds after which a run that should do without a worker gets it back
+RELIEF = 90.0  # seconds after which a run that is stuck is helped, and its test fails
 MARK = "GANDASK_TEST_RECOVERY"  # in the environment of every process that this module starts
 
 
@@ -115,6 +115,10 @@ def assert_recovered(undisturbed, assert_same):
         assert opened.state == "finished"
         assert "error" not in opened.store.description
         xr.testing.assert_identical(opened.ds, dataset)
+        # the logs tell all of it, too
+        shutil.rmtree(path / "dataset.zarr")
+        assert_same(dataset, opened.ds)
+        assert sorted(kinds(opened.ds)) == sorted(kinds(dataset))
         left = [file for file in path.rglob("*") if "partial" in file.name]
         assert not [file for file in left if file.name != "heartbeat.json.partial"]
 
@@ -139,6 +143,24 @@ def processes(client):
 
     wait_until(answered, "two workers that answer")
     return found
+
+
+@contextlib.contextmanager
+def relief(act):
+    """Act if the block takes far too long, so that it fails and does not hang."""
+    late = []
+
+    def relieve():
+        late.append(True)
+        act()
+
+    timer = threading.Timer(RELIEF, relieve)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+    assert not late, f"it was stuck for {RELIEF:.0f} s"
 
 
 def kinds(dataset):
@@ -210,7 +232,8 @@ def test_a_worker_that_is_killed_at_any_moment_changes_nothing(
     moment = 1 + int((seed + chance.random()) / KILLS * len(usual))
     victim = chance.choice(sorted(processes(client).values()))
     signals.then[moment] = lambda: os.kill(victim, signal.SIGKILL)
-    ds = gd.run(method, client=client, store=tmp_path / "run", checkpoint_every=EVERY)
+    with relief(client.restart):
+        ds = gd.run(method, client=client, store=tmp_path / "run", checkpoint_every=EVERY)
     assert not signals.then, "nobody was killed"
     assert_recovered(ds, tmp_path / "run")
     assert recomputed(ds) <= EVERY * CELLS
@@ -259,7 +282,8 @@ def test_a_run_outlives_all_its_workers_at_once(
             os.kill(victim, signal.SIGKILL)
 
     signals.then[first(usual, function="train", round=5, state="running")] = kill
-    ds = gd.run(method, client=client, store=path, checkpoint_every=EVERY)
+    with relief(client.restart):
+        ds = gd.run(method, client=client, store=path, checkpoint_every=EVERY)
     assert not signals.then
     assert_recovered(ds, path)
 
@@ -271,6 +295,7 @@ class Zygote:
     """A process that forks runs, which kill themselves: see recovery_run.py."""
 
     def __init__(self):
+        self.begun = []
         self.process = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("recovery_run.py"))],
             stdin=subprocess.PIPE,
@@ -281,15 +306,26 @@ class Zygote:
 
     def begin(self, *runs):
         """Begin runs, all at once; give the ids of their processes."""
+        self.stop()  # a test that failed may have left some
         self.process.stdin.write(json.dumps(runs) + "\n")
         self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
+        self.begun = json.loads(self.process.stdout.readline())
+        return self.begun
 
     def end(self):
         """Wait for them; give their exit statuses, negative when they were killed."""
+        self.begun = []
         return json.loads(self.process.stdout.readline())
 
+    def stop(self):
+        """Kill those that nobody waited for."""
+        if self.begun:
+            for process in self.begun:
+                dead(process)
+            self.end()
+
     def close(self):
+        self.stop()
         self.process.stdin.close()
         self.process.wait(PATIENCE)
 
@@ -653,24 +689,6 @@ def stop_in(function, number, started, done):
     worker.perform = stopped
 
 
-@contextlib.contextmanager
-def relief(act):
-    """Act if the block takes far too long, so that it fails and does not hang."""
-    late = []
-
-    def relieve():
-        late.append(True)
-        act()
-
-    timer = threading.Timer(RELIEF, relieve)
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-    assert not late, "it went on only when the worker did"
-
-
 def awake(process):
     with contextlib.suppress(ProcessLookupError):
         os.kill(process, signal.SIGCONT)
@@ -898,11 +916,15 @@ def test_a_run_is_resumed_by_one_process_at_a_time(
     assert_recovered(gd.open_run(path).ds, path)
 
 
+@pytest.mark.parametrize("state", ["interrupted", "failed"])
 def test_of_two_that_resume_at_the_same_instant_one_goes_on(
-    interrupted, zygote, asked, assert_recovered
+    state, interrupted, zygote, asked, assert_recovered
 ):
-    """Both find the run interrupted: the one that is refused must leave it to the other."""
+    """Both may find that nobody writes the run: the one that is refused leaves it to the other."""
     path = interrupted
+    if state == "failed":
+        told = json.loads((path / "run.json").read_text())
+        (path / "run.json").write_text(json.dumps(told | {"state": state}))
     zygote.begin(
         *(asked(path, resume=True, hold="claimed", label=label) for label in ("first", "second"))
     )
