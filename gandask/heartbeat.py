@@ -205,7 +205,9 @@ class Monitor:
         return self.names.get(address, address)
 
     def _note(self, kind: str, signal: Signal, detail: str) -> None:
-        self.noticed.events.append(Event(signal.round, kind, signal.slot, detail, machine=True))
+        # checkpoints belong to no round of their own
+        round = signal.round or self.round
+        self.noticed.events.append(Event(round, kind, signal.slot, detail, machine=True))
 
     def _event(self, kind: str, detail: str) -> None:
         self.noticed.events.append(Event(self.round, kind, "", detail, machine=True))
