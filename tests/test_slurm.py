@@ -303,9 +303,9 @@ def test_a_run_goes_on_after_it_had_no_worker_at_all(
         seen.set()
 
     after_round[2] = cancel
-    ds = gd.run(tiny(rounds=40), client=client, heartbeat=gd.Heartbeat(interval=0.1))
+    ds = gd.run(tiny(rounds=20), client=client, heartbeat=gd.Heartbeat(interval=0.1))
     assert seen.is_set()
-    assert_same(expected(rounds=40), ds)
+    assert_same(expected(rounds=20), ds)
     assert "waiting" in kinds(ds)
 
 
@@ -540,7 +540,7 @@ def test_train_within_one_allocation(free, expected, assert_same, tmp_path):
 def test_a_run_that_fails_at_once_ends_its_allocation(free, tmp_path):
     written(tmp_path / "mine.toml")
     train = (*GANDASK, "train", "mine.toml", "--cluster", "srun", "--store", "run", "--resume")
-    done = shell("srun", "-n", 3, *train, folder=tmp_path, timeout=90)
+    done = shell("srun", "-n", 3, *train, folder=tmp_path, timeout=150)
     assert done.returncode != 0
     assert "is not a run" in done.stderr
     assert not secrets_in(tmp_path)
@@ -548,7 +548,7 @@ def test_a_run_that_fails_at_once_ends_its_allocation(free, tmp_path):
 
 
 def test_a_killed_client_leaves_no_jobs_and_is_resumed(free, expected, assert_same, tmp_path):
-    written(tmp_path / "mine.toml", CLUSTER, rounds=40)
+    written(tmp_path / "mine.toml", CLUSTER, rounds=20)
     command = (*GANDASK, "train", "mine.toml", "--store", "run", "--checkpoint-every", "1")
     with (tmp_path / "client.log").open("w") as log:
         client = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log)
@@ -565,11 +565,11 @@ def test_a_killed_client_leaves_no_jobs_and_is_resumed(free, expected, assert_sa
     no_jobs()
     run = gd.open_run(tmp_path / "run")
     assert run.state == "interrupted"
-    assert run.ds.sizes["round"] < 40
+    assert run.ds.sizes["round"] < 20
     done = shell(*GANDASK, "resume", "run", "--workers", "1", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert run.state == "finished"
-    assert_same(expected(rounds=40), run.ds)
+    assert_same(expected(rounds=20), run.ds)
     assert "resumed" in kinds(run.ds)
 
 

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
+import socket
 from pathlib import Path
 from typing import Any
 
 from distributed import Client
+from distributed.comm.addressing import parse_host_port
 
 from gandask.cluster.batch import SYSTEMS, batch, slurm
 from gandask.cluster.local import local
@@ -71,12 +74,14 @@ def connect(address: str, timeout: float = 30.0) -> Client:
         If it does not answer.
     """
     try:
+        found = address
         if address.endswith(".json"):
-            if not Path(address).is_file():
-                raise FileNotFoundError(f"there is no such file: {address}")
-            return Client(scheduler_file=address, timeout=timeout)
-        return Client(address, timeout=timeout)
-    except (OSError, ValueError, TypeError, RuntimeError, AssertionError) as error:
+            found = json.loads(Path(address).read_bytes())["address"]
+        host, port = parse_host_port(found.partition("://")[2])
+        # Dask would try again and again, and leave half a client behind
+        socket.create_connection((host, port), timeout).close()
+        return Client(found, timeout=timeout)
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
         raise ClusterError(
             f"no scheduler answers at {address!r} ({type(error).__name__}: {error}); for tls:// "
             "addresses Dask's settings distributed.comm.tls.* name the certificates"

@@ -42,6 +42,7 @@ class Allocation(SLURMRunner):
             worker_class="distributed.Nanny",
             worker_options={
                 "nthreads": 1,
+                "death_timeout": WAIT,
                 "config": UNPROFILED,
                 "dashboard_address": "127.0.0.1:0",
                 "protocol": "tls://",
@@ -143,4 +144,11 @@ def srun(folder: str | os.PathLike[str] = "gandask-jobs", **options: Any) -> Cli
     signal.signal(signal.SIGINT, lambda *_: sys.exit())
     allocation = Allocation(shared, options)
     signal.signal(signal.SIGINT, before)
-    return AllocationClient(allocation)
+    client = AllocationClient(allocation)
+    try:
+        # a worker that starts when all is over would wait for its scheduler
+        client.wait_for_workers(1, timeout=WAIT)
+    except TimeoutError as error:
+        client.close()
+        raise ClusterError(f"no task has become a worker within {WAIT:.0f} s") from error
+    return client

@@ -131,9 +131,10 @@ def lifetime(walltime: str, kind: str = "slurm") -> list[str]:
 
 
 def seconds_of(walltime: str, kind: str = "slurm") -> float:
-    """Read a walltime as batch systems write it: ``[days-]hours:minutes:seconds``, or minutes.
+    """Read a walltime as batch systems write it: ``[days-]hours:minutes:seconds``.
 
-    What is shorter begins with hours after days and in LSF, and ends with seconds elsewhere.
+    What is shorter begins with hours after days and in LSF, and ends with seconds elsewhere; but a
+    number alone is minutes in Slurm and LSF.
 
     Raises
     ------
@@ -149,12 +150,12 @@ def seconds_of(walltime: str, kind: str = "slurm") -> float:
     parts = clock.split(":")
     if not all(part.isdecimal() for part in [days if dash else "0", *parts]) or len(parts) > 3:
         raise SettingError(
-            f"walltime={walltime!r}: expected hours:minutes:seconds, such as '01:00:00', or minutes"
+            f"walltime={walltime!r}: expected hours:minutes:seconds, such as '01:00:00'"
         )
     numbers = [int(part) for part in parts]
     if dash or (kind == "lsf" and len(numbers) == 2):
         hours, minutes, seconds = [*numbers, 0, 0][:3]
-    elif len(numbers) == 1:
+    elif len(numbers) == 1 and kind in ("slurm", "lsf"):
         hours, minutes, seconds = 0, numbers[0], 0
     else:
         hours, minutes, seconds = [0, *numbers][-3:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,11 @@ class OwnedClient(Client):
         # a worker that is lost is not replaced by the cluster itself; asking again is harmless
         self.keeper = PeriodicCallback(lambda: cluster.scale(workers), 1000 * KEEP)
         self.loop.add_callback(self.keeper.start)
+
+    @property
+    def dashboard_link(self) -> str:
+        """Dask's dashboard, which listens on this machine alone."""
+        return re.sub("//.*:", "//127.0.0.1:", super().dashboard_link)
 
     def close(self, *arguments: Any, **options: Any) -> Any:
         """Close the client and its cluster."""
