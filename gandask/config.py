@@ -64,7 +64,7 @@ def settings(cls: type[T]) -> type[T]:
     def checked(self: Any, /, *positional: Any, **given: Any) -> None:
         if positional:
             raise SettingError(f"{cls.__name__} takes settings by name only, such as seed=1")
-        known = [f.name for f in dataclasses.fields(made)]
+        known = [f.name for f in fields(made)]
         for key, value in given.items():
             if key not in known:
                 raise SettingError(
@@ -78,10 +78,16 @@ def settings(cls: type[T]) -> type[T]:
     return typing.cast("type[T]", made)
 
 
+def fields(method: Any) -> list[dataclasses.Field[Any]]:
+    """List the settings of a method, or of its class: its own first, then those it shares."""
+    cls = method if isinstance(method, type) else type(method)
+    return sorted(dataclasses.fields(method), key=lambda f: f.name not in cls.__annotations__)
+
+
 def described(cls: Any) -> str:
     """List the settings of a method: name, default, what it is, and its bounds or choices."""
     lines = ["Parameters", "----------"]
-    for f in dataclasses.fields(cls):
+    for f in fields(cls):
         default = f.default if f.default is not dataclasses.MISSING else {}
         lines.append(f"{f.name} : default {default!r}")
         bounds = [f"{BOUNDS[word][0]} {f.metadata[word]}" for word in BOUNDS if word in f.metadata]
@@ -99,7 +105,7 @@ def validate(method: Any) -> None:
         Naming key, value and what was expected.
     """
     hints = typing.get_type_hints(type(method))
-    for f in dataclasses.fields(method):
+    for f in fields(method):
         value = _coerced(f.name, getattr(method, f.name), hints[f.name])
         _check_bounds(f.name, value, f.metadata)
         object.__setattr__(method, f.name, value)
@@ -162,7 +168,7 @@ def to_dict(method: Any, *, strict: bool = True) -> dict[str, Any]:
         If `strict`, and a value has no TOML form, such as a function made in a notebook; its
         ``repr`` stands for it otherwise.
     """
-    values = {f.name: getattr(method, f.name) for f in dataclasses.fields(method)}
+    values = {f.name: getattr(method, f.name) for f in fields(method)}
     return {key: _plain(key, value, strict) for key, value in values.items() if value is not None}
 
 

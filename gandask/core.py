@@ -157,19 +157,24 @@ class Event:
 
 @dataclass(frozen=True)
 class Record:
-    """The outcome of one round of one slot, as the method decided it: a row of the result."""
+    """The outcome of one round of one slot, as the method decided it: a row of the result.
+
+    A record of the whole population has no slot. Values that belong to a part of a dimension, such
+    as the round's iterations, begin at the index that `begins` gives for it, or at 0.
+    """
 
     slot: str
     round: int
     values: Values
+    begins: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Variable:
     """Describe one variable of the result.
 
-    `dims` come after ``round`` (where `by_round`) and the method's unit; `dtype` is a NumPy one.
-    A `timing` variable is a measurement of the machine, and differs from run to run.
+    `dims` come after ``round`` (where `by_round`) and the method's unit (where `by_unit`); `dtype`
+    is a NumPy one. A `timing` variable is a measurement of the machine: it differs from run to run.
     """
 
     long_name: str
@@ -177,6 +182,7 @@ class Variable:
     dims: tuple[str, ...] = ()
     dtype: str = "float64"
     by_round: bool = True
+    by_unit: bool = True
     timing: bool = False
 
 
@@ -243,7 +249,10 @@ class Method(Protocol[V]):
 
     name: ClassVar[str]
     seed: int
-    rounds: int
+
+    @property
+    def rounds(self) -> int:
+        """Number of rounds, or the most there can be."""
 
     def check(self) -> None:
         """Raise SettingError or DataError for what could not work, before anything starts."""

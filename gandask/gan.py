@@ -152,7 +152,7 @@ class Trainer:
         for index, indices in enumerate(self.batches(shard), start=1):
             with routine("mutate"):
                 self.mutate()
-            steps: list[Callable[[], None]] = [self.generator_step]
+            steps: list[Callable[[], Any]] = [self.generator_step]
             if index % every == 0:
                 with routine("batch"):
                     real = real_batch(self.training, indices, self.noise.device)
@@ -183,16 +183,26 @@ class Trainer:
         if t.loss_draw == "batch" and len(t.losses) > 1:
             self.loss = t.losses[self.chance.integers(len(t.losses))]
 
-    def generator_step(self) -> None:
-        """Train the generator against its discriminator, or one drawn from the rivals."""
+    def generator_loss(self) -> Tensor:
+        """Compute a batch's loss against the generator's discriminator, or one of the rivals."""
         judge = self.partner(self.discriminator.module, self.rival_discriminators)
         inputs = self.noise.draw(self.training.batch_size)
-        loss = self.loss.generator(judge(self.generator.module(*inputs), *inputs[1:]))
+        return self.loss.generator(judge(self.generator.module(*inputs), *inputs[1:]))
+
+    def generator_step(self) -> None:
+        """Train the generator on one batch."""
+        loss = self.generator_loss()
         self.generator.step(loss)
         self.count("generator", loss)
 
-    def discriminator_step(self, real: tuple[Tensor, ...]) -> None:
-        """Train the discriminator against its generator, or one drawn from the rivals."""
+    def discriminator_step(self, real: tuple[Tensor, ...]) -> float:
+        """Train the discriminator against its generator, or one drawn from the rivals.
+
+        Returns
+        -------
+        float
+            The loss before the step.
+        """
         forger = self.partner(self.generator.module, self.rival_generators)
         inputs = self.noise.draw(self.training.batch_size)
         with torch.no_grad():
@@ -206,7 +216,7 @@ class Trainer:
             with torch.no_grad():
                 for parameter in self.discriminator.parameters:
                     parameter.clamp_(-self.loss.clip, self.loss.clip)
-        self.count("discriminator", loss)
+        return self.count("discriminator", loss)
 
     def penalty(self, real: tuple[Tensor, ...], fake: Tensor) -> Tensor:
         """Compute the gradient penalty between real and fake samples."""
@@ -221,10 +231,12 @@ class Trainer:
         drawn = int(self.chance.integers(len(rivals) + 1)) if rivals else 0
         return rivals[drawn - 1] if drawn else own
 
-    def count(self, network: str, loss: Tensor) -> None:
-        """Add a step to the totals."""
-        self.totals[network] += float(loss.detach())
+    def count(self, network: str, loss: Tensor) -> float:
+        """Add a step to the totals, and give its loss."""
+        value = float(loss.detach())
+        self.totals[network] += value
         self.counts[network] += 1
+        return value
 
     def outcome(self) -> dict[str, Any]:
         """Give what a report says of the round: losses, learning rates, batches, finiteness."""

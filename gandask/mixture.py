@@ -26,15 +26,15 @@ class Mixture:
 
     Parameters
     ----------
-    training : Training
-        What the generators were trained with.
+    trainings : mapping of str to Training
+        What each generator was trained with, by name.
     states : mapping of str to State
         Weights of each generator, by name.
     weights : mapping of str to float
         Share of each generator; they add up to 1.
     """
 
-    training: Training
+    trainings: Mapping[str, Training]
     states: Mapping[str, State]
     weights: Mapping[str, float]
 
@@ -59,10 +59,11 @@ class Mixture:
         shares = shares / shares.sum()
         counts = apportion(shares, count) if exact else chance.multinomial(count, shares)
         parts = []
-        with self.training.settled() as device, torch.no_grad():
-            for name, size in zip(self.weights, counts, strict=True):
-                generator = load_module(self.training.build_generator, self.states[name], device)
-                noise = Noise(self.training, device, seed, name, "mixture")
+        for name, size in zip(self.weights, counts, strict=True):
+            training = self.trainings[name]
+            with training.settled() as device, torch.no_grad():
+                generator = load_module(training.build_generator, self.states[name], device)
+                noise = Noise(training, device, seed, name, "mixture")
                 # in parts, the last of which may be empty: memory does not grow with the count
                 for start in range(0, int(size) + 1, CHUNK):
                     inputs = noise.draw(min(CHUNK, int(size) - start))

@@ -65,6 +65,8 @@ class Network:
         followed by labels (n,) if `conditional`, to logits (n, 1).
     latent
         Default size of the noise.
+    loss
+        Name in `LOSSES` of the loss that its discriminator is made for.
     conditional
         Whether both modules take labels. If not, the builders ignore `classes`.
     sizes
@@ -76,9 +78,10 @@ class Network:
     latent: int
     conditional: bool = False
     sizes: tuple[int, ...] | None = None
+    loss: str = "bce"
 
 
-def check(name: str, network: Network, shape: Shape, classes: int) -> None:
+def check(name: str, network: Network, shape: Shape, classes: int, key: str = "network") -> None:
     """Refuse a network, named in the settings, that does not fit the data.
 
     Raises
@@ -90,7 +93,7 @@ def check(name: str, network: Network, shape: Shape, classes: int) -> None:
     fault = _fault(network, shape, classes)
     if fault:
         fitting = [other for other, known in NETWORKS.items() if not _fault(known, shape, classes)]
-        raise SettingError(f"network={name!r} {fault}; these fit: {', '.join(fitting)}")
+        raise SettingError(f"{key}={name!r} {fault}; these fit: {', '.join(fitting)}")
 
 
 def _fault(network: Network, shape: Shape, classes: int) -> str:
@@ -103,15 +106,23 @@ def _fault(network: Network, shape: Shape, classes: int) -> str:
     return ""
 
 
-def build(builder: Callable[[], nn.Module], seed: int) -> nn.Module:
+def build(builder: Callable[[], nn.Module], seed: int, std: float | None = None) -> nn.Module:
     """Call a builder on the CPU, with initial weights that follow from a seed alone.
 
-    Torch's global generator, which draws them, is put back as it was, one thread at a time.
+    Torch's global generator, which draws them, is put back as it was, one thread at a time. With
+    `std`, the weights of all layers but normalisation are drawn from N(0, std²), and biases are 0.
     """
     with _global_generator, torch.random.fork_rng(devices=[]), torch.device("cpu"):
         # Not torch.manual_seed: it would also reseed the generators of every accelerator.
         torch.default_generator.manual_seed(seed)
-        return builder()
+        module = builder()
+        if std is not None:
+            for name, parameter in module.named_parameters():
+                if name.endswith("bias"):
+                    nn.init.zeros_(parameter)
+                elif parameter.dim() > 1:
+                    nn.init.normal_(parameter, 0.0, std)
+        return module
 
 
 def mlp_generator(
@@ -281,7 +292,11 @@ NETWORKS: dict[str, Network] = {
     ),
     "dcgan": Network(dcgan_generator, dcgan_discriminator, latent=100, sizes=_SIDES),
     "wgan": Network(
-        dcgan_generator, partial(dcgan_discriminator, critic=True), latent=100, sizes=_SIDES
+        dcgan_generator,
+        partial(dcgan_discriminator, critic=True),
+        latent=100,
+        sizes=_SIDES,
+        loss="wgan_gp",
     ),
     "conditional_mlp": Network(
         partial(ConditionalGenerator, body=mlp_generator),

@@ -71,11 +71,15 @@ class Results:
 
     def record(self, record: Record) -> None:
         """Add the outcome of a slot's round."""
-        place = self._place(record.round, record.slot)
+        position = self.layout.slots.get(record.slot, ())
         for name, value in record.values.items():
-            if place is not None:
-                by_round = self.variables[name].by_round
-                self._array(name)[place if by_round else place[1:]] = value
+            variable = self.variables[name]
+            place: tuple[Any, ...] = (record.round - 1,) if variable.by_round else ()
+            place += position if variable.by_unit else ()
+            if variable.dims:
+                begin = record.begins.get(variable.dims[0], 0)
+                place += (slice(begin, begin + len(value)),)
+            self._array(name)[place] = value
         self.done = max(self.done, record.round)
 
     def dataset(self, attributes: Mapping[str, Any]) -> xr.Dataset:
@@ -113,7 +117,7 @@ class Results:
         return made
 
     def _variable(self, variable: Variable, values: Array) -> tuple[Any, ...]:
-        dims = (*self.layout.unit, *variable.dims)
+        dims = self._dims(variable)
         if variable.by_round:
             dims, values = ("round", *dims), values[: self.done]
         attributes: dict[str, Any] = {"long_name": variable.long_name, "units": variable.units}
@@ -125,8 +129,11 @@ class Results:
         position = self.layout.slots.get(slot)
         return None if position is None or round > self.rounds else (round - 1, *position)
 
+    def _dims(self, variable: Variable) -> tuple[str, ...]:
+        return (*(self.layout.unit if variable.by_unit else ()), *variable.dims)
+
     def _shape(self, variable: Variable) -> tuple[int, ...]:
-        sizes = [len(self.layout.coords[dim]) for dim in (*self.layout.unit, *variable.dims)]
+        sizes = [len(self.layout.coords[dim]) for dim in self._dims(variable)]
         return (self.rounds, *sizes) if variable.by_round else tuple(sizes)
 
     def _array(self, name: str) -> Array:

@@ -8,7 +8,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from gandask import results
-from gandask.checkpoint import load_states
+from gandask.checkpoint import load_states, slot_of
 from gandask.core import State, StoreError
 from gandask.methods import METHODS
 from gandask.mixture import Mixture
@@ -85,12 +85,14 @@ class Run:
         if lacking:
             raise StoreError(f"{folder} does not hold {', '.join(sorted(lacking))}")
         facts = self.store.description["facts"]
-        training = dataclasses.replace(
-            self.method.training,
-            sample_shape=tuple(facts["sample_shape"]),
-            classes=facts["classes"],
-        )
-        return Mixture(training, states, weights)
+        shape, classes = tuple(facts["sample_shape"]), facts["classes"]
+        trainings = {
+            name: dataclasses.replace(
+                self.method.training_of(slot_of(name)), sample_shape=shape, classes=classes
+            )
+            for name in weights
+        }
+        return Mixture(trainings, states, weights)
 
     @property
     def _checkpoint(self) -> tuple[Any, dict[str, Any]]:

@@ -97,7 +97,8 @@ class Session:
             promised = [name for task in self.under_way.values() for name in task.writes]
             self.executor.keep(self.view.keeps.union(promised))
             over = not (self.plan or self.under_way)
-            bar.update(0 if over else len(self.view.records))
+            turns = {(record.slot, record.round) for record in self.view.records if record.slot}
+            bar.update(0 if over else len(turns))
             if self.store and (over or self.view.round >= self.saved + self.checkpoint_every):
                 self.checkpoint(self.store)
 

@@ -35,13 +35,14 @@ def initialise(*, training: Training, slot: str, population_size: int) -> States
     """
     states: list[State] = []
     values: dict[str, Any] = {}
+    std = training.initial_std
     with training.settled() as device:
         for kind, build in (
             ("generator", training.build_generator),
             ("discriminator", training.build_discriminator),
         ):
             modules = [
-                networks.build(build, torch_seed(training.seed, 0, slot, kind, index))
+                networks.build(build, torch_seed(training.seed, 0, slot, kind, index), std)
                 for index in range(population_size)
             ]
             for module in modules:

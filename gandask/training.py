@@ -30,7 +30,7 @@ class Training:
     `source` holds the arguments of `gandask.data.load`; `losses` those a generator may draw from,
     the first of which measures fitness, so that all are compared by one; `sample_shape` and
     `classes` are the data's, given where nets are built without it; the rest are settings of
-    `gandask.Grid`.
+    the methods, some of `gandask.Grid` alone.
     """
 
     source: Mapping[str, Any]
@@ -40,22 +40,23 @@ class Training:
     activation: str | None
     latent: int
     batch_size: int
-    epochs_per_round: int
     learning_rate: float
     adam_betas: tuple[float, float]
-    mutation_probability: float
-    mutation_scale: float
-    skip_discriminator_steps: int
-    training_order: str
-    loss_draw: str
     data_fraction: float
-    fitness_samples: int
     score_samples: int
     features: str
     inception_weights: str | None
     precision: str
     device: str
     torch_threads: int
+    initial_std: float | None
+    epochs_per_round: int = 1
+    mutation_probability: float = 0.0
+    mutation_scale: float = 0.0
+    skip_discriminator_steps: int = 0
+    training_order: str = "generator_first"
+    loss_draw: str = "round"
+    fitness_samples: int = 0
     sample_shape: tuple[int, ...] | None = None
     classes: int | None = None
 
@@ -84,22 +85,29 @@ class Training:
         shape = self.sample_shape or self.data.shape
         return self.network.discriminator(shape, self.label_count, self.activation)
 
-    def check_networks(self, name: str) -> None:
+    def check_networks(self, key: str) -> None:
         """Pass the shapes of two samples through both networks, computing nothing.
+
+        Parameters
+        ----------
+        key : str
+            The setting that names them, and its value, for messages.
 
         Raises
         ------
         SettingError
-            If a network cannot be built, or gives another shape than it should.
+            If a network cannot be built, gives another shape than it should, or does not go
+            with the loss.
         """
-        shape, key = (2, *self.data.shape), f"network={name!r}"
+        shape = (2, *self.data.shape)
         labels: tuple[Tensor, ...] = ()
         try:
             with torch.device("meta"):
                 if self.network.conditional:
                     labels = (torch.zeros(2, dtype=torch.int64),)
                 samples = self.build_generator()(torch.zeros(2, self.latent), *labels)
-                logits = self.build_discriminator()(torch.zeros(shape), *labels)
+                discriminator = self.build_discriminator()
+                logits = discriminator(torch.zeros(shape), *labels)
         except Exception as error:  # whatever a user's network raises
             raise SettingError(
                 f"{key}: cannot be built for samples of shape {self.data.shape} "
@@ -114,6 +122,13 @@ class Training:
                 raise SettingError(
                     f"{key}: its {kind} gives {tuple(found)} for two samples, expected {expected}"
                 )
+        kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+        normalised = any(isinstance(module, kinds) for module in discriminator.modules())
+        if normalised and any(loss.gradient_penalty for loss in self.losses):
+            raise SettingError(
+                f"{key}: its discriminator normalises over the batch, where a gradient penalty "
+                "(loss='wgan_gp') needs logits that depend on one sample each; network 'wgan' does"
+            )
 
     @property
     def label_count(self) -> int:

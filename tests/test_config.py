@@ -23,7 +23,7 @@ REFUSED = [
     # misspelt keys
     ({"batchsize": 10}, "batchsize=10", "Grid has no setting 'batchsize'", "'batch_size'?"),
     ({"Rounds": 3}, "Rounds=3", "did you mean 'rounds'?"),
-    ({"xyzzy": 1}, "xyzzy=1", "known are: shape, rounds, data,", ", seed"),
+    ({"xyzzy": 1}, "xyzzy=1", "known are: shape, rounds, ", ", seed"),
     ({"self": 1}, "self=1", "no setting 'self'"),
     ({"name": "mine"}, "name='mine'", "no setting 'name'"),
     # bounds
@@ -203,6 +203,7 @@ OTHER = Grid(
     epochs_per_round=2,
     network="dcgan",
     activation="tanh",
+    initial_std=0.02,
     latent=5,
     loss=("bce", "hinge", "bce"),
     loss_draw="batch",

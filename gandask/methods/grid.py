@@ -12,22 +12,20 @@ only the second. A last plan scores every generator on a large sample.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from gandask import config, data, features, losses, metrics, mixture, networks, tasks, topology
+from gandask import config, losses, metrics, networks, tasks, topology
 from gandask.config import setting, settings
 from gandask.core import Event, Layout, Plan, Record, Report, SettingError, Task, rng
-from gandask.data import Data
 from gandask.methods import cells
+from gandask.methods.adversarial import Adversarial
 from gandask.methods.cells import FITNESS, Cell, GridView, Individual, Population
-from gandask.metrics import METRICS, Reference, Statistics
+from gandask.metrics import Statistics
 from gandask.topology import Schedule
 from gandask.training import Training
 
@@ -35,38 +33,21 @@ LOSS_SETS = {"mustangs": ("bce", "least_squares", "heuristic")}
 
 
 @settings
-class Grid:
+class Grid(Adversarial):
     """Train a grid of GANs by cellular coevolution; its fields are its settings."""
 
     name: ClassVar[str] = "grid"
 
     shape: tuple[int, int] = setting((2, 2), "rows and columns of the torus", minimum=1)
     rounds: int = setting(200, "rounds of every cell", minimum=1)
-    data: str = setting(
-        "digits", f"data set: {', '.join(data.NAMES)}, or a path to images or arrays"
-    )
-    data_dir: str | None = setting(None, "folder that holds the named data set")
-    download: bool = setting(False, "download the data set into data_dir if it is not there")
-    image_size: int | None = setting(None, "side to resize images to", minimum=1)
-    skip_unreadable: bool = setting(False, "leave out images that cannot be read")
-    data_fraction: float = setting(1.0, "random share of the data per cell", above=0, maximum=1)
-    batch_size: int = setting(100, "samples per batch", minimum=1)
     epochs_per_round: int = setting(1, "passes over the data per round", minimum=1)
     network: str = setting("mlp", f"name in NETWORKS, such as {', '.join(networks.NETWORKS)}")
-    activation: str | None = setting(
-        None,
-        "of hidden layers; the network's own by default",
-        choices=tuple(networks.ACTIVATIONS),
-    )
-    latent: int | None = setting(None, "noise size; the network's own by default", minimum=1)
     loss: str | tuple[str, ...] = setting(
         "bce",
         f"name in LOSSES, such as {', '.join(losses.LOSSES)}; several to draw from, of which the "
         "first measures fitness for all; or mustangs",
     )
     loss_draw: str = setting("round", "when a generator draws a loss", choices=("round", "batch"))
-    learning_rate: float = setting(2e-4, "initial Adam learning rate", above=0)
-    adam_betas: tuple[float, float] = setting((0.5, 0.999), "Adam β", minimum=0, below=1)
     neighbourhood: Any = setting(
         "cross",
         "cross, moore, ring, isolated; a map {(row, col): [(row, col), ...]}, where a cell left "
@@ -92,27 +73,10 @@ class Grid:
     )
     fitness_mode: str = setting("average", "over opponents", choices=tuple(FITNESS))
     fitness_samples: int = setting(1000, "real and generated samples for fitness", minimum=1)
-    score: str = setting("fid", "what mixtures improve", choices=tuple(METRICS))
-    score_samples: int = setting(1000, "samples per generator and round; 0: at the end", minimum=0)
-    final_samples: int = setting(10_000, "samples per generator at the end", minimum=1)
-    mixture_sigma: float = setting(0.01, "mutation of mixture weights", minimum=0)
-    mixture_generations: int = setting(1, "of the mixture's evolution", minimum=0)
     mixture_evolution: str = setting("round", "when mixtures evolve", choices=("round", "end"))
-    features: str = setting("auto", "what samples are scored by", choices=features.FEATURES)
-    inception_weights: str | None = setting(None, "InceptionV3 weights file")
-    precision: str = setting(
-        "highest", "of float32 products in torch", choices=("highest", "high", "medium")
-    )
-    device: str = setting("auto", "where to compute", choices=("auto", "cpu", "cuda"))
-    torch_threads: int = setting(1, "torch threads per task", minimum=1)
-    seed: int = setting(1, "of every random draw", minimum=0)
 
     def __post_init__(self) -> None:
-        for key in ("data", "data_dir", "inception_weights"):
-            if isinstance(getattr(self, key), Path):
-                object.__setattr__(self, key, str(getattr(self, key)))
-        config.validate(self)
-        data.check_name(self.data)
+        super().__post_init__()
         config.lookup("network", self.network, networks.NETWORKS)
         if isinstance(self.loss, str):
             config.lookup("loss", self.loss, losses.LOSSES | LOSS_SETS)
@@ -145,20 +109,8 @@ class Grid:
     @functools.cached_property
     def training(self) -> Training:
         """What tasks are given."""
-        network = networks.NETWORKS[self.network]
-        shared = {f.name for f in dataclasses.fields(Training)} & set(self.__dataclass_fields__)
-        resolved = {
-            "losses": tuple(losses.LOSSES[name] for name in self.loss_names),
-            "network": network,
-            "latent": self.latent or network.latent,
-            "source": {
-                "name": data.absolute(self.data, self.data_dir),
-                "data_dir": self.data_dir and str(Path(self.data_dir).expanduser().resolve()),
-                "image_size": self.image_size,
-                "skip_unreadable": self.skip_unreadable,
-            },
-        }
-        return Training(**{key: getattr(self, key) for key in shared} | resolved)
+        chosen = [losses.LOSSES[name] for name in self.loss_names]
+        return self._training(networks.NETWORKS[self.network], chosen)
 
     def check(self) -> None:
         """Load the data and refuse what does not fit it.
@@ -167,30 +119,11 @@ class Grid:
         ------
         SettingError, DataError
         """
-        loaded = data.load(**self.training.source, download=self.download)
+        loaded = self._load("cell/0")
         if isinstance(self.neighbourhood, str) and topology.is_function(self.neighbourhood):
             config.load_object(self.neighbourhood)
         networks.check(self.network, self.training.network, loaded.shape, loaded.classes)
-        self.training.check_networks(self.network)
-        shard = len(self.training.shard("cell/0"))
-        if self.batch_size > shard:
-            raise SettingError(
-                f"batch_size={self.batch_size}: a cell's share of {self.data} is {shard} samples "
-                f"(data_fraction={self.data_fraction}); make the batch smaller or the share larger"
-            )
-
-    def prepare(self) -> dict[str, Any]:
-        """Train or load the classifier and the real statistics, once for all tasks."""
-        with self.training.settled():
-            accuracy = features.extractor(*self._measured_by).accuracy
-            features.reference(*self._measured_by)
-        loaded = self.training.data
-        facts = {
-            "sample_shape": list(loaded.shape),
-            "classes": loaded.classes,
-            "score": self.score,
-        }
-        return facts if accuracy is None else facts | {"classifier_accuracy": accuracy}
+        self.training.check_networks(f"network={self.network!r}")
 
     def layout(self) -> Layout:
         """Describe the result: ``(round, row, col)``."""
@@ -358,13 +291,8 @@ class Grid:
         members = [(m, i) for m in cell.members for i in range(self.population_size)]
         weights = cells.aligned(cell, members)
         packed = [grid[m].own.generators[i].statistics for m, i in members]
-        known = [Statistics.from_array(p) for p in packed if p is not None]
-        merged = None
-        if len(known) == len(members):
-            chance = rng(self.seed, number, cell.slot, "mixture")
-            weights, merged = mixture.evolve(
-                weights, known, self._real, self.score, self.mixture_sigma, generations, chance
-            )
+        chance = rng(self.seed, number, cell.slot, "mixture")
+        weights, merged = self._evolved(weights, packed, generations, chance)
         return replace(cell, weights=dict(zip(members, weights.tolist(), strict=True))), merged
 
     def _conclude(self, view: GridView) -> GridView:
@@ -388,14 +316,6 @@ class Grid:
         values[: len(weights)] = list(weights.values())
         owners[: len(weights)] = [member for member, _ in weights]
         return {"mixture_weight": values, "neighbour_cell": owners}
-
-    @property
-    def _measured_by(self) -> tuple[Data, str, str | None]:
-        return self.training.data, self.features, self.inception_weights
-
-    @functools.cached_property
-    def _real(self) -> Reference:
-        return features.reference(*self._measured_by)
 
     @functools.cached_property
     def _width(self) -> int:

@@ -1,0 +1,150 @@
+"""What every method is given that trains generators against discriminators.
+
+The settings that such methods share: data, learning, scores, the machine; and what follows from
+them: what tasks are given, what samples are compared with.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gandask import config, data, features, mixture, networks
+from gandask.config import setting, settings
+from gandask.core import Array, SettingError
+from gandask.data import Data
+from gandask.losses import Loss
+from gandask.metrics import METRICS, Reference, Statistics
+from gandask.networks import Network
+from gandask.training import Training
+
+
+@settings
+class Adversarial:
+    """Settings that methods share."""
+
+    data: str = setting(
+        "digits", f"data set: {', '.join(data.NAMES)}, or a path to images or arrays"
+    )
+    data_dir: str | None = setting(None, "folder that holds the named data set")
+    download: bool = setting(False, "download the data set into data_dir if it is not there")
+    image_size: int | None = setting(None, "side to resize images to", minimum=1)
+    skip_unreadable: bool = setting(False, "leave out images that cannot be read")
+    data_fraction: float = setting(1.0, "random share of the data per slot", above=0, maximum=1)
+    batch_size: int = setting(100, "samples per batch", minimum=1)
+    activation: str | None = setting(
+        None,
+        "of hidden layers; the network's own by default",
+        choices=tuple(networks.ACTIVATIONS),
+    )
+    latent: int | None = setting(None, "noise size; the network's own by default", minimum=1)
+    initial_std: float | None = setting(
+        None, "of initial weights around 0; the network's own by default", above=0
+    )
+    learning_rate: float = setting(2e-4, "initial Adam learning rate", above=0)
+    adam_betas: tuple[float, float] = setting((0.5, 0.999), "Adam β", minimum=0, below=1)
+    score: str = setting("fid", "what mixtures improve", choices=tuple(METRICS))
+    score_samples: int = setting(
+        1000, "samples per generator whenever it is scored; 0: at the end alone", minimum=0
+    )
+    final_samples: int = setting(10_000, "samples per generator at the end", minimum=1)
+    mixture_sigma: float = setting(0.01, "mutation of mixture weights", minimum=0)
+    mixture_generations: int = setting(1, "of the mixture's evolution", minimum=0)
+    features: str = setting("auto", "what samples are scored by", choices=features.FEATURES)
+    inception_weights: str | None = setting(None, "InceptionV3 weights file")
+    precision: str = setting(
+        "highest", "of float32 products in torch", choices=("highest", "high", "medium")
+    )
+    device: str = setting("auto", "where to compute", choices=("auto", "cpu", "cuda"))
+    torch_threads: int = setting(1, "torch threads per task", minimum=1)
+    seed: int = setting(1, "of every random draw", minimum=0)
+
+    def __post_init__(self) -> None:
+        for key in ("data", "data_dir", "inception_weights"):
+            if isinstance(getattr(self, key), Path):
+                object.__setattr__(self, key, str(getattr(self, key)))
+        config.validate(self)
+        data.check_name(self.data)
+
+    @property
+    def training(self) -> Training:
+        """What tasks are given."""
+        raise NotImplementedError
+
+    def training_of(self, slot: str) -> Training:
+        """What the tasks of a slot are given."""
+        return self.training
+
+    def prepare(self) -> dict[str, Any]:
+        """Train or load the classifier and the real statistics, once for all tasks."""
+        with self.training.settled():
+            accuracy = features.extractor(*self._measured_by).accuracy
+            features.reference(*self._measured_by)
+        loaded = self.training.data
+        facts = {
+            "sample_shape": list(loaded.shape),
+            "classes": loaded.classes,
+            "score": self.score,
+        }
+        return facts if accuracy is None else facts | {"classifier_accuracy": accuracy}
+
+    def _training(self, network: Network, losses: Sequence[Loss]) -> Training:
+        """Give tasks the settings that they need, with their names resolved."""
+        shared = {f.name for f in dataclasses.fields(Training)} & set(self.__dataclass_fields__)
+        source = {
+            "name": data.absolute(self.data, self.data_dir),
+            "data_dir": self.data_dir and str(Path(self.data_dir).expanduser().resolve()),
+            "image_size": self.image_size,
+            "skip_unreadable": self.skip_unreadable,
+        }
+        resolved: dict[str, Any] = {
+            "losses": tuple(losses),
+            "network": network,
+            "latent": self.latent or network.latent,
+            "source": source,
+        }
+        return Training(**{key: getattr(self, key) for key in shared} | resolved)
+
+    def _load(self, slot: str) -> Data:
+        """Load the data, and refuse batches that are larger than a slot's share of it.
+
+        Raises
+        ------
+        SettingError, DataError
+        """
+        loaded = data.load(**self.training.source, download=self.download)
+        shard = len(self.training.shard(slot))
+        if self.batch_size > shard:
+            raise SettingError(
+                f"batch_size={self.batch_size}: {slot}'s share of {self.data} is {shard} samples "
+                f"(data_fraction={self.data_fraction}); make the batch smaller or the share larger"
+            )
+        return loaded
+
+    def _evolved(
+        self,
+        weights: Array,
+        packed: Sequence[Array | None],
+        generations: int,
+        chance: np.random.Generator,
+    ) -> tuple[Array, Statistics | None]:
+        """Evolve the weights of a mixture, once the statistics of all its members are there."""
+        known = [Statistics.from_array(p) for p in packed if p is not None]
+        if len(known) < len(packed):
+            return weights, None
+        return mixture.evolve(
+            weights, known, self._real, self.score, self.mixture_sigma, generations, chance
+        )
+
+    @property
+    def _measured_by(self) -> tuple[Data, str, str | None]:
+        return self.training.data, self.features, self.inception_weights
+
+    @functools.cached_property
+    def _real(self) -> Reference:
+        return features.reference(*self._measured_by)
