@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gandask.losses import LOSSES, Loss
     from gandask.methods import METHODS
     from gandask.methods.grid import Grid
+    from gandask.methods.mggan import MGGAN
     from gandask.metrics import METRICS
     from gandask.networks import NETWORKS, Network
     from gandask.results import profile, speedup, without_timings
@@ -28,6 +29,7 @@ _HOMES = {
     "losses": ("LOSSES", "Loss"),
     "methods": ("METHODS",),
     "methods.grid": ("Grid",),
+    "methods.mggan": ("MGGAN",),
     "metrics": ("METRICS",),
     "networks": ("NETWORKS", "Network"),
     "results": ("profile", "speedup", "without_timings"),
@@ -39,6 +41,7 @@ __all__ = [
     "LOSSES",
     "METHODS",
     "METRICS",
+    "MGGAN",
     "NETWORKS",
     "ClusterError",
     "DataError",

@@ -50,7 +50,22 @@ TINY = {
         "score_samples": 100,
         "final_samples": 200,
         "learning_rate": 1e-3,
-    }
+    },
+    "mggan": {
+        "data": "ring8",
+        "base": "small_mlp",
+        "groups": 3,
+        "iterations": 40,
+        "interval": 15,
+        "adjust_learning_rate": True,
+        "adjustment_region": 3,
+        "iterations_per_round": 10,
+        "score_every": 20,
+        "kept_samples": 5,
+        "score_samples": 100,
+        "final_samples": 200,
+        "learning_rate": 1e-3,
+    },
 }
 """The smallest settings of each method that exercise all of it. A new method adds its own."""
 

@@ -5,5 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from gandask.methods.grid import Grid
+from gandask.methods.mggan import MGGAN
 
-METHODS: dict[str, Any] = {Grid.name: Grid}
+METHODS: dict[str, Any] = {method.name: method for method in (Grid, MGGAN)}
