@@ -93,13 +93,13 @@ def main() -> None:
     for interval, count in itertools.product(asked.intervals, asked.groups):
         one = table.sel(interval=interval, groups=count)
         if one.modes.notnull().any():
+            mean, spread = one.mean(), one.std()
             print(
-                f"{interval:4} {count:6}  {float(one.modes.mean()):4.1f} ± {float(one.modes.std()):4.1f}"
-                f" {float(one.all_modes.mean()):6.0%}"
-                f" {float(one.high_quality.mean()):6.0%} ± {float(one.high_quality.std()):4.0%}"
-                f"  {float(one.best_modes.mean()):.1f} at {float(one.best_high_quality.mean()):.0%},"
-                f" {float(one.together_modes.mean()):.1f} at"
-                f" {float(one.together_high_quality.mean()):.0%}"
+                f"{interval:4} {count:6}  {float(mean.modes):4.1f} ± {float(spread.modes):4.1f}"
+                f" {float(mean.all_modes):6.0%}"
+                f" {float(mean.high_quality):6.0%} ± {float(spread.high_quality):4.0%}"
+                f"  {float(mean.best_modes):.1f} at {float(mean.best_high_quality):.0%},"
+                f" {float(mean.together_modes):.1f} at {float(mean.together_high_quality):.0%}"
             )
     if asked.output:
         table.to_zarr(asked.output, mode="w", zarr_format=2)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 IMAGES, POINTS = 64, 1000  # samples shown
 EVENTS = 200  # rows of the table
 TRACES = ("fid", "tvd", "generator_fitness", "discriminator_fitness")
+BY_ITERATION = ("generator_loss", "learning_rate")
 POINT_METRICS = ("modes", "high_quality")  # of data with known modes
 
 
@@ -74,11 +75,11 @@ def page(run: Run) -> str:
         path=str(run.store.path),
         updated=told["updated"],
         notes=_notes(ds, state, run.method.rounds, told.get("error", "")) + missing,
-        summary=summary(ds, run.settings, told["facts"]),
+        summary=summary(ds, run.method, told["facts"], state),
         picture=picture,
         samples=samples,
         grid=figures.get("grid"),
-        traces=[figures[name] for name in TRACES if name in figures],
+        traces=[figures[name] for name in (*TRACES, *BY_ITERATION) if name in figures],
         profile=figures["profile"],
         events_plot=figures.get("events"),
         events=events[:EVENTS],
@@ -91,23 +92,27 @@ def page(run: Run) -> str:
 
 
 def summary(
-    ds: xr.Dataset, settings: Mapping[str, Any], facts: Mapping[str, Any]
+    ds: xr.Dataset, method: Any, facts: Mapping[str, Any], state: str
 ) -> list[tuple[str, str]]:
     """Give what a run came to, as rows of name and value.
 
     Parameters
     ----------
     ds : Dataset
-    settings : mapping
-        Those of the run; its `score` tells the best cell.
+    method : Method
+        Its `score` tells the best cell.
     facts : mapping
         What preparation found: ``sample_shape``, ``classes``, ``classifier_accuracy``.
+    state : str
+        That of the run.
     """
-    rows = _best(ds, settings.get("score", "fid"), facts)
+    rows = _best(ds, method.score, facts)
     accuracy = ds.attrs.get("classifier_accuracy")
     if accuracy is not None:
         rows.append(("classifier accuracy", f"{100 * accuracy:.1f} %"))
-    rows.append(("rounds", f"{ds.sizes['round']} of {settings['rounds']}"))
+    done = ds.sizes["round"]
+    # of an adaptive run the number is known at its end alone
+    rows.append(("rounds", f"{done} of {done if state == 'finished' else method.rounds}"))
     wall = float(ds["elapsed"].max()) if ds["elapsed"].size else np.nan
     rows.append(("wall time", duration(wall)))
     workers = {str(name) for name in np.unique(ds["worker"].values)} - {""}
@@ -183,6 +188,9 @@ def _elements(ds: xr.Dataset) -> dict[str, tuple[str, Any]]:
         if name in ds and bool(np.isfinite(ds[name]).any()):
             # the caption is the label: the axis need not repeat it
             made[name] = (ds[name].attrs["long_name"], plots.trace(ds, name).opts(ylabel=""))
+    for name in BY_ITERATION:
+        if name in ds and "iteration" in ds[name].dims:
+            made[name] = (ds[name].attrs["long_name"], plots.regroupings(ds, name).opts(ylabel=""))
     made["profile"] = ("time by routine", plots.profile(ds))
     if ds.sizes["event"]:
         made["events"] = ("events by round and slot", plots.events(ds))

@@ -294,8 +294,12 @@ def best(dataset: xr.Dataset) -> xr.Dataset | None:
 
 
 def latest(dataset: xr.Dataset) -> xr.Dataset | None:
-    """Give the last round's scores of the unit that is best in it, if there are any."""
-    return _best(dataset.isel(round=[-1]).squeeze("round"), "")
+    """Give the scores of the unit that is best in the last round scored, if there is one."""
+    scores = dataset.get(dataset.attrs.get("score", "fid"))
+    if scores is None:
+        return None
+    scored = scores.notnull().any([dim for dim in scores.dims if dim != "round"]).values
+    return _best(dataset.isel(round=np.flatnonzero(scored)[-1]), "") if scored.any() else None
 
 
 def _best(dataset: xr.Dataset, prefix: str) -> xr.Dataset | None:

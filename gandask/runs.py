@@ -7,7 +7,7 @@ import functools
 import os
 from typing import TYPE_CHECKING, Any
 
-from gandask import results
+from gandask import config, results
 from gandask.checkpoint import load_states, slot_of
 from gandask.core import State, StoreError
 from gandask.methods import METHODS
@@ -44,7 +44,7 @@ class Run:
     @property
     def settings(self) -> dict[str, Any]:
         """Every setting, by name."""
-        return {f.name: getattr(self.method, f.name) for f in dataclasses.fields(self.method)}
+        return {f.name: getattr(self.method, f.name) for f in config.fields(self.method)}
 
     @property
     def state(self) -> str:

@@ -165,7 +165,7 @@ def test_the_end_of_period_a_is_an_event():
     kinds = [
         event.kind for view, _ in walk(mggan(**ADAPTIVE), falling(30)) for event in view.events
     ]
-    assert kinds == ["period_b"] + ["regrouped"] * 4
+    assert kinds == ["period B"] + ["regrouped"] * 4
 
 
 def test_the_interval_is_recorded_as_it_grows():

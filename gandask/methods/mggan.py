@@ -282,7 +282,7 @@ class MGGAN(Adversarial):
             events = [Event(view.round, "regrouped", "", detail)]
             if number == 1 and self.interval == regrouping.ADAPTIVE:
                 detail = f"the loss falls no more after {at} iterations, or the limit is reached"
-                events.insert(0, Event(view.round, "period_b", "", detail))
+                events.insert(0, Event(view.round, "period B", "", detail))
             view = replace(view, regroupings=(*view.regroupings, at))
         view = replace(view, groups=tuple(replace(group, phase=phase) for group in groups))
         return view, list(view.groups), events

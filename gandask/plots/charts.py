@@ -1,15 +1,10 @@
-"""A run's Dataset as HoloViews elements: pure functions, drawn by Bokeh.
-
-Titles, labels and units are those of the Dataset's own variables. Importing this module makes
-Bokeh the backend of HoloViews.
-"""
+"""Plots of any method's Dataset: scores over the grid and over rounds, time, events, samples."""
 
 from __future__ import annotations
 
 import functools
 import operator
 import re
-import textwrap
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -18,32 +13,31 @@ import numpy as np
 from bokeh.models import BasicTicker, HoverTool
 
 from gandask import pictures, results
-from gandask.config import suggestion
 from gandask.core import Array
 from gandask.metrics import METRICS
+from gandask.plots.style import (
+    BEST,
+    CELL_SIZES,
+    COLOURS,
+    DECADES,
+    GRID_SIZE,
+    MEDIAN,
+    MUTED,
+    ON_TOP,
+    SEQUENTIAL,
+    SMALLEST_PRINTED,
+    STILL,
+    WIDE,
+    dimension,
+    message,
+    numbers,
+    whole_numbers,
+    wrapped,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
     from torch import Tensor
-
-hv.extension("bokeh", logo=False)
-
-# Okabe and Ito's colours, which the colour-blind can tell apart
-COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
-BEST, MEDIAN, MUTED = COLOURS[0], COLOURS[1], "#8a8a8a"
-SEQUENTIAL = "cividis"
-GRID_SIZE = 280  # pixels of a heat map's longer side: fits a phone
-CELL_SIZES = (14, 110)  # pixels, smallest and largest
-SMALLEST_PRINTED = 28  # pixels of a cell that a value fits into
-CHARACTER = 7  # pixels, about, of a label's width
-DECADES = 100.0  # largest over smallest score, from which on the axis is logarithmic
-# no tools: a wheel over a plot scrolls the page
-STILL: dict[str, Any] = {"toolbar": None, "default_tools": [], "show_frame": False}
-WIDE: dict[str, Any] = STILL | {"responsive": True, "height": 260}
-ON_TOP: dict[str, Any] = {
-    "legend_position": "top",
-    "legend_opts": {"orientation": "horizontal", "border_line_width": 0, "margin": 0, "padding": 4},
-}
 
 
 def grid(ds: xr.Dataset, variable: str = "fid", round: int = -1) -> hv.Overlay:
@@ -63,7 +57,7 @@ def grid(ds: xr.Dataset, variable: str = "fid", round: int = -1) -> hv.Overlay:
     ValueError
         If `ds` is no grid, or has no such variable or round.
     """
-    values = _numbers(ds, variable)
+    values = numbers(ds, variable)
     title = "after the last round"
     if not set(values.dims) - {"round"} == {"row", "col"}:
         raise ValueError(
@@ -83,8 +77,8 @@ def grid(ds: xr.Dataset, variable: str = "fid", round: int = -1) -> hv.Overlay:
         frame_height=side * rows,
         xlim=(-0.5, cols - 0.5),
         ylim=(-0.5, rows - 0.5),
-        xticks=_whole_numbers(),
-        yticks=_whole_numbers(),
+        xticks=whole_numbers(),
+        yticks=whole_numbers(),
         invert_yaxis=True,
         hooks=[_as_large_as_its_frame],
     )
@@ -110,12 +104,13 @@ def trace(ds: xr.Dataset, variable: str = "fid", along: str = "round") -> hv.Ele
     ValueError
         If there is no such variable, or it lacks that dimension.
     """
-    values = _numbers(ds, variable)
+    values = numbers(ds, variable)
     if along not in values.dims:
         raise ValueError(f"{variable!r} has dimensions {values.dims}: a trace needs {along!r}")
-    values = values.where(np.isfinite(values))
-    if not values.notnull().any():
-        return _message(f"no {_dimension(values).label} yet")
+    # not every round need be scored
+    values = values.where(np.isfinite(values)).dropna(along, how="all")
+    if not values.size:
+        return message(f"no {dimension(values).label} yet")
     units = [str(dim) for dim in values.dims if dim != along]
     layers = [_lines(values, along, units)]
     if values.size > len(values[along]):
@@ -130,9 +125,9 @@ def trace(ds: xr.Dataset, variable: str = "fid", along: str = "round") -> hv.Ele
         **WIDE,
         **ON_TOP,
         logy=logarithmic,
-        xticks=_whole_numbers(),
+        xticks=whole_numbers(),
         yticks=None if logarithmic else BasicTicker(num_minor_ticks=0),
-        ylabel=_wrapped(_dimension(values), WIDE["height"] - 100),
+        ylabel=wrapped(dimension(values), WIDE["height"] - 100),
     )
     return hv.Overlay(layers).opts(options)
 
@@ -142,11 +137,11 @@ def profile(ds: xr.Dataset) -> hv.Element:
     seconds = results.profile(ds)[::-1]  # a categorical axis begins at the bottom
     total = float(seconds.sum())
     if not total:
-        return _message("no timings yet")
+        return message("no timings yet")
     shares = (100 * seconds / total).values
     names = [str(name) for name in seconds["routine"].values]
     labels = [f"{name}  {share:.1f} %" for name, share in zip(names, shares, strict=True)]
-    time = _dimension(seconds, "seconds")
+    time = dimension(seconds, "seconds")
     hover = HoverTool(
         tooltips=[
             ("routine", "@name"),
@@ -169,9 +164,9 @@ def profile(ds: xr.Dataset) -> hv.Element:
 def events(ds: xr.Dataset) -> hv.Element:
     """Draw events by round and slot, coloured by kind."""
     if not ds.sizes.get("event"):
-        return _message("no events")
+        return message("no events")
     round, slot, kind, detail = (
-        _dimension(ds[f"event_{key}"], key) for key in ("round", "slot", "kind", "detail")
+        dimension(ds[f"event_{key}"], key) for key in ("round", "slot", "kind", "detail")
     )
     rows = sorted(
         zip(*(ds[f"event_{d.name}"].values for d in (round, slot, kind, detail)), strict=True),
@@ -186,7 +181,7 @@ def events(ds: xr.Dataset) -> hv.Element:
         color=kind.name,
         cmap=COLOURS,
         size=8,
-        xticks=_whole_numbers(),
+        xticks=whole_numbers(),
         tools=[HoverTool(tooltips=tooltips)],
     )
 
@@ -287,16 +282,6 @@ def _better(variable: str) -> Callable[[float, float], bool] | None:
     return operator.lt if variable.endswith("_fitness") else None
 
 
-def _numbers(ds: xr.Dataset, variable: str) -> xr.DataArray:
-    if variable not in ds:
-        names = [str(name) for name in ds.data_vars]
-        raise ValueError(f"there is no variable {variable!r}; {suggestion(variable, names)}")
-    values = ds[variable]
-    if values.dtype.kind not in "biuf":
-        raise ValueError(f"{variable!r} holds {values.dtype}: expected numbers")
-    return values.astype(float)
-
-
 def _at_round(values: xr.DataArray, round: int) -> xr.DataArray:
     numbers = values["round"].values.tolist()
     if not numbers:
@@ -306,19 +291,6 @@ def _at_round(values: xr.DataArray, round: int) -> xr.DataArray:
     if round not in numbers:
         raise ValueError(f"round={round}: expected {numbers[0]} to {numbers[-1]}, or -1, the last")
     return values.sel(round=round)
-
-
-def _dimension(values: xr.DataArray, name: str | None = None) -> hv.Dimension:
-    """Describe an axis by a variable's attributes; a pure number's unit is not worth a label."""
-    title = values.attrs.get("long_name", str(values.name))
-    unit = values.attrs.get("units", "")
-    unit = None if unit in ("", "1") else unit
-    return hv.Dimension(name or str(values.name), label=title, unit=unit)
-
-
-def _wrapped(dimension: hv.Dimension, pixels: int) -> str:
-    """Break a label into lines of at most so many pixels."""
-    return textwrap.fill(dimension.pprint_label, max(12, pixels // CHARACTER))
 
 
 def _cells(values: xr.DataArray) -> Iterator[tuple[Any, Any, float]]:
@@ -336,16 +308,16 @@ def _limits(values: xr.DataArray) -> tuple[float, float]:
 
 
 def _heat_map(values: xr.DataArray, width: int) -> hv.HeatMap:
-    measured = _dimension(values)
+    measured = dimension(values)
     cells = list(_cells(values.where(np.isfinite(values))))
-    axes = [_dimension(values["col"]), _dimension(values["row"])]
+    axes = [dimension(values["col"]), dimension(values["row"])]
     return hv.HeatMap(cells, axes, measured).opts(
         **STILL,
         cmap=SEQUENTIAL,
         clim=_limits(values),
         colorbar=True,
         colorbar_position="bottom",
-        clabel=_wrapped(measured, width - 20),
+        clabel=wrapped(measured, width - 20),
         tools=["hover"],
     )
 
@@ -373,8 +345,8 @@ def _lines(values: xr.DataArray, along: str, units: list[str]) -> hv.Element:
         | {dim: values[dim].values[i] for dim, i in zip(units, place, strict=True)}
         for place in np.ndindex(*ordered.shape[:-1])
     ]
-    axes = [_dimension(values[along]), _dimension(values)]
-    others = [_dimension(values[dim]) for dim in units]
+    axes = [dimension(values[along]), dimension(values)]
+    others = [dimension(values[dim]) for dim in units]
     tooltips = [(dim, f"@{{{dim}}}") for dim in units]
     tooltips += [(along, "$x{0}"), (axes[1].pprint_label, "$y{%.4g}")]
     hover = HoverTool(tooltips=tooltips, formatters={"$y": "printf"})
@@ -387,12 +359,8 @@ def _lines(values: xr.DataArray, along: str, units: list[str]) -> hv.Element:
 def _line(values: xr.DataArray, along: str, label: str, colour: str) -> hv.Element:
     element = hv.Curve if len(values) > 1 else hv.Scatter
     columns = (values[along].values, values.values)
-    drawn = element(columns, _dimension(values[along]), _dimension(values), label=label)
+    drawn = element(columns, dimension(values[along]), dimension(values), label=label)
     return drawn.opts(**STILL, color=colour)
-
-
-def _whole_numbers() -> BasicTicker:
-    return BasicTicker(min_interval=1, num_minor_ticks=0)
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
@@ -403,10 +371,3 @@ def _natural(name: str) -> list[tuple[int, str]]:
 def _as_large_as_its_frame(plot: Any, element: hv.Element) -> None:
     """Let the frame and its labels make the size, not other plots of the same layout."""
     plot.state.update(sizing_mode=None, frame_align=False)
-
-
-def _message(text: str) -> hv.Text:
-    """Say in the place of a plot why there is none."""
-    return hv.Text(0.5, 0.5, text).opts(
-        **WIDE | {"height": 80}, xaxis=None, yaxis=None, text_color="#555555"
-    )

@@ -1,0 +1,112 @@
+"""Plots of groups: losses with the regroupings marked, and where samples lie over time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import holoviews as hv
+import numpy as np
+
+from gandask.core import Array
+from gandask.plots.style import COLOURS, MUTED, ON_TOP, STILL, WIDE, dimension, message, wrapped
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+BINS = 36  # of a density plot, along each axis
+PANEL = 92  # pixels of a density plot's side
+POINTS = 1500  # of a line: more cannot be seen apart
+
+
+def regroupings(ds: xr.Dataset, variable: str = "generator_loss") -> hv.Element:
+    """Draw a quantity of every group by iteration, with the regroupings as vertical lines.
+
+    Parameters
+    ----------
+    ds : Dataset
+        Of a method with groups.
+    variable : str
+        Along ``group`` and ``iteration``: a loss, ``learning_rate`` or ``loss_variation``. Long
+        traces are averaged over short spans.
+    """
+    known = ds[variable].dropna("iteration", how="all")
+    values = known.where(np.isfinite(known))
+    if not values.notnull().any():
+        return message(f"no {ds[variable].attrs['long_name']} yet")
+    span = max(1, values.sizes["iteration"] // POINTS)
+    thin = values.coarsen(iteration=span, boundary="trim").mean(keep_attrs=True)
+    lines = [
+        hv.Curve(
+            (thin["iteration"].values, thin.sel(group=group).values),
+            dimension(values["iteration"]),
+            dimension(values),
+            label=f"group {group}",
+        ).opts(color=COLOURS[place % len(COLOURS)], line_width=1, **STILL)
+        for place, group in enumerate(values["group"].values)
+    ]
+    marks = hv.VLines(_regrouped_at(ds), kdims=["iteration"]).opts(color=MUTED, line_width=0.8)
+    label = wrapped(dimension(values), WIDE["height"] - 100)
+    return hv.Overlay([marks, *lines]).opts(hv.opts.Overlay(**WIDE, **ON_TOP, ylabel=label))
+
+
+def density(ds: xr.Dataset, iterations: int = 10) -> hv.Element:
+    """Draw where each group's samples lie in the plane, over time: groups down, iterations across.
+
+    Parameters
+    ----------
+    ds : Dataset
+        Of a run on points, with ``kept_samples``.
+    iterations : int
+        How many of the times at which samples were kept, evenly spread.
+
+    Raises
+    ------
+    ValueError
+        If the Dataset holds no samples of points.
+    """
+    if "samples" not in ds or ds.sizes["value"] != 2:
+        raise ValueError(
+            "there are no samples of points: expected a run on points with kept_samples above 0"
+        )
+    kept = ds["samples"].dropna("round", how="all")
+    if not kept.sizes["round"]:
+        return message("no samples yet")
+    chosen = np.unique(np.linspace(0, kept.sizes["round"] - 1, iterations).astype(int))
+    shown = kept.isel(round=chosen)
+    reach = 1.25 * float(np.nanquantile(np.abs(shown.isel(round=-1)), 0.99))
+    rows = [
+        np.hstack([_counts(one.sel(group=group).values, reach) for one in shown])
+        for group in shown["group"].values
+    ]
+    wide, high = shown.sizes["round"], shown.sizes["group"]
+    # each panel is one unit wide and high, and centred on its tick
+    ends = ds["last_iteration"].max("group").sel(round=shown["round"]).values
+    return hv.Image(
+        np.vstack(rows),
+        bounds=(-0.5, -0.5, wide - 0.5, high - 0.5),
+        kdims=[hv.Dimension("iteration"), hv.Dimension("group")],
+        vdims=hv.Dimension("samples"),
+    ).opts(
+        **STILL,
+        cmap=hv.plotting.util.process_cmap("Blues", 64),
+        clim=(0, max(1.0, float(np.nanquantile(rows, 0.995)))),
+        frame_width=PANEL * wide,
+        frame_height=PANEL * high,
+        xticks=[(place, f"{end:,}") for place, end in enumerate(ends)],
+        yticks=[(high - 1 - place, str(g)) for place, g in enumerate(shown["group"].values)],
+    )
+
+
+def _counts(samples: Array, reach: float) -> Array:
+    """Count the samples in each square of the plane, the top row first."""
+    edges = np.linspace(-reach, reach, BINS + 1)
+    counts, _, _ = np.histogram2d(samples[:, 1], samples[:, 0], (edges, edges))
+    counts[:, -1] = counts[0] = np.nan  # a line between panels
+    return np.asarray(counts[::-1])
+
+
+def _regrouped_at(ds: xr.Dataset) -> Array:
+    """Give the iterations after which regroupings took place."""
+    ends = ds["last_iteration"].max("group")
+    rounds = ds["event_round"].values[ds["event_kind"].values == "regrouped"]
+    return np.asarray(ends.sel(round=np.unique(rounds)).values)
