@@ -150,7 +150,7 @@ def _open_store(
         return Store.create(path, method, facts), facts
     kept = Store.open(path)
     stored, given = config.to_dict(kept.method(METHODS)), config.to_dict(method)
-    for key in stored.keys() | given.keys():
+    for key in dict.fromkeys([*given, *stored]):
         if stored.get(key) != given.get(key):
             raise StoreError(
                 f"{key}={given.get(key)!r}: the run in {str(path)!r} has {stored.get(key)!r}; "
@@ -172,12 +172,20 @@ def _speak() -> None:
 
 @contextlib.contextmanager
 def _progress_bar(method: Any, shown: bool | None) -> Iterator[Any]:
-    from tqdm.auto import tqdm
+    hidden = not sys.stderr.isatty() if shown is None else not shown
+    if hidden:
+        # the bar of notebooks warns where there are no widgets, even if it is never shown
+        from tqdm import tqdm
+
+        yield tqdm(disable=True)
+        return
+    from tqdm.auto import tqdm as shown_tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     total = method.rounds * len(method.layout().slots)
-    hidden = not sys.stderr.isatty() if shown is None else not shown
-    bar = tqdm(total=total, unit="turn", desc=method.name, disable=hidden)
     # lines go above the bar, not through it
-    with bar, logging_redirect_tqdm([logger]) if not hidden else contextlib.nullcontext():
+    with (
+        shown_tqdm(total=total, unit="turn", desc=method.name) as bar,
+        logging_redirect_tqdm([logger]),
+    ):
         yield bar

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import hashlib
 import json
 import os
 import shutil
@@ -71,7 +72,7 @@ class Store:
             write_whole(store.path / "config.toml", settings)
             store.log.path.touch()
             store.happened.path.touch()
-            store.describe("running", 0, facts=dict(facts))
+            store.describe("running", 0, facts=dict(facts), settings=_digest(settings))
         except OSError as error:
             raise StoreError(f"store={str(path)!r} cannot be created: {error}") from error
         return store
@@ -186,8 +187,8 @@ class Store:
         path = self.path / "config.toml"
         try:
             text = path.read_text(encoding="utf-8")
-            if "method" not in text:
-                raise ValueError("it names no method")
+            if self.description.get("settings", _digest(text)) != _digest(text):
+                raise ValueError("it is not as it was when the run began")
             return config.from_toml(text, methods)
         except (OSError, ValueError) as error:
             raise StoreError(
@@ -365,6 +366,10 @@ class Store:
 
 def _event(round: int, **told: Any) -> Event:
     return Event(int(round), **told)
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def _age(path: Path) -> float:

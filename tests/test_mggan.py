@@ -161,11 +161,17 @@ def test_period_a_ends_at_the_limit_where_the_loss_never_falls():
     assert regroupings(mggan(**ADAPTIVE), lambda task: 1.0)[0] == 80
 
 
-def test_the_end_of_period_a_is_an_event():
-    kinds = [
-        event.kind for view, _ in walk(mggan(**ADAPTIVE), falling(30)) for event in view.events
-    ]
-    assert kinds == ["period B"] + ["regrouped"] * 4
+@pytest.mark.parametrize(
+    ("losses", "detail"),
+    [
+        (falling(30), "period A took 50 iterations: the loss falls no more"),
+        (lambda task: 1.0, "period A took 80 iterations: the limit"),
+    ],
+)
+def test_the_end_of_period_a_is_an_event(losses, detail):
+    events = [event for view, _ in walk(mggan(**ADAPTIVE), losses) for event in view.events]
+    assert (events[0].kind, events[0].detail) == ("period B", detail)
+    assert {event.kind for event in events[1:]} == {"regrouped"}
 
 
 def test_the_interval_is_recorded_as_it_grows():
@@ -234,7 +240,7 @@ def test_groups_go_on_by_themselves_between_regroupings():
     [
         ({"groups": 0}, ("groups=0", "at least 1")),
         ({"interval": -1}, ("interval=-1", "at least 0")),
-        ({"interval": "adaptve"}, ("interval='adaptve'", "'adaptive'?")),
+        ({"interval": "adaptve"}, ("interval='adaptve'", "0 for never, or 'adaptive'")),
         ({"interval": 2.5}, ("interval=2.5", "a whole number or a name")),
         ({"regrouping": "cycle"}, ("regrouping='cycle'", "'cyclic'?")),
         ({"base": "dcgn"}, ("base='dcgn'", "'dcgan'?")),

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import gandask as gd
-from gandask import config, presets
+from gandask import config, data, presets
 
 REQUIRED = {
     "demo",
@@ -18,6 +18,9 @@ REQUIRED = {
     "spagan",
     "isocogan",
     "pagan",
+    "mggan-ring8",
+    "mggan-mnist",
+    "mggan-cifar10",
 }
 
 
@@ -38,17 +41,39 @@ def test_each_is_a_method_and_says_what_for(name):
     assert len(purpose) > 20
     assert not purpose.startswith("#")
     assert "=" not in purpose.split(";")[0], "the first line is a comment, not a setting"
-    assert ("data_dir" in purpose) == (made.data == "mnist")
+    assert ("data_dir" in purpose) == (made.data in data.KNOWN)
 
 
-@pytest.mark.parametrize("name", [name for name in presets.names() if "mnist" not in name])
+@pytest.mark.parametrize("name", presets.names())
 def test_each_with_data_that_comes_along_can_run(name):
     made = method(name)
-    if made.data == "mnist":
+    if made.data in data.KNOWN:
         with pytest.raises(gd.DataError, match="data_dir"):
             made.check()
     else:
         made.check()
+
+
+@pytest.mark.parametrize("interval", [0, 25, 300])
+@pytest.mark.parametrize("groups", [2, 3, 4, 6])
+def test_the_ring_of_the_thesis(interval, groups):
+    made = config.from_dict(
+        presets.read("mggan-ring8") | {"interval": interval, "groups": groups}, gd.METHODS
+    )
+    made.check()
+    assert made.iterations == 30_000
+    assert made.rounds == {0: 100, 25: 1200, 300: 100}[interval]
+    # section 3.3.1: noise of 100, ReLU, weights from N(0, 0.02), and no adjustment on the ring
+    assert (made.training.latent, made.activation, made.initial_std) == (100, "relu", 0.02)
+    assert made.adjustment.ratio == 0
+
+
+@pytest.mark.parametrize("name", ["mggan-mnist", "mggan-cifar10"])
+@pytest.mark.parametrize("groups", [2, 3, 4, 6])
+def test_the_images_of_the_thesis(name, groups):
+    made = config.from_dict(presets.read(name) | {"groups": groups}, gd.METHODS)
+    assert made.families == (("dcgan", "dcgan"),) * groups
+    assert (made.interval, made.adjustment.region, made.initial_std) == ("adaptive", 10, 0.02)
 
 
 def test_an_unknown_one_is_refused_with_the_nearest():

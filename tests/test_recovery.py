@@ -25,15 +25,34 @@ import psutil
 import pytest
 import safetensors.numpy
 import xarray as xr
+from conftest import tiny
 from distributed import Client
 
 import gandask as gd
 from gandask import config, engine, heartbeat
+from gandask.methods import METHODS
 from gandask.store import Store
 
 ROUNDS, EVERY, CELLS = 8, 3, 4
-KILLS = 20  # of workers
-LOSSES = 6  # of clients
+KILLS = dict.fromkeys(METHODS, 3) | {"grid": 20}  # of workers
+LOSSES = dict.fromkeys(METHODS, 2) | {"grid": 6}  # of clients
+CHANGES = {
+    "grid": {"rounds": ROUNDS, "data_fraction": 0.02, "batch_size": 100},
+    # regrouped after rounds 2, 4 and 6
+    "mggan": {"iterations": 80, "interval": 20, "regrouping": "fitness"},
+    # a loss that falls fast, and then less: regrouped after iterations 15, 35 and 55
+    "mggan adaptive": {
+        "iterations": 60,
+        "interval": "adaptive",
+        "interval_limit": 20,
+        "window": 5,
+        "least_fall": 0.46,
+        "learning_rate": 0.03,
+        "seed": 2,
+        "regrouping": "fitness",
+    },
+}
+"""What is long enough to be disturbed in many places, where conftest.TINY is not."""
 PATIENCE = 120.0  # seconds after which something is stuck, on a slow machine too
 RELIEF = 90.0  # seconds after which a run that is stuck is helped, and its test fails
 MARK = "GANDASK_TEST_RECOVERY"  # in the environment of every process that this module starts
@@ -75,11 +94,36 @@ def nothing_is_left():
     assert not told
 
 
-@pytest.fixture(scope="module")
-def method(cache):
-    from conftest import tiny
+@pytest.fixture
+def method(request, cache):
+    """The grid, or what a test is parametrised with: a method, or one with other settings."""
+    case = getattr(request, "param", "grid")
+    return tiny(case.split()[0], **CHANGES.get(case, {}))
 
-    return tiny(rounds=ROUNDS, data_fraction=0.02, batch_size=100)
+
+def each(numbers):
+    """List every method with as many seeds as `numbers` says."""
+    return [(name, seed) for name in sorted(METHODS) for seed in range(numbers[name])]
+
+
+def share(seed, number, chance):
+    """Choose a point from 0 to 1, in a part of its own for each seed: the middle of few parts."""
+    within = chance.random()
+    return (seed + (within if number > 5 else 0.5)) / number
+
+
+@pytest.fixture(scope="module")
+def once():
+    """Make things that take long once for each method, not for each test."""
+    made = {}
+
+    def get(what, method, make):
+        key = what, config.to_toml(method)
+        if key not in made:
+            made[key] = make()
+        return made[key]
+
+    return get
 
 
 def weights(path):
@@ -93,12 +137,15 @@ def weights(path):
     return digests
 
 
-@pytest.fixture(scope="module")
-def undisturbed(method, tmp_path_factory):
-    path = tmp_path_factory.mktemp("undisturbed") / "run"
-    dataset = gd.run(method, store=path, checkpoint_every=EVERY)
-    assert len(weights(path)) > CELLS
-    return SimpleNamespace(path=path, dataset=dataset, weights=weights(path))
+@pytest.fixture
+def undisturbed(method, once, tmp_path_factory):
+    def make():
+        path = tmp_path_factory.mktemp("undisturbed") / "run"
+        dataset = gd.run(method, store=path, checkpoint_every=EVERY)
+        assert len(weights(path)) > len(method.layout().slots)
+        return SimpleNamespace(path=path, dataset=dataset, weights=weights(path))
+
+    return once("undisturbed", method, make)
 
 
 @pytest.fixture
@@ -189,22 +236,27 @@ class Signals:
 
 
 @pytest.fixture
-def signals(monkeypatch):
+def usual(method, client, once, tmp_path_factory):
+    """All signals of an undisturbed run on two workers."""
+
+    def make():
+        processes(client)
+        made = Signals()
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            made.patch(monkeypatch)
+            store = tmp_path_factory.mktemp("usual") / "run"
+            gd.run(method, client=client, store=store, checkpoint_every=EVERY)
+        return made.heard
+
+    return once("usual", method, make)
+
+
+@pytest.fixture
+def signals(undisturbed, usual, monkeypatch):
+    """What the runs of a test tell: not those that its fixtures make."""
     made = Signals()
     made.patch(monkeypatch)
     return made
-
-
-@pytest.fixture(scope="module")
-def usual(method, client, tmp_path_factory):
-    """All signals of an undisturbed run on two workers."""
-    processes(client)
-    made = Signals()
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        made.patch(monkeypatch)
-        store = tmp_path_factory.mktemp("usual") / "run"
-        gd.run(method, client=client, store=store, checkpoint_every=EVERY)
-    return made.heard
 
 
 def first(signals, **told):
@@ -223,36 +275,54 @@ def recomputed(dataset):
     return kinds(dataset).count("recomputed")
 
 
-@pytest.mark.parametrize("seed", range(KILLS))
+def moment_of(seed, chance, method, usual):
+    """Choose the number of a signal: in the start, training, checkpoints, the end."""
+    return 1 + int(share(seed, KILLS[method.name], chance) * len(usual))
+
+
+@pytest.mark.parametrize(("method", "seed"), each(KILLS), indirect=["method"])
 def test_a_worker_that_is_killed_at_any_moment_changes_nothing(
     seed, method, client, usual, signals, tmp_path, assert_recovered
 ):
     chance = random.Random(seed)
-    # each in a part of its own of the run: the start, training, checkpoints, the end
-    moment = 1 + int((seed + chance.random()) / KILLS * len(usual))
+    moment = moment_of(seed, chance, method, usual)
     victim = chance.choice(sorted(processes(client).values()))
     signals.then[moment] = lambda: os.kill(victim, signal.SIGKILL)
     with relief(client.restart):
         ds = gd.run(method, client=client, store=tmp_path / "run", checkpoint_every=EVERY)
     assert not signals.then, "nobody was killed"
     assert_recovered(ds, tmp_path / "run")
-    assert recomputed(ds) <= EVERY * CELLS
+    assert recomputed(ds) <= EVERY * len(method.layout().slots)
 
 
-def test_the_moments_of_these_kills_are_spread_over_a_run(usual):
+def met(method, usual):
+    """Give what was under way at the moments above."""
+    seeds = range(KILLS[method.name])
+    return [usual[moment_of(seed, random.Random(seed), method, usual) - 1] for seed in seeds]
+
+
+def test_the_moments_of_these_kills_are_spread_over_a_run(method, usual):
     """If this fails, the settings above are such that the seeds miss a part of the run."""
-    met = set()
-    for seed in range(KILLS):
-        moment = int((seed + random.Random(seed).random()) / KILLS * len(usual))
-        met.add(usual[moment].function)
-    assert met >= {"initialise", "fitness", "train", "save_states", "load_states"}
+    functions = {told.function for told in met(method, usual)}
+    assert functions >= {"initialise", "fitness", "train", "save_states", "load_states"}
 
 
+@pytest.mark.parametrize("method", ["mggan"], indirect=True)
+def test_workers_are_killed_before_and_after_a_regrouping(method, usual, undisturbed):
+    regrouped = undisturbed.dataset.event_kind == "regrouped"
+    changed = undisturbed.dataset.event_round[regrouped]
+    trained = [told.round for told in met(method, usual) if told.function == "train"]
+    assert min(trained) <= changed.min() < changed.max() < max(trained), trained
+
+
+@pytest.mark.parametrize(
+    ("method", "function"), [("grid", "fitness"), ("mggan", "train")], indirect=["method"]
+)
 def test_what_a_killed_worker_held_is_computed_again_and_told(
-    method, client, usual, signals, tmp_path, assert_recovered
+    function, method, client, usual, signals, tmp_path, assert_recovered
 ):
-    """Two rounds after a checkpoint: exactly these are lost."""
-    victim, moment = min(processes(client).values()), first(usual, function="fitness", round=6)
+    """Two rounds after a checkpoint: exactly these are lost, a regrouping between them or not."""
+    victim, moment = min(processes(client).values()), first(usual, function=function, round=6)
     signals.then[moment] = lambda: os.kill(victim, signal.SIGKILL)
     ds = gd.run(method, client=client, store=tmp_path / "run", checkpoint_every=EVERY)
     assert_recovered(ds, tmp_path / "run")
@@ -262,7 +332,7 @@ def test_what_a_killed_worker_held_is_computed_again_and_told(
         if kind == "recomputed"
     ]
     assert set(again) == {("recomputed", 4), ("recomputed", 5)}
-    assert len(again) <= 2 * CELLS
+    assert len(again) <= 2 * len(method.layout().slots)
     # and nothing else was, told or not: a checkpoint ends what has to be remembered
     rounds = [told.round for told in signals.heard[moment:] if told.state == "running"]
     assert min(round for round in rounds if round) == 4
@@ -348,14 +418,17 @@ def asked(method):
     return ask
 
 
-@pytest.fixture(scope="module")
-def operations(method, zygote, tmp_path_factory):
+@pytest.fixture
+def operations(method, zygote, asked, once, tmp_path_factory):
     """Count what a whole run does with the files of its store."""
-    path = tmp_path_factory.mktemp("operations") / "run"
-    asked = {"store": str(path), "settings": config.to_toml(method), "checkpoint_every": EVERY}
-    zygote.begin(asked | {"point": "operation", "number": 0})
-    assert zygote.end() == [0]
-    return Path(f"{path}.operations").read_text().splitlines()
+
+    def make():
+        path = tmp_path_factory.mktemp("operations") / "run"
+        zygote.begin(asked(path, point="operation", number=0))
+        assert zygote.end() == [0]
+        return Path(f"{path}.operations").read_text().splitlines()
+
+    return once("operations", method, make)
 
 
 def spoil_what_is_unfinished(path):
@@ -369,11 +442,11 @@ def spoil_what_is_unfinished(path):
             file.write_bytes(b"rubbish")
 
 
-def lost(path):
+def lost(path, method):
     """Look at the store of a client that was killed."""
     opened = gd.open_run(path)
     assert opened.state == "interrupted"
-    assert opened.ds.sizes["round"] <= ROUNDS
+    assert opened.ds.sizes["round"] <= method.rounds
     spoil_what_is_unfinished(path)
 
 
@@ -386,24 +459,26 @@ def begun(operations):
     )
 
 
-@pytest.mark.parametrize("seed", range(LOSSES))
+@pytest.mark.parametrize(("method", "seed"), each(LOSSES), indirect=["method"])
 def test_a_client_that_is_killed_at_any_moment_can_be_resumed(
     seed, method, zygote, asked, operations, tmp_path, assert_recovered
 ):
-    path, chance = tmp_path / "run", random.Random(seed)
-    least = begun(operations) + 1
-    part = (seed + chance.random()) / LOSSES
+    path, least = tmp_path / "run", begun(operations) + 1
+    part = share(seed, LOSSES[method.name], random.Random(seed))
     moment = least + int(part * (len(operations) - least))
     zygote.begin(asked(path, point="operation", number=moment))
     assert zygote.end() == [-signal.SIGKILL]
-    lost(path)
+    lost(path, method)
     ds = gd.run(method, store=path, checkpoint_every=EVERY, resume=True)
     assert_recovered(ds, path)
     assert "resumed" in kinds(ds)
 
 
 @pytest.mark.parametrize(
-    ("before", "after"), [(0, 2), (2, 0), (3, 2)], ids=lambda workers: f"{workers}_workers"
+    ("method", "before", "after"),
+    [*((name, 0, 2) for name in sorted(METHODS)), ("grid", 2, 0), ("grid", 3, 2)],
+    indirect=["method"],
+    ids=lambda value: f"{value}_workers" if isinstance(value, int) else value,
 )
 def test_a_killed_run_goes_on_with_another_number_of_workers(
     before, after, method, client, zygote, asked, operations, tmp_path, assert_recovered
@@ -416,7 +491,7 @@ def test_a_killed_run_goes_on_with_another_number_of_workers(
     zygote.begin(asked(path, point=point, number=moment, workers=before, environ={MARK: mark}))
     assert zygote.end() == [-signal.SIGKILL]
     wait_until(lambda: not marked(mark), "workers whose client is gone")
-    lost(path)
+    lost(path, method)
     if after:
         processes(client)
     ds = gd.run(
@@ -438,10 +513,52 @@ def test_a_run_that_is_killed_again_and_again_comes_to_its_end(
     for number, resume in ((9, False), (4, True), (2, True), (7, True)):
         zygote.begin(asked(path, point="in reports.jsonl", number=number, resume=resume))
         assert zygote.end() == [-signal.SIGKILL]
-        lost(path)
+        lost(path, method)
     ds = gd.run(method, store=path, checkpoint_every=EVERY, resume=True)
     assert_recovered(ds, path)
     assert kinds(ds).count("resumed") == 4
+
+
+class InterruptedHereError(Exception):
+    """In the place of whatever stops a client."""
+
+
+def interrupting(method, rounds):
+    """Make an `advance` that raises instead, once so many rounds are done."""
+    advance = type(method).advance
+
+    def interrupted(self, view, reports):
+        if view.round >= rounds:
+            raise InterruptedHereError
+        return advance(self, view, reports)
+
+    return interrupted
+
+
+@pytest.mark.parametrize("method", [*sorted(METHODS), "mggan adaptive"], indirect=True)
+def test_a_run_that_is_interrupted_in_every_round_comes_to_its_end(
+    method, undisturbed, tmp_path, monkeypatch, assert_recovered
+):
+    """In each, whether or not their number is known beforehand."""
+    path, rounds = tmp_path / "run", range(undisturbed.dataset.sizes["round"] + 1)
+
+    def go_on(resume=True):
+        # with an instance that knows nothing but its settings
+        again = config.from_toml(config.to_toml(method), METHODS)
+        return gd.run(again, store=path, checkpoint_every=EVERY, resume=resume)
+
+    for number in rounds:
+        with monkeypatch.context() as patch:
+            patch.setattr(type(method), "advance", interrupting(method, number))
+            with pytest.raises(InterruptedHereError):
+                go_on(resume=number > 0)
+        opened = gd.open_run(path)
+        assert opened.state == "failed"
+        assert opened.store.description["round"] == number
+    ds = go_on()
+    assert_recovered(ds, path)
+    resumed = ds.event_round[ds.event_kind == "resumed"]
+    assert resumed.values.tolist() == [number // EVERY * EVERY for number in rounds]
 
 
 def test_a_run_that_is_killed_before_it_began_is_no_run(
@@ -498,7 +615,7 @@ def test_what_is_half_written_is_never_read(
     if point == "between the renames":
         assert not (path / "checkpoints" / f"round-{ROUNDS:06d}").exists()
         assert (path / "checkpoints" / "replaced").exists()
-    lost(path)
+    lost(path, method)
     ds = gd.run(method, store=path, checkpoint_every=2, resume=True)
     assert_recovered(ds, path)
     rounds = sum(1 for line in (path / "reports.jsonl").read_bytes().splitlines()) // 2
@@ -955,15 +1072,18 @@ class Trap:
         return Path.touch, (self.sprung,)
 
 
-@pytest.fixture(scope="module")
-def halfway(method, zygote, tmp_path_factory):
+@pytest.fixture
+def halfway(method, zygote, asked, once, tmp_path_factory):
     """A run that was killed after its first checkpoint, and one that is finished."""
-    folder = tmp_path_factory.mktemp("halfway")
-    asked = {"settings": config.to_toml(method), "checkpoint_every": EVERY}
-    killed = {"store": str(folder / "killed"), "point": "in run.json", "number": 7}
-    zygote.begin(asked | killed, asked | {"store": str(folder / "finished")})
-    assert zygote.end() == [-signal.SIGKILL, 0]
-    return folder
+
+    def make():
+        folder = tmp_path_factory.mktemp("halfway")
+        killed = asked(folder / "killed", point="in run.json", number=7)
+        zygote.begin(killed, asked(folder / "finished"))
+        assert zygote.end() == [-signal.SIGKILL, 0]
+        return folder
+
+    return once("halfway", method, make)
 
 
 FILES = (

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gandask.methods import regrouping
-from gandask.methods.regrouping import POLICIES, Adjustment, interval, settled, variation
+from gandask.methods.regrouping import POLICIES, Adjustment, grown, settled, variation
 
 
 @pytest.mark.parametrize(
@@ -115,11 +115,11 @@ def test_end_of_period_a(losses, expected):
     ],
 )
 def test_growth_and_cap_of_the_interval(length, growth, limit, expected):
-    assert [interval(length, growth, limit, n) for n in range(6)] == expected
+    assert [grown(length, growth, limit, n) for n in range(6)] == expected
 
 
 def test_a_long_run_does_not_overflow_the_interval():
-    assert interval(100, 1.5, 2000, 10_000) == 2000
+    assert grown(100, 1.5, 2000, 10_000) == 2000
 
 
 @pytest.mark.parametrize("size", [2, 3, 6])

@@ -409,6 +409,19 @@ def test_a_planted_pickle_is_refused_and_not_run(copy, tmp_path, file):
     assert sprung.exists(), "the trap works"
 
 
+@pytest.mark.parametrize("line", [0, 3, -1])
+def test_settings_that_lack_a_line_are_refused(copy, line):
+    # what is missing would silently be its default
+    under_way(copy)
+    lines = (copy / "config.toml").read_text().splitlines(keepends=True)
+    (copy / "config.toml").write_text("".join(lines[:line] + lines[line:][1:]))
+    refusals = [*touch_everything(copy)]
+    assert refusals
+    assert all("config.toml cannot be read: it is not as it was" in told for told in refusals)
+    with pytest.raises(gd.StoreError, match=r"config\.toml"):
+        gd.run(tiny(), store=copy, resume=True)
+
+
 def test_a_dataset_planted_with_a_pickle_codec_is_refused_and_not_run(copy, tmp_path):
     sprung, planted = tmp_path / "sprung", copy / "dataset.zarr"
     shutil.rmtree(planted)

@@ -1,8 +1,8 @@
 """MGGAN: groups of a generator and a discriminator, regrouped from time to time.
 
-Wu: Deep learning with generative adversarial networks (thesis, 2022), chapter 3. Each group keeps
-its generator; every T iterations the discriminators change places. T is fixed, or follows from the
-loss, and so may the learning rate; `groups.py` holds that regrouping.
+Wu: Optimizing GAN for Generating High Quality Samples (PhD thesis, Warwick 2022), chapter 3. Each
+group keeps its generator; every T iterations the discriminators change places. T is fixed, or
+follows from the loss, and so may the learning rate; `regrouping.py` holds that strategy.
 
 A round is one task per group: the iterations up to the next regrouping, or fewer, so that tasks
 stay short. A last plan scores every generator on a large sample.
@@ -21,10 +21,10 @@ import numpy as np
 from gandask import config, losses, metrics, networks, tasks
 from gandask.config import setting, settings
 from gandask.core import Event, Layout, Plan, Record, Report, SettingError, Task, Variable, rng
-from gandask.methods import iterations, regrouping
 from gandask.methods.adversarial import Adversarial
 from gandask.methods.groups import VARIABLES, Group, GroupView
-from gandask.methods.regrouping import POLICIES, Adjustment
+from gandask.methods.iterations import train
+from gandask.methods.regrouping import ADAPTIVE, POLICIES, Adjustment, grown, settled
 from gandask.metrics import Statistics
 from gandask.training import Training
 
@@ -38,11 +38,10 @@ class MGGAN(Adversarial):
     groups: int = setting(2, "generators, and discriminators; 1 is a plain GAN", minimum=1)
     iterations: int = setting(30_000, "batches of every generator", minimum=1)
     interval: int | str = setting(
-        regrouping.ADAPTIVE,
+        ADAPTIVE,
         "iterations between regroupings (T); 0: never; adaptive: first when the loss falls no "
         "more, then growing",
         minimum=0,
-        choices=(regrouping.ADAPTIVE,),
     )
     regrouping: str = setting(
         "derangement",
@@ -85,6 +84,11 @@ class MGGAN(Adversarial):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if isinstance(self.interval, str) and self.interval != ADAPTIVE:
+            raise SettingError(
+                f"interval={self.interval!r}: expected a number of iterations, 0 for never, or "
+                f"{ADAPTIVE!r}"
+            )
         object.__setattr__(self, "base", _read(self.base, self.groups))
         if self.loss is not None:
             config.lookup("loss", self.loss, losses.LOSSES)
@@ -131,7 +135,7 @@ class MGGAN(Adversarial):
     @property
     def rounds(self) -> int:
         """Number of rounds; with an adaptive interval, the most there can be."""
-        if self.regroups and self.interval == regrouping.ADAPTIVE:
+        if self.regroups and self.interval == ADAPTIVE:
             # a fall and its end take three windows; each interval may leave one round unfilled
             shortest = min(3 * self.window, self.interval_limit)
             looks = min(self.interval_limit, self.iterations) // self.window + 1
@@ -145,7 +149,7 @@ class MGGAN(Adversarial):
     def adjustment(self) -> Adjustment:
         """Algorithm 1, or one that does nothing."""
         chosen = self.adjust_learning_rate
-        wanted = self.interval == regrouping.ADAPTIVE if chosen is None else chosen
+        wanted = self.interval == ADAPTIVE if chosen is None else chosen
         return Adjustment(
             self.learning_rate,
             self.adjustment_region,
@@ -280,8 +284,9 @@ class MGGAN(Adversarial):
             met = ", ".join(f"{group.index} with {group.partner}" for group in groups)
             detail = f"after iteration {at}, generators with discriminators: {met}"
             events = [Event(view.round, "regrouped", "", detail)]
-            if number == 1 and self.interval == regrouping.ADAPTIVE:
-                detail = f"the loss falls no more after {at} iterations, or the limit is reached"
+            if number == 1 and self.interval == ADAPTIVE:
+                why = "the limit" if at == self.interval_limit else "the loss falls no more"
+                detail = f"period A took {at} iterations: {why}"
                 events.insert(0, Event(view.round, "period B", "", detail))
             view = replace(view, regroupings=(*view.regroupings, at))
         view = replace(view, groups=tuple(replace(group, phase=phase) for group in groups))
@@ -289,10 +294,10 @@ class MGGAN(Adversarial):
 
     def _is_time(self, view: GroupView) -> bool:
         """Tell whether to regroup where all groups wait: in period A, whether it has ended."""
-        if self.interval != regrouping.ADAPTIVE or view.regroupings:
+        if self.interval != ADAPTIVE or view.regroupings:
             return True
         return view.groups[0].iteration >= self.interval_limit or all(
-            regrouping.settled(group.losses, self.window, self.least_fall) for group in view.groups
+            settled(group.losses, self.window, self.least_fall) for group in view.groups
         )
 
     def _interval(self, regroupings: Sequence[int]) -> int:
@@ -303,9 +308,7 @@ class MGGAN(Adversarial):
             return self.interval
         if not regroupings:
             return -1
-        return regrouping.interval(
-            regroupings[0], self.interval_growth, self.interval_limit, len(regroupings)
-        )
+        return grown(regroupings[0], self.interval_growth, self.interval_limit, len(regroupings))
 
     def _stop(self, done: int, regroupings: Sequence[int]) -> int:
         """Give the iteration where groups next wait: a regrouping, a look at the loss, the end."""
@@ -351,7 +354,7 @@ class MGGAN(Adversarial):
         }
         generator, discriminator = group.named(number)
         writes = (generator, f"{generator}/moments", discriminator, f"{discriminator}/moments")
-        return Task(group.slot, number, iterations.train, group.names, writes, arguments)
+        return Task(group.slot, number, train, group.names, writes, arguments)
 
     def _mix(
         self, view: GroupView, number: int, prefix: str

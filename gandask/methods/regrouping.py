@@ -108,12 +108,12 @@ def settled(losses: Array, window: int, least_fall: float) -> bool:
     return bool(falls.any() and not falls[-1])
 
 
-def interval(length: int, growth: float, limit: int, regroupings: int) -> int:
+def grown(length: int, growth: float, limit: int, regroupings: int) -> int:
     """Give the regrouping interval after so many regroupings: ``min(T₀ ξⁿ, T̄)``, in iterations.
 
     Examples
     --------
-    >>> [interval(100, 1.5, 300, n) for n in range(4)]
+    >>> [grown(100, 1.5, 300, n) for n in range(4)]
     [100, 150, 225, 300]
     """
     # asked in logarithms first: late in a long run the product itself is beyond any float

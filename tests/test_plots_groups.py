@@ -1,0 +1,83 @@
+"""Plots of groups by their content."""
+
+import holoviews as hv
+import numpy as np
+import pytest
+import xarray as xr
+
+from gandask import plots
+
+
+def dataset(kept=2, value=2):
+    """Two groups, three rounds that end at 10, 20 and 40; samples were kept in the last two."""
+    iterations, rounds = 40, 3
+    samples = np.full((rounds, 2, 4, value), np.nan, "float32")
+    samples[3 - kept :] = [[[1.0] * value] * 4, [[-1.0] * value] * 4]
+    trace = np.arange(2 * iterations, dtype=float).reshape(2, iterations)
+    labels = {"long_name": "generator loss", "units": "1"}
+    return xr.Dataset(
+        {
+            "generator_loss": (("group", "iteration"), trace, labels),
+            "last_iteration": (("round", "group"), [[10, 10], [20, 20], [40, 40]]),
+            "samples": (("round", "group", "sample", "value"), samples),
+            "event_round": ("event", [1, 1, 2]),
+            "event_kind": ("event", ["regrouped", "checkpoint", "regrouped"]),
+        },
+        {"group": [0, 1], "iteration": range(1, iterations + 1), "round": [1, 2, 3]},
+    )
+
+
+def test_a_line_for_each_group_and_a_mark_for_each_regrouping():
+    drawn = plots.regroupings(dataset())
+    marks, *lines = drawn
+    assert isinstance(marks, hv.VLines)
+    assert marks.dimension_values(0).tolist() == [10, 20]
+    assert [line.label for line in lines] == ["group 0", "group 1"]
+    assert lines[1].dimension_values(1).tolist() == list(range(40, 80))
+    assert lines[1].dimension_values(0).tolist() == list(range(1, 41))
+    hv.render(drawn)
+
+
+def test_long_traces_are_averaged_over_spans(monkeypatch):
+    monkeypatch.setattr("gandask.plots.groups.POINTS", 10)
+    _, first, _ = plots.regroupings(dataset())
+    assert first.dimension_values(1).tolist() == [1.5 + 4 * i for i in range(10)]
+
+
+def test_iterations_that_are_not_done_are_left_out():
+    ds = dataset()
+    ds["generator_loss"][:, 20:] = np.nan
+    _, first, _ = plots.regroupings(ds)
+    assert first.dimension_values(0).max() == 20
+    ds["generator_loss"][:] = np.nan
+    assert isinstance(plots.regroupings(ds), hv.Text)
+
+
+def test_densities_lie_where_the_samples_do():
+    drawn = plots.density(dataset())
+    image = drawn.dimension_values(2, flat=False)
+    bins = image.shape[0] // 2
+    assert image.shape == (2 * bins, 2 * bins)  # two groups, two times
+    low, high = image[:bins, :bins], image[bins:, :bins]  # the first group is on top
+    at = np.unravel_index(np.nanargmax(high), high.shape)
+    assert all(place > bins / 2 for place in at), "up and to the right"
+    at = np.unravel_index(np.nanargmax(low), low.shape)
+    assert all(place < bins / 2 for place in at)
+    assert np.nansum(image) == 16
+    figure = hv.render(drawn)
+    assert list(figure.xaxis[0].major_label_overrides.values()) == ["20", "40"]
+    assert figure.yaxis[0].major_label_overrides == {1: "0", 0: "1"}
+
+
+def test_few_times_are_spread_evenly():
+    drawn = plots.density(dataset(kept=3), iterations=2)
+    labels = hv.render(drawn).xaxis[0].major_label_overrides
+    assert list(labels.values()) == ["10", "40"]
+
+
+def test_without_samples_it_says_so():
+    assert isinstance(plots.density(dataset(kept=0)), hv.Text)
+    with pytest.raises(ValueError, match="kept_samples above 0"):
+        plots.density(dataset().drop_vars("samples"))
+    with pytest.raises(ValueError, match="run on points"):
+        plots.density(dataset(value=3))
