@@ -146,7 +146,7 @@ def doctor(assignments: tuple[str, ...], timeout: float, **where: Any) -> None:
 @click.option("-n", "count", type=click.IntRange(1), default=64, show_default=True)
 @click.option("-o", "output", type=click.Path(path_type=Path), default=Path("samples.png"))
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--slot", help="Whose mixture, such as cell/0; the best by default.")
+@click.option("--slot", help="Whose: cell/0, group/1, or all (groups); the best by default.")
 @plain_errors
 def sample(run: Path, count: int, output: Path, seed: int, slot: str | None) -> None:
     """Draw samples from a run's best mixture into one picture.

@@ -65,7 +65,12 @@ class Run:
         return self.mixture(best)
 
     def mixture(self, slot: str) -> Mixture:
-        """Give the ensemble of one slot, such as ``"cell/0"``, as of the last checkpoint.
+        """Give the ensemble of one slot, as of the last checkpoint.
+
+        Parameters
+        ----------
+        slot : str
+            Such as ``"cell/0"``; ``"group/1"``, whose one generator it is, or ``"all"`` groups.
 
         Raises
         ------
