@@ -109,6 +109,13 @@ def test_regroupings_follow_from_the_seed():
 
     assert met(1) == met(1)
     assert met(1) != met(2)
+    # each is drawn anew: who takes over whose discriminator
+    taken = {
+        tuple(before.index(partner) for partner in after)
+        for before, after in itertools.pairwise(met(1))
+        if after != before
+    }
+    assert len(taken) > 3
 
 
 def falling(until, tail=1.0):
@@ -211,13 +218,16 @@ def test_what_is_not_finite_is_discarded():
     method = mggan(groups=2, interval=10, iterations=30, score_samples=0)
     view, plan = method.start()
     first, second = plan[-1]
-    after, plan = method.advance(view, [report(first, finite=False), report(second)])
+    spoilt = report(first, finite=False)
+    spoilt.values["learning_rate"][:] = 7.0
+    after, plan = method.advance(view, [spoilt, report(second)])
     assert [event.kind for event in after.events] == ["non_finite", "regrouped"]
     # the generator of before, and the discriminator that came over
     assert plan[0][0].reads[0] == "group/0/generator/0"
     assert plan[0][0].reads[2] == "group/1/discriminator/1"
     assert plan[0][1].reads[2] == "group/0/discriminator/0"
     assert math.isnan(plan[0][0].arguments["loss_before"])
+    assert plan[0][0].arguments["learning_rate"] == 1e-3
 
 
 def test_groups_go_on_by_themselves_between_regroupings():
@@ -404,10 +414,10 @@ def test_plain_gans_do_not_depend_on_one_another():
 
 
 def test_scores_come_when_they_are_due():
-    ds = gd.run(mggan(iterations=40, interval=15, iterations_per_round=10, score_every=20))
-    assert ds.last_iteration.isel(group=0).values.tolist() == [8, 15, 23, 30, 40]
+    ds = gd.run(mggan(iterations=50, interval=15, iterations_per_round=10, score_every=20))
+    assert ds.last_iteration.isel(group=0).values.tolist() == [8, 15, 23, 30, 38, 45, 50]
     scored = np.isfinite(ds.fid).all("group").values.tolist()
-    assert scored == [False, False, True, False, True]
+    assert scored == [False, False, True, False, False, True, True]  # and at the end
     assert np.isfinite(ds.mixture_fid).values.tolist() == scored
     assert np.isfinite(ds.samples).all(("group", "sample", "value")).values.tolist() == scored
     assert float(ds.final_mixture_weight.sum()) == pytest.approx(1)
@@ -462,3 +472,21 @@ def test_it_is_a_frozen_description():
     assert dataclasses.replace(method, seed=5).base == method.base
     with pytest.raises(dataclasses.FrozenInstanceError):
         method.groups = 4
+
+
+def test_an_adaptive_run_is_the_same_on_workers(clients, assert_same):
+    method = mggan(**ADAPTIVE | {"groups": 3, "iterations": 100, "interval_limit": 30})
+    assert_same(gd.run(method), gd.run(method, client=clients[2]))
+
+
+@pytest.mark.parametrize("interval", [10, "adaptive"])
+def test_an_asynchronous_run_takes_every_batch_and_regroups_as_often(clients, interval):
+    changes = {"groups": 3, "iterations": 60, "interval": interval, "interval_limit": 20}
+    method = mggan(**ADAPTIVE | changes | {"iterations_per_round": 5})
+    ds = gd.run(method, client=clients[2], synchronous=False)
+    assert (ds.batches.where(ds.batches > 0).sum("round") == 60).all()
+    assert np.isfinite(ds.generator_loss).all()
+    assert (ds.partner >= 0).all()
+    assert (np.sort(ds.partner, axis=1) == [0, 1, 2]).all()
+    if interval == 10:
+        assert int((ds.event_kind == "regrouped").sum()) == 5
