@@ -30,7 +30,7 @@ def outcome(ds: xr.Dataset, count: int, method: gd.MGGAN) -> xr.Dataset:
     chosen = ds.isel(group=slice(count))
     data = method.training.data
     real, measure = features.reference(data), features.extractor(data)
-    last = torch.from_numpy(chosen.samples.isel(round=-1).values.reshape(-1, 2))
+    last = torch.from_numpy(chosen.samples.isel(snapshot=-1).values.reshape(-1, 2))
     together = measure.statistics(iter([last]))
     best = int(chosen.final_fid.values.argmin())
     return xr.Dataset(

@@ -195,7 +195,7 @@ def show(run: Path) -> None:
         click.echo(f"  error: {opened.store.description.get('error')}")
     if opened.state == "running":
         states = collections.Counter(told["state"] for told in opened.store.slots().values())
-        click.echo(f"  cells: {', '.join(f'{n} {state}' for state, n in states.items())}")
+        click.echo(f"  slots: {', '.join(f'{n} {state}' for state, n in states.items())}")
     for key, value in opened.settings.items():
         click.echo(f"  {key} = {value}")
     click.echo(summary(opened.ds))
@@ -337,13 +337,16 @@ def summary(dataset: Any) -> str:
         return "no round is done yet"
     done = dataset.sizes["round"]
     final = results.best(dataset)
-    found, title = (final, "best mixture") if final is not None else (results.latest(dataset), "")
+    found, title = (final, "best") if final is not None else (results.latest(dataset), "")
     lines = []
     if found is not None:
         place = ", ".join(f"{dim} {found[dim].item()}" for dim in found.coords if dim != "round")
-        lines.append(f"{title or f'best mixture after {done} rounds'}: {place}")
+        lines.append(f"{title or f'best after {done} rounds'}: {place}")
         for name, value in found.data_vars.items():
-            lines.append(f"  {str(name).removeprefix('final_'):16} {value.item():.4g}")
+            score = str(name).removeprefix("final_")
+            together = dataset.get(f"final_mixture_{score}") if final is not None else None
+            of_all = "" if together is None else f"  (mixture of all: {float(together):.4g})"
+            lines.append(f"  {score:16} {value.item():.4g}{of_all}")
     kinds, counts = np.unique(dataset["event_kind"].values, return_counts=True)
     lines += [f"events: {count} × {kind}" for kind, count in zip(kinds, counts, strict=True)]
     seconds = results.profile(dataset).to_series()

@@ -155,6 +155,10 @@ class Event:
     machine: bool = False
 
 
+NON_FINITE = "non_finite"
+"""Kind of an event: training diverged, and what it made was discarded."""
+
+
 @dataclass(frozen=True)
 class Record:
     """The outcome of one round of one slot, as the method decided it: a row of the result.

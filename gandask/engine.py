@@ -57,7 +57,8 @@ def run(
         How to watch over slots and workers: when they are delayed or lost, and whether to hedge.
     progress : bool, optional
         Show a progress bar, by default where standard error is a terminal, and a line for each
-        event, through the logger ``gandask``; False is silent unless logging is set up.
+        thing that the machine does or that diverges, through the logger ``gandask``; False is
+        silent unless logging is set up.
 
     Returns
     -------

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from gandask.checkpoint import loading, saving, slot_of
-from gandask.core import Event, Report, Signal, Stage, StoreError, Task, View
+from gandask.core import NON_FINITE, Event, Report, Signal, Stage, StoreError, Task, View
 from gandask.executors import Executor
 from gandask.heartbeat import Watch
 from gandask.results import Results
@@ -77,7 +77,8 @@ class Session:
             outstanding += [task for stage in self.plan for task in stage]
         self.origin = time.monotonic() - elapsed
         self.saved = self.view.round
-        if not self.synchronous:
+        if len(outstanding) > sum(len(stage) for stage in self.plan):
+            # slots went on at their own pace: others than those of the last step have work left
             self.plan = [outstanding]
 
     def work(self, bar: Any) -> None:
@@ -97,6 +98,8 @@ class Session:
             promised = [name for task in self.under_way.values() for name in task.writes]
             self.executor.keep(self.view.keeps.union(promised))
             over = not (self.plan or self.under_way)
+            if over:
+                bar.total = bar.n  # there may have been fewer rounds than at most
             turns = {(record.slot, record.round) for record in self.view.records if record.slot}
             bar.update(0 if over else len(turns))
             if self.store and (over or self.view.round >= self.saved + self.checkpoint_every):
@@ -116,6 +119,8 @@ class Session:
         """Let the method decide, and note what it decided."""
         self.view, self.plan = self.method.advance(self.view, reports)
         self.results.add(self.view, reports, elapsed)
+        for line in lines(event for event in self.view.events if event.kind == NON_FINITE):
+            logger.warning(line)
 
     def perform(self, stage: Stage) -> None:
         """Carry out tasks beside the method's own, and wait for them alone."""

@@ -126,7 +126,7 @@ def test_it_runs_as_a_module():
 def test_train_from_a_file(settings, tmp_path):
     result = call("train", settings, "--store", tmp_path / "run")
     assert result.exit_code == 0, result.output
-    assert "best mixture: row 0, col " in result.output
+    assert "best: row 0, col " in result.output
     assert f"kept in {tmp_path / 'run'}; next: gandask report {tmp_path / 'run'}" in result.output
     opened = gd.open_run(tmp_path / "run")
     assert opened.method == tiny()
@@ -507,7 +507,7 @@ def test_show(finished):
     assert lines[0] == f"Run({str(finished)!r}, finished, round 1)"
     assert "  shape = (1, 2)" in lines
     assert "  batch_size = 5000" in lines
-    assert any(line.startswith("best mixture: row 0, col ") for line in lines)
+    assert any(line.startswith("best: row 0, col ") for line in lines)
 
 
 def test_show_a_run_that_has_just_begun(finished, tmp_path):

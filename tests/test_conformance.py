@@ -12,6 +12,7 @@ import gandask as gd
 from gandask import config
 from gandask.executors import Serial
 from gandask.methods import METHODS
+from gandask.session import Session
 
 pytestmark = pytest.mark.parametrize("name", sorted(METHODS))
 
@@ -63,6 +64,27 @@ def test_asynchronous_runs_finish(name, clients):
         ds = gd.run(tiny(name), client=client, synchronous=False)
         assert ds.sizes["round"] == tiny(name).rounds
         assert np.isfinite(ds.final_fid).all()
+
+
+def test_a_run_at_its_slots_own_pace_is_finished_by_a_synchronous_one(name, tmp_path, monkeypatch):
+    # some slots are ahead of others when it stops: each has work left
+    method, store, steps_taken = tiny(name), tmp_path / "run", []
+    step = Session.step
+
+    def stopping(self, reports, elapsed):
+        step(self, reports, elapsed)
+        steps_taken.append(len(reports))
+        if len(steps_taken) == 7:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Session, "step", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        gd.run(method, store=store, checkpoint_every=1, synchronous=False)
+    ds = gd.run(method, store=store, resume=True)
+    assert len(steps_taken) > 7
+    assert ds.sizes["round"] == method.rounds
+    assert (ds.batches > 0).all()
+    assert np.isfinite(ds.final_fid).all()
 
 
 def steps(method):

@@ -6,10 +6,12 @@ import math
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 from conftest import tiny
 
 import gandask as gd
+from gandask import features
 from gandask.core import Report
 from gandask.methods import iterations
 from gandask.methods.regrouping import POLICIES, settled, variation
@@ -24,6 +26,7 @@ def report(task, losses=1.0, *, finite=True):
     count = task.arguments["last"] - task.arguments["first"] + 1
     values = {
         "finite": finite,
+        "scored": task.arguments["scored"],
         "last_iteration": task.arguments["last"],
         "batches": count,
         "generator_training_loss": 1.0,
@@ -230,6 +233,49 @@ def test_what_is_not_finite_is_discarded():
     assert plan[0][0].arguments["learning_rate"] == 1e-3
 
 
+def test_losses_of_discarded_iterations_decide_nothing():
+    method = mggan(groups=3, interval=10, iterations=30, regrouping="fitness", score_samples=0)
+    view, plan = method.start()
+    first, second, third = plan[-1]
+    spoilt = report(first, 0.1, finite=False)  # its loss looks like the fittest
+    _, plan = method.advance(view, [spoilt, report(second, 0.5), report(third, 0.9)])
+    # fittest to least fit: 1, 2, 0
+    partners = [task.reads[2] for task in plan[0]]
+    assert partners == [
+        "group/2/discriminator/1",
+        "group/0/discriminator/0",
+        "group/1/discriminator/1",
+    ]
+
+
+def test_the_mixture_evolves_once_for_each_scoring():
+    method = mggan(groups=2, interval=0, iterations=30, iterations_per_round=10, score_every=10)
+    statistics = {slot: np.asarray(values)[None] for slot, values in scored_statistics(method)}
+
+    def scored(task):
+        made = report(task)
+        return Report(made.slot, made.round, {**made.values, "statistics": statistics[task.slot]})
+
+    view, plan = method.start()
+    one, other = plan[-1]
+    view, plan = method.advance(view, [scored(one)])
+    assert [record.slot for record in view.records] == ["group/0"]
+    view, later = method.advance(view, [scored(plan[0][0])])  # a round ahead
+    assert [record.slot for record in view.records] == ["group/0"]
+    view, plan = method.advance(view, [scored(other)])
+    assert [(record.slot, record.round) for record in view.records] == [("group/1", 1), ("", 1)]
+    view, plan = method.advance(view, [scored(later[0][0])])
+    assert [(record.slot, record.round) for record in view.records] == [("group/0", 3)]
+
+
+def scored_statistics(method):
+    """Measure two sets of points as a task would."""
+    measure = features.extractor(method.training.data)
+    for seed in range(method.groups):
+        points = torch.randn(50, 2, generator=torch.Generator().manual_seed(seed))
+        yield f"group/{seed}", measure.statistics(iter([points])).to_array()
+
+
 def test_groups_go_on_by_themselves_between_regroupings():
     method = mggan(groups=2, interval=20, iterations=40, iterations_per_round=10)
     view, plan = method.start()
@@ -257,6 +303,9 @@ def test_groups_go_on_by_themselves_between_regroupings():
         ({"base": ["mlp", "mlp"]}, ("base=['mlp', 'mlp']", "3 of them")),
         ({"base": ["mlp", "mlp", ["mlp", "mlp", "mlp"]]}, ("pairs such as ('dcgan', 'wgan')",)),
         ({"base": 3}, ("base=3", "a name in NETWORKS")),
+        ({"base": [["mlp"], "mlp", "mlp"]}, ("not ['mlp']", "pairs such as")),
+        ({"base": [["mlp", ["mlp"]], "mlp", "mlp"]}, ("pairs such as",)),
+        ({"base": [1, "mlp", "mlp"]}, ("not 1", "pairs such as")),
         ({"loss": "bse"}, ("loss='bse'", "'bce'?")),
         ({"interval_growth": 0.9}, ("interval_growth=0.9", "at least 1")),
         ({"adjustment_limit": 0.5}, ("adjustment_limit=0.5", "at least 1")),
@@ -419,7 +468,8 @@ def test_scores_come_when_they_are_due():
     scored = np.isfinite(ds.fid).all("group").values.tolist()
     assert scored == [False, False, True, False, False, True, True]  # and at the end
     assert np.isfinite(ds.mixture_fid).values.tolist() == scored
-    assert np.isfinite(ds.samples).all(("group", "sample", "value")).values.tolist() == scored
+    assert np.isfinite(ds.samples).all()
+    assert ds.snapshot_iteration.values.tolist() == [[23, 45, 50]] * 3
     assert float(ds.final_mixture_weight.sum()) == pytest.approx(1)
 
 

@@ -9,21 +9,27 @@ from gandask import plots
 
 
 def dataset(kept=2, value=2):
-    """Two groups, three rounds that end at 10, 20 and 40; samples were kept in the last two."""
+    """Two groups, three rounds that end at 10, 20 and 40; samples were kept at the last of them."""
     iterations, rounds = 40, 3
-    samples = np.full((rounds, 2, 4, value), np.nan, "float32")
-    samples[3 - kept :] = [[[1.0] * value] * 4, [[-1.0] * value] * 4]
+    samples = np.full((2, rounds, 4, value), np.nan, "float32")
+    samples[0, 3 - kept :], samples[1, 3 - kept :] = 1.0, -1.0
     trace = np.arange(2 * iterations, dtype=float).reshape(2, iterations)
     labels = {"long_name": "generator loss", "units": "1"}
     return xr.Dataset(
         {
             "generator_loss": (("group", "iteration"), trace, labels),
             "last_iteration": (("round", "group"), [[10, 10], [20, 20], [40, 40]]),
-            "samples": (("round", "group", "sample", "value"), samples),
+            "samples": (("group", "snapshot", "sample", "value"), samples),
+            "snapshot_iteration": (("group", "snapshot"), [[10, 20, 40]] * 2),
             "event_round": ("event", [1, 1, 2]),
             "event_kind": ("event", ["regrouped", "checkpoint", "regrouped"]),
         },
-        {"group": [0, 1], "iteration": range(1, iterations + 1), "round": [1, 2, 3]},
+        {
+            "group": [0, 1],
+            "iteration": range(1, iterations + 1),
+            "round": [1, 2, 3],
+            "snapshot": range(3),
+        },
     )
 
 
@@ -73,6 +79,15 @@ def test_few_times_are_spread_evenly():
     drawn = plots.density(dataset(kept=3), iterations=2)
     labels = hv.render(drawn).xaxis[0].major_label_overrides
     assert list(labels.values()) == ["10", "40"]
+
+
+def test_what_cannot_be_drawn_is_refused():
+    with pytest.raises(ValueError, match="iterations=0: expected at least 1"):
+        plots.density(dataset(), 0)
+    with pytest.raises(ValueError, match="expected group and iteration"):
+        plots.regroupings(dataset(), "last_iteration")
+    with pytest.raises(ValueError, match="did you mean 'generator_loss'"):
+        plots.regroupings(dataset(), "generator_los")
 
 
 def test_without_samples_it_says_so():

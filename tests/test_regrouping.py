@@ -97,7 +97,9 @@ def test_an_iteration_looks_to_the_regrouping_just_past_until_it_was_set_back():
         ([9, 1, 1, 9, 1, 9], False),  # within windows it may do what it likes
         ([-1, -1, -2, -2, -2, -2], True),  # a Wasserstein loss
         ([-1, -1, -2, -2, -4, -4], False),
-        ([9, 9, math.nan, 5, 5, 5], False),  # the last step is not known to be flat, nor a fall
+        ([9, 9, 5, 5, math.nan, 5], False),  # whether it falls is not known
+        ([9, 9, 5, 5, math.nan, 5, 4, 4], False),
+        ([9, 9, 5, 5, math.nan, 5, 4, 4, 4, 4], True),
     ],
 )
 def test_end_of_period_a(losses, expected):

@@ -508,7 +508,7 @@ def test_train_from_the_shell(free, expected, assert_same, tmp_path):
     written(tmp_path / "mine.toml", CLUSTER)
     done = shell(*GANDASK, "train", "mine.toml", "--store", "run", folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "best mixture: row " in done.stdout
+    assert "best: row " in done.stdout
     no_jobs()
     run = gd.open_run(tmp_path / "run")
     assert run.state == "finished"
@@ -532,7 +532,7 @@ def test_train_within_one_allocation(free, expected, assert_same, tmp_path):
     assert run.state == "finished"
     assert_same(expected(), run.ds)
     assert len({*run.ds.worker.values.ravel()}) == 2
-    assert done.stdout.count("best mixture: row ") == 1
+    assert done.stdout.count("best: row ") == 1
     assert [*(tmp_path / "gandask-jobs").iterdir()] == []
     no_jobs()
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from gandask import config, losses, metrics, networks, tasks, topology
 from gandask.config import setting, settings
-from gandask.core import Event, Layout, Plan, Record, Report, SettingError, Task, rng
+from gandask.core import NON_FINITE, Event, Layout, Plan, Record, Report, SettingError, Task, rng
 from gandask.methods import cells
 from gandask.methods.adversarial import Adversarial
 from gandask.methods.cells import FITNESS, Cell, GridView, Individual, Population
@@ -266,7 +266,7 @@ class Grid(Adversarial):
             child = cells.offspring(cell, values, self.fitness_mode, serial)
             return replace(done, own=cells.succeed(cell, child, self.selection)), []
         detail = "a loss or weight of the offspring is not finite; it was discarded"
-        return done, [Event(report.round, "non_finite", cell.slot, detail)]
+        return done, [Event(report.round, NON_FINITE, cell.slot, detail)]
 
     def _evolve(self, grid: Sequence[Cell], index: int, report: Report) -> tuple[Cell, Record]:
         """Evolve a cell's mixture, and record its round."""

@@ -34,6 +34,8 @@ class Group:
     statistics : array, optional
         Those of the generator's samples, packed, when it was scored last.
     score : float
+    scored : int
+        The round after which it was scored last.
     phase : str
         "train", "waiting" for the other groups, or "score" and "scored" at the end.
     """
@@ -49,12 +51,19 @@ class Group:
     losses: Array = field(default_factory=lambda: np.empty(0))
     statistics: Array | None = None
     score: float = math.nan
+    scored: int = 0
     phase: str = "train"
 
     @property
     def slot(self) -> str:
         """Name of the group's slot."""
         return f"group/{self.index}"
+
+    @property
+    def mean_loss(self) -> float:
+        """Mean of the losses since the last regrouping; infinite where none is known."""
+        known = self.losses[np.isfinite(self.losses)]
+        return float(known.mean()) if len(known) else math.inf
 
     @property
     def names(self) -> tuple[str, str, str, str]:
@@ -136,7 +145,9 @@ def _variables() -> dict[str, Variable]:
     made = {
         "partner": Variable("discriminator the generator trained against", "group", dtype="int64"),
         "last_iteration": Variable("last iteration of the round", "iterations", dtype="int64"),
-        "interval": Variable("regrouping interval T", "iterations", dtype="int64"),
+        "interval": Variable(
+            "regrouping interval T (0: never, −1: not known yet)", "iterations", dtype="int64"
+        ),
         "generator_training_loss": Variable("mean generator loss in training"),
         "discriminator_training_loss": Variable("mean discriminator loss in training"),
         "batches": Variable("generator steps in the round", "batches", dtype="int64"),
@@ -165,7 +176,11 @@ def _variables() -> dict[str, Variable]:
     ):
         made[name] = Variable(title, dims=("iteration",), by_round=False)
     made["regrouping"] = Variable(
-        "regrouping that the learning rate looks to iᵀ", "iteration", ("iteration",), "int64", False
+        "regrouping that Algorithm 1 looks to iᵀ (−1: none)",
+        "iteration",
+        ("iteration",),
+        "int64",
+        False,
     )
     for name, title, units in (
         ("initial_learning_rate", "learning rate at the beginning L₀", "1"),
@@ -179,3 +194,14 @@ def _variables() -> dict[str, Variable]:
 
 
 VARIABLES = _variables()
+SNAPSHOTS = {
+    "samples": Variable(
+        "samples of the generator, from the same noise each time",
+        dims=("snapshot", "sample", "value"),
+        dtype="float32",
+        by_round=False,
+    ),
+    "snapshot_iteration": Variable(
+        "iteration after which samples were kept", "iteration", ("snapshot",), "int64", False
+    ),
+}

@@ -40,15 +40,17 @@ def train(
         Those that Algorithm 1 looks to.
     learning_rate, loss_before : float
         Those of the iteration before `first`.
+    scored : bool
+        Whether the generator is to be scored, and `kept_samples` of it to be kept.
 
     Returns
     -------
     states
         As they came, trained.
     values
-        ``finite``, ``last_iteration``, mean training losses, and by iteration the losses, the
-        learning rate, the variation ratio and the regrouping looked to; ``statistics`` and
-        ``samples`` of the generator, where asked for.
+        ``finite``, ``last_iteration``, ``scored``, mean training losses, and by iteration the
+        losses, the learning rate, the variation ratio and the regrouping looked to;
+        ``statistics`` and ``samples`` of the generator, where asked for.
     """
     with training.settled() as device:
         with routine("load"):
@@ -64,12 +66,14 @@ def train(
             progress((iteration - first + 1) / (last - first + 1))
         values = trainer.outcome() | trace.values() | {"last_iteration": last}
         generator = trainer.generator.module
-        if values["finite"] and scored:
+        values["scored"] = scored
+        if values["finite"] and scored and training.score_samples:
             values |= measured(training, [generator], training.score_samples, device, round, slot)
-        if values["finite"] and kept_samples:
+        if values["finite"] and scored and kept_samples:
             noise = Noise(training, device, slot, "kept").draw(kept_samples)
             with routine("score"), torch.no_grad():
-                values["samples"] = generator.eval()(*noise).flatten(1).cpu().numpy()
+                kept = generator.eval()(*noise).flatten(1).cpu().numpy()
+            values |= {"samples": kept[None], "snapshot_iteration": [last]}
     return (*trainer.generator.states(), *trainer.discriminator.states()), values
 
 

@@ -20,9 +20,19 @@ import numpy as np
 
 from gandask import config, losses, metrics, networks, tasks
 from gandask.config import setting, settings
-from gandask.core import Event, Layout, Plan, Record, Report, SettingError, Task, Variable, rng
+from gandask.core import (
+    NON_FINITE,
+    Event,
+    Layout,
+    Plan,
+    Record,
+    Report,
+    SettingError,
+    Task,
+    rng,
+)
 from gandask.methods.adversarial import Adversarial
-from gandask.methods.groups import VARIABLES, Group, GroupView
+from gandask.methods.groups import SNAPSHOTS, VARIABLES, Group, GroupView
 from gandask.methods.iterations import train
 from gandask.methods.regrouping import ADAPTIVE, POLICIES, Adjustment, grown, settled
 from gandask.metrics import Statistics
@@ -39,14 +49,14 @@ class MGGAN(Adversarial):
     iterations: int = setting(30_000, "batches of every generator", minimum=1)
     interval: int | str = setting(
         ADAPTIVE,
-        "iterations between regroupings (T); 0: never; adaptive: first when the loss falls no "
-        "more, then growing",
+        "iterations between regroupings (T); 0: never; adaptive: first when no generator's loss "
+        "falls any more, at the latest after interval_limit, then growing",
         minimum=0,
     )
     regrouping: str = setting(
         "derangement",
         "who meets whom: a random derangement, the next group's discriminator, that of the next "
-        "fitter group, or nobody else",
+        "fitter group (by mean loss as it is, whatever the loss), or nobody else",
         choices=tuple(POLICIES),
     )
     base: Any = setting(
@@ -66,7 +76,9 @@ class MGGAN(Adversarial):
     interval_growth: float = setting(1.5, "of an adaptive interval at a regrouping (ξ)", minimum=1)
     interval_limit: int = setting(2000, "of an adaptive interval (T̄)", minimum=1)
     adjust_learning_rate: bool | None = setting(
-        None, "around regroupings (Algorithm 1); by default where the interval is adaptive"
+        None,
+        "around every regrouping but the first (Algorithm 1), which ends period A; by default "
+        "where the interval is adaptive",
     )
     adjustment_region: int = setting(10, "iterations before and after (α)", minimum=0)
     adjustment_ratio: float = setting(0.05, "growth per iteration (δ)", minimum=0)
@@ -77,9 +89,9 @@ class MGGAN(Adversarial):
         0.1, "no growth where the loss varies by more (γ̄)", minimum=0
     )
     iterations_per_round: int = setting(300, "at most: how long a task is", minimum=1)
-    score_every: int = setting(1000, "iterations between scores of the generators", minimum=1)
+    score_every: int = setting(1000, "iterations between scores, each at a round's end", minimum=1)
     kept_samples: int = setting(
-        0, "samples of each generator to keep in the Dataset whenever it is scored", minimum=0
+        0, "samples of each generator to keep in the Dataset, every score_every", minimum=0
     )
 
     def __post_init__(self) -> None:
@@ -189,13 +201,10 @@ class MGGAN(Adversarial):
         }
         variables = dict(VARIABLES)
         if self.kept_samples:
+            coords["snapshot"] = range(math.ceil(self.iterations / self.score_every))
             coords["sample"] = range(self.kept_samples)
             coords["value"] = range(math.prod(self.training.data.shape))
-            variables["samples"] = Variable(
-                "samples of the generator, from the same noise each time",
-                dims=("sample", "value"),
-                dtype="float32",
-            )
+            variables |= SNAPSHOTS
         slots = {f"group/{index}": (index,) for index in range(self.groups)}
         return Layout(coords, ("group",), slots, variables)
 
@@ -226,8 +235,9 @@ class MGGAN(Adversarial):
             records.append(record)
             events += happened
         now = replace(view, groups=tuple(groups))
-        if any("statistics" in report.values for report in told.values()):
-            weights, mixed = self._mix(now, now.round, "")
+        scored = min(group.scored for group in groups)
+        if scored > min(group.scored for group in view.groups):
+            weights, mixed = self._mix(now, scored, "")
             now = replace(now, weights=weights)
             records += mixed
         now, ready, happened = self._released(now, told)
@@ -238,8 +248,8 @@ class MGGAN(Adversarial):
         self, group: Group, report: Report, regroupings: Sequence[int]
     ) -> tuple[Group, Record, list[Event]]:
         """Take one report into the group it is about."""
-        values, first = report.values, group.iteration + 1
-        ours = {key: values[key] for key in (*VARIABLES, "samples") if key in values}
+        values = report.values
+        ours = {key: values[key] for key in (*VARIABLES, *SNAPSHOTS) if key in values}
         ours |= {"partner": group.partner, "last_iteration": values["last_iteration"]}
         ours |= {"interval": self._interval(regroupings)} | self._constants
         done = replace(
@@ -248,25 +258,35 @@ class MGGAN(Adversarial):
             iteration=values["last_iteration"],
             learning_rate=float(values["learning_rate"][-1]),
             loss=float(values["generator_loss"][-1]),
-            losses=np.concatenate([group.losses, values["generator_loss"]]),
+            scored=report.round if values["scored"] else group.scored,
         )
         if done.iteration == self._stop(group.iteration, regroupings):
             done = replace(done, phase="waiting")
         events = []
         if values["finite"]:
             generator, discriminator = group.named(report.round)
-            done = replace(done, generator=generator, discriminator=discriminator)
+            losses = np.concatenate([group.losses, values["generator_loss"]])
+            done = replace(done, generator=generator, discriminator=discriminator, losses=losses)
         else:
             # the next task trains the networks of before
-            done = replace(done, learning_rate=self.learning_rate, loss=math.nan)
+            lost = np.full(len(values["generator_loss"]), math.nan)
+            losses = np.concatenate([group.losses, lost])
+            done = replace(done, learning_rate=self.learning_rate, loss=math.nan, losses=losses)
             detail = "a loss or weight is not finite; the iterations of the round were discarded"
-            events.append(Event(report.round, "non_finite", group.slot, detail))
+            events.append(Event(report.round, NON_FINITE, group.slot, detail))
         if "statistics" in values:
             packed = values["statistics"][0]
             scores = metrics.scores(self._real, Statistics.from_array(packed))
             done = replace(done, statistics=packed, score=scores[self.score])
             ours |= scores
-        return done, Record(group.slot, report.round, ours, {"iteration": first - 1}), events
+        ended = done.iteration == self.iterations
+        kept = (
+            math.ceil(done.iteration / self.score_every)
+            if ended
+            else done.iteration // self.score_every
+        )
+        begins = {"iteration": group.iteration, "snapshot": kept - 1}
+        return done, Record(group.slot, report.round, ours, begins), events
 
     def _released(
         self, view: GroupView, told: Collection[int]
@@ -278,7 +298,7 @@ class MGGAN(Adversarial):
         groups, phase = view.groups, "score" if at == self.iterations else "train"
         if phase == "train" and self._is_time(view):
             number = len(view.regroupings) + 1
-            means = np.array([group.losses.mean() for group in groups])
+            means = np.array([group.mean_loss for group in groups])
             taken = POLICIES[self.regrouping](means, rng(self.seed, number, "regrouping"))
             groups = view.regrouped(taken)
             met = ", ".join(f"{group.index} with {group.partner}" for group in groups)
@@ -349,8 +369,8 @@ class MGGAN(Adversarial):
             ),
             "learning_rate": group.learning_rate,
             "loss_before": group.loss,
-            "scored": scored and self.score_samples > 0,
-            "kept_samples": self.kept_samples if scored else 0,
+            "scored": scored,
+            "kept_samples": self.kept_samples,
         }
         generator, discriminator = group.named(number)
         writes = (generator, f"{generator}/moments", discriminator, f"{discriminator}/moments")
@@ -413,8 +433,9 @@ def _read(base: Any, groups: int) -> Any:
         )
     made = []
     for one in each:
-        pair = (one,) if isinstance(one, str) else one
-        if not isinstance(pair, list | tuple) or not 1 <= len(pair) <= 2:
+        pair = (one, one) if isinstance(one, str) else one
+        whole = isinstance(pair, list | tuple) and len(pair) == 2
+        if not whole or not all(isinstance(name, str) for name in pair):
             raise SettingError(
                 f"base={base!r}: expected names, or pairs such as ('dcgan', 'wgan'), not {one!r}"
             )

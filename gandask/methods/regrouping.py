@@ -104,8 +104,9 @@ def settled(losses: Array, window: int, least_fall: float) -> bool:
     [False, True, False]
     """
     means = losses[: len(losses) // window * window].reshape(-1, window).mean(1)
-    falls = -np.diff(means) > least_fall * np.abs(means[:-1])
-    return bool(falls.any() and not falls[-1])
+    change, clear = -np.diff(means), least_fall * np.abs(means[:-1])
+    # of a window that is not known it cannot be told that the loss falls no more
+    return bool((change > clear).any() and change[-1] <= clear[-1])
 
 
 def grown(length: int, growth: float, limit: int, regroupings: int) -> int:

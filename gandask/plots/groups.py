@@ -8,7 +8,17 @@ import holoviews as hv
 import numpy as np
 
 from gandask.core import Array
-from gandask.plots.style import COLOURS, MUTED, ON_TOP, STILL, WIDE, dimension, message, wrapped
+from gandask.plots.style import (
+    COLOURS,
+    MUTED,
+    ON_TOP,
+    STILL,
+    WIDE,
+    dimension,
+    message,
+    numbers,
+    wrapped,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -29,6 +39,11 @@ def regroupings(ds: xr.Dataset, variable: str = "generator_loss") -> hv.Element:
         Along ``group`` and ``iteration``: a loss, ``learning_rate`` or ``loss_variation``. Long
         traces are averaged over short spans.
     """
+    if "iteration" not in numbers(ds, variable).dims:
+        raise ValueError(
+            f"{variable!r} has dimensions {ds[variable].dims}: expected group and iteration, as "
+            "the generator_loss of MGGAN has"
+        )
     known = ds[variable].dropna("iteration", how="all")
     values = known.where(np.isfinite(known))
     if not values.notnull().any():
@@ -64,23 +79,25 @@ def density(ds: xr.Dataset, iterations: int = 10) -> hv.Element:
     ValueError
         If the Dataset holds no samples of points.
     """
+    if iterations < 1:
+        raise ValueError(f"iterations={iterations}: expected at least 1")
     if "samples" not in ds or ds.sizes["value"] != 2:
         raise ValueError(
             "there are no samples of points: expected a run on points with kept_samples above 0"
         )
-    kept = ds["samples"].dropna("round", how="all")
-    if not kept.sizes["round"]:
+    kept = ds["samples"].dropna("snapshot", how="all")
+    if not kept.sizes["snapshot"]:
         return message("no samples yet")
-    chosen = np.unique(np.linspace(0, kept.sizes["round"] - 1, iterations).astype(int))
-    shown = kept.isel(round=chosen)
-    reach = 1.25 * float(np.nanquantile(np.abs(shown.isel(round=-1)), 0.99))
+    chosen = np.unique(np.linspace(0, kept.sizes["snapshot"] - 1, iterations).astype(int))
+    shown = kept.isel(snapshot=chosen).transpose("snapshot", ...)
+    reach = 1.25 * float(np.nanquantile(np.abs(shown.isel(snapshot=-1)), 0.99))
     rows = [
         np.hstack([_counts(one.sel(group=group).values, reach) for one in shown])
         for group in shown["group"].values
     ]
-    wide, high = shown.sizes["round"], shown.sizes["group"]
+    wide, high = shown.sizes["snapshot"], shown.sizes["group"]
     # each panel is one unit wide and high, and centred on its tick
-    ends = ds["last_iteration"].max("group").sel(round=shown["round"]).values
+    ends = ds["snapshot_iteration"].max("group").sel(snapshot=shown["snapshot"]).values
     return hv.Image(
         np.vstack(rows),
         bounds=(-0.5, -0.5, wide - 0.5, high - 0.5),
