@@ -73,8 +73,8 @@ class MGGAN(Adversarial):
     least_fall: float = setting(
         0.05, "share by which it falls clearly from window to window", minimum=0
     )
-    interval_growth: float = setting(1.5, "of an adaptive interval at a regrouping (ξ)", minimum=1)
-    interval_limit: int = setting(2000, "of an adaptive interval (T̄)", minimum=1)
+    interval_growth: float = setting(1.25, "of an adaptive interval at a regrouping (ξ)", minimum=1)
+    interval_limit: int = setting(500, "of an adaptive interval (T̄)", minimum=1)
     adjust_learning_rate: bool | None = setting(
         None,
         "around every regrouping but the first (Algorithm 1), which ends period A; by default "
@@ -86,7 +86,7 @@ class MGGAN(Adversarial):
         2.0, "upper limit, as a multiple of learning_rate (L̄ / L₀)", minimum=1
     )
     variation_threshold: float = setting(
-        0.1, "no growth where the loss varies by more (γ̄)", minimum=0
+        0.05, "no growth where the loss varies by more (γ̄)", minimum=0
     )
     iterations_per_round: int = setting(300, "at most: how long a task is", minimum=1)
     score_every: int = setting(1000, "iterations between scores, each at a round's end", minimum=1)
