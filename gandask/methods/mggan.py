@@ -31,6 +31,7 @@ from gandask.core import (
     Task,
     rng,
 )
+from gandask.methods import families
 from gandask.methods.adversarial import Adversarial
 from gandask.methods.groups import SNAPSHOTS, VARIABLES, Group, GroupView
 from gandask.methods.iterations import train
@@ -101,15 +102,14 @@ class MGGAN(Adversarial):
                 f"interval={self.interval!r}: expected a number of iterations, 0 for never, or "
                 f"{ADAPTIVE!r}"
             )
-        object.__setattr__(self, "base", _read(self.base, self.groups))
+        object.__setattr__(self, "base", families.read(self.base, self.groups))
         if self.loss is not None:
             config.lookup("loss", self.loss, losses.LOSSES)
 
     @functools.cached_property
     def families(self) -> tuple[tuple[str, str], ...]:
         """Base GANs of each group's generator and discriminator, by name."""
-        each = (self.base,) * self.groups if isinstance(self.base, str) else self.base
-        return tuple((one, one) if isinstance(one, str) else one for one in each)
+        return families.by_group(self.base, self.groups)
 
     @property
     def training(self) -> Training:
@@ -123,21 +123,16 @@ class MGGAN(Adversarial):
 
     def pair(self, generator: int, discriminator: int) -> Training:
         """What a generator's tasks are given while it trains against a discriminator."""
-        return self._trainings[self.families[generator][0], self.families[discriminator][1]]
+        maker, judge = self.families[generator][0], self.families[discriminator][1]
+        if (maker, judge) not in self._trainings:
+            network = families.paired(maker, judge)
+            chosen = losses.LOSSES[self.loss or network.loss]
+            self._trainings[maker, judge] = self._training(network, [chosen])
+        return self._trainings[maker, judge]
 
     @functools.cached_property
     def _trainings(self) -> dict[tuple[str, str], Training]:
-        """Give what tasks are given, by base GAN of the generator and of the discriminator."""
-        return {
-            (one, other): self._training(
-                replace(
-                    networks.NETWORKS[one], discriminator=networks.NETWORKS[other].discriminator
-                ),
-                [losses.LOSSES[self.loss or networks.NETWORKS[other].loss]],
-            )
-            for one, _ in self.families
-            for _, other in self.families
-        }
+        return {}
 
     @property
     def regroups(self) -> bool:
@@ -186,12 +181,11 @@ class MGGAN(Adversarial):
                 found.setdefault((self.families[one][0], self.families[other][1]), (one, other))
         for (maker, judge), (one, other) in found.items():
             met = f"base: generator {one} ({maker}) and discriminator {other} ({judge})"
-            if networks.NETWORKS[maker].conditional != networks.NETWORKS[judge].conditional:
-                raise SettingError(
-                    f"{met} cannot be paired: one takes labels and the other does not; choose "
-                    "base GANs that all do or all do not, or regrouping='none'"
-                )
-            self.pair(one, other).check_networks(met)
+            try:
+                training = self.pair(one, other)
+            except SettingError as error:
+                raise SettingError(f"{met}: {error}") from error
+            training.check_networks(met)
 
     def layout(self) -> Layout:
         """Describe the result: ``(round, group)`` and ``(group, iteration)``."""
@@ -251,7 +245,7 @@ class MGGAN(Adversarial):
         values = report.values
         ours = {key: values[key] for key in (*VARIABLES, *SNAPSHOTS) if key in values}
         ours |= {"partner": group.partner, "last_iteration": values["last_iteration"]}
-        ours |= {"interval": self._interval(regroupings)} | self._constants
+        ours |= {"interval": self._interval(regroupings)} | self.adjustment.constants
         done = replace(
             group,
             round=report.round,
@@ -407,39 +401,6 @@ class MGGAN(Adversarial):
             records += mixed
         return replace(view, records=tuple(records))
 
-    @property
-    def _constants(self) -> dict[str, float]:
-        """Give the quantities of Algorithm 1 that do not change."""
-        adjustment = self.adjustment
-        return {
-            "initial_learning_rate": adjustment.initial,
-            "learning_rate_limit": adjustment.limit,
-            "adjustment_region": adjustment.region,
-            "adjustment_ratio": adjustment.ratio,
-            "variation_threshold": adjustment.threshold,
-        }
-
 
 def _index(slot: str) -> int:
     return int(slot.removeprefix("group/"))
-
-
-def _read(base: Any, groups: int) -> Any:
-    """Check the base GANs that a user gave: one name, or one or a pair for each group."""
-    each = [base] if isinstance(base, str) else base
-    if not isinstance(each, list | tuple) or (not isinstance(base, str) and len(each) != groups):
-        raise SettingError(
-            f"base={base!r}: expected a name in NETWORKS, or {groups} of them, one for each group"
-        )
-    made = []
-    for one in each:
-        pair = (one, one) if isinstance(one, str) else one
-        whole = isinstance(pair, list | tuple) and len(pair) == 2
-        if not whole or not all(isinstance(name, str) for name in pair):
-            raise SettingError(
-                f"base={base!r}: expected names, or pairs such as ('dcgan', 'wgan'), not {one!r}"
-            )
-        for name in pair:
-            config.lookup("base", name, networks.NETWORKS)
-        made.append(one if isinstance(one, str) else tuple(one))
-    return base if isinstance(base, str) else tuple(made)

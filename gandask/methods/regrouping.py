@@ -42,6 +42,17 @@ class Adjustment:
     limit: float
     threshold: float
 
+    @property
+    def constants(self) -> dict[str, float]:
+        """The quantities of Algorithm 1 that do not change, by the names of the result."""
+        return {
+            "initial_learning_rate": self.initial,
+            "learning_rate_limit": self.limit,
+            "adjustment_region": self.region,
+            "adjustment_ratio": self.ratio,
+            "variation_threshold": self.threshold,
+        }
+
     def regrouping(self, iteration: int, regroupings: Sequence[int]) -> int | None:
         """Give the regrouping that an iteration looks to (iᵀ): the next, or the one just past.
 
