@@ -157,9 +157,10 @@ def _open_store(
                 f"{key}={given.get(key)!r}: the run in {str(path)!r} has {stored.get(key)!r}; "
                 "continue it with its own settings, or choose another name"
             )
+    facts = method.prepare()
     if kept.state != "finished":
         kept.claim()
-    return kept, method.prepare()
+    return kept, facts
 
 
 def _speak() -> None:

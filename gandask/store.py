@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import fcntl
 import hashlib
 import json
 import os
@@ -157,6 +158,19 @@ class Store:
         StoreError
             If another process is writing it.
         """
+        with self._alone():
+            self._claim()
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep out others who look at the same moment whether the run is being written."""
+        with (self.path / "config.toml").open() as file:
+            # the lock is gone with the process; a file system may have none
+            with contextlib.suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _claim(self) -> None:
         told = self.description
         ours = told.get("host") == socket.gethostname() and int(told["process"]) == os.getpid()
         if self.state == "running" and not ours:
@@ -165,7 +179,7 @@ class Store:
                 f"({told['process']} on {told.get('host')}): wait for it, or stop it; one that was "
                 f"killed on another host counts as stopped after {QUIET:.0f} s"
             )
-        self._sign(told)
+        self._sign(told | {"state": "running"})
 
     @property
     def state(self) -> str:

@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -791,7 +792,8 @@ def test_whoever_takes_a_run_over_writes_it_alone(store, state):
     other.claim()
     after = store.description
     assert after["writer"] != before["writer"]
-    for key in ("format", "state", "round", "facts"):
+    assert after["state"] == "running"  # nobody else may claim it now
+    for key in ("format", "round", "facts"):
         assert after[key] == before[key]
     other.append([Report("cell/0", 1, {})], 2.0)
     with pytest.raises(gd.StoreError, match=r"run' was continued by another process: leave it"):
@@ -801,6 +803,49 @@ def test_whoever_takes_a_run_over_writes_it_alone(store, state):
         store.append([Report("cell/0", 2, {})], 3.0)
     other.append([Report("cell/0", 2, {})], 4.0)
     assert [elapsed for elapsed, _ in store.steps()] == [1.0, 2.0, 4.0]
+
+
+CLAIM = """
+import sys, time
+from pathlib import Path
+from gandask.core import StoreError
+from gandask.store import Store
+
+store = Store.open(sys.argv[1])
+Path(sys.argv[2]).touch()
+while not Path(sys.argv[3]).exists():
+    pass
+try:
+    store.claim()
+except StoreError as error:
+    sys.exit(3 if "another process" in str(error) else 4)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("state", ["stopped", "failed", "running"])
+def test_of_many_that_claim_at_the_same_instant_one_does(store, tmp_path, state):
+    tell(store.path, state=state, process=dead_process())
+    ready, go = [tmp_path / f"ready{i}" for i in range(3)], tmp_path / "go"
+    claiming = [
+        subprocess.Popen(
+            [sys.executable, "-c", CLAIM, str(store.path), str(file), str(go)],
+            stdin=subprocess.PIPE,
+        )
+        for file in ready
+    ]
+    while not all(file.exists() for file in ready):
+        assert all(process.poll() is None for process in claiming)
+        time.sleep(0.01)
+    go.touch()
+    # the one that claimed it stays alive until the others were refused
+    deadline = time.monotonic() + 60
+    while sum(process.poll() is None for process in claiming) > 1:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    for process in claiming:
+        process.stdin.close()
+    assert sorted(process.wait(60) for process in claiming) == [0, 3, 3]
 
 
 def test_a_run_is_claimed_again_by_the_process_that_writes_it(store):
