@@ -778,7 +778,13 @@ def test_a_claim_that_came_to_nothing_can_be_repeated_at_once(store, monkeypatch
     """As when the data are missing on this host."""
     elsewhere(store, monkeypatch, QUIET)
     Store.open(store.path).claim()
-    Store.open(store.path).claim()
+    again = Store.open(store.path)
+    again.claim()
+    assert again.description["writer"] == again.writer
+    assert (again.description["host"], again.description["process"]) == (
+        socket.gethostname(),
+        os.getpid(),
+    )
 
 
 @pytest.mark.parametrize("state", ["running", "stopped", "failed"])

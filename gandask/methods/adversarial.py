@@ -6,6 +6,7 @@ them: what tasks are given, what samples are compared with.
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import functools
 from collections.abc import Sequence
@@ -25,7 +26,7 @@ from gandask.training import Training
 
 
 @settings
-class Adversarial:
+class Adversarial(abc.ABC):
     """Settings that methods share."""
 
     data: str = setting(
@@ -72,9 +73,9 @@ class Adversarial:
         data.check_name(self.data)
 
     @property
+    @abc.abstractmethod
     def training(self) -> Training:
         """What tasks are given."""
-        raise NotImplementedError
 
     def training_of(self, slot: str) -> Training:
         """What the tasks of a slot are given."""

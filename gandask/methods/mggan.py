@@ -195,7 +195,7 @@ class MGGAN(Adversarial):
         }
         variables = dict(VARIABLES)
         if self.kept_samples:
-            coords["snapshot"] = range(math.ceil(self.iterations / self.score_every))
+            coords["snapshot"] = range(self._scorings(self.iterations))
             coords["sample"] = range(self.kept_samples)
             coords["value"] = range(math.prod(self.training.data.shape))
             variables |= SNAPSHOTS
@@ -256,30 +256,23 @@ class MGGAN(Adversarial):
         )
         if done.iteration == self._stop(group.iteration, regroupings):
             done = replace(done, phase="waiting")
-        events = []
+        events, seen = [], values["generator_loss"]
         if values["finite"]:
             generator, discriminator = group.named(report.round)
-            losses = np.concatenate([group.losses, values["generator_loss"]])
-            done = replace(done, generator=generator, discriminator=discriminator, losses=losses)
+            done = replace(done, generator=generator, discriminator=discriminator)
         else:
-            # the next task trains the networks of before
-            lost = np.full(len(values["generator_loss"]), math.nan)
-            losses = np.concatenate([group.losses, lost])
-            done = replace(done, learning_rate=self.learning_rate, loss=math.nan, losses=losses)
+            # the next task trains the networks of before, and these losses are to decide nothing
+            seen = np.full(len(seen), math.nan)
+            done = replace(done, learning_rate=self.learning_rate, loss=math.nan)
             detail = "a loss or weight is not finite; the iterations of the round were discarded"
             events.append(Event(report.round, NON_FINITE, group.slot, detail))
+        done = replace(done, losses=np.concatenate([group.losses, seen]))
         if "statistics" in values:
             packed = values["statistics"][0]
             scores = metrics.scores(self._real, Statistics.from_array(packed))
             done = replace(done, statistics=packed, score=scores[self.score])
             ours |= scores
-        ended = done.iteration == self.iterations
-        kept = (
-            math.ceil(done.iteration / self.score_every)
-            if ended
-            else done.iteration // self.score_every
-        )
-        begins = {"iteration": group.iteration, "snapshot": kept - 1}
+        begins = {"iteration": group.iteration, "snapshot": self._scorings(done.iteration) - 1}
         return done, Record(group.slot, report.round, ours, begins), events
 
     def _released(
@@ -339,6 +332,11 @@ class MGGAN(Adversarial):
         """Count the rounds that so many iterations without a regrouping take."""
         return math.ceil(iterations / self.iterations_per_round)
 
+    def _scorings(self, done: int) -> int:
+        """Count the times that a generator is to be scored by an iteration, the end among them."""
+        rest = done % self.score_every > 0
+        return done // self.score_every + (done == self.iterations and rest)
+
     def _task(self, view: GroupView, group: Group) -> Task:
         """Make a group's next task."""
         number = group.round + 1
@@ -352,8 +350,6 @@ class MGGAN(Adversarial):
         last = group.iteration + math.ceil(left / self._pieces(left))
         # Algorithm 1 begins with period B: it looks to no regrouping before the second
         known = [*view.regroupings, stop] if stop < self.iterations else view.regroupings
-        passed = last // self.score_every - group.iteration // self.score_every
-        scored = passed > 0 or last == self.iterations
         arguments |= {
             "first": group.iteration + 1,
             "last": last,
@@ -363,7 +359,7 @@ class MGGAN(Adversarial):
             ),
             "learning_rate": group.learning_rate,
             "loss_before": group.loss,
-            "scored": scored,
+            "scored": self._scorings(last) > self._scorings(group.iteration),
             "kept_samples": self.kept_samples,
         }
         generator, discriminator = group.named(number)
