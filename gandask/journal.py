@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -14,6 +16,15 @@ import numpy as np
 from gandask.core import StoreError
 
 T = TypeVar("T")
+
+
+@dataclass
+class Place:
+    """Where reading of a journal is: its file, the byte, and how many lines that was."""
+
+    file: int = 0
+    byte: int = 0
+    line: int = 0
 
 
 class Journal:
@@ -33,36 +44,69 @@ class Journal:
         with self._opened("rb") as file:
             return os.fstat(file.fileno()).st_size
 
-    def append(self, line: Mapping[str, Any]) -> None:
-        """Append a line, or nothing."""
-        text = json.dumps(line, default=encoded).encode() + b"\n"
+    def append(self, line: Mapping[str, Any], *, durable: bool = True) -> None:
+        """Append a line, or nothing; not `durable` is what can be made again."""
+        text = _line(line)
         # unbuffered: what a buffer holds back would be written on closing, after all
         with self.path.open("ab", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
             try:
                 while text:
                     text = text[file.write(text) :]
-                os.fsync(file.fileno())
+                if durable:
+                    os.fsync(file.fileno())
             except OSError:
                 os.truncate(self.path, size)
                 raise
 
-    def read(self, understood: Callable[[Any], T]) -> Iterator[T]:
+    @contextlib.contextmanager
+    def replaced(self) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+        """Write all lines anew: those given to the function that comes, once the block is done."""
+        partial = self.path.with_name(self.path.name + ".partial")
+        with partial.open("wb") as file:
+
+            def write(line: Mapping[str, Any]) -> None:
+                file.write(_line(line))
+
+            yield write
+        partial.replace(self.path)
+
+    def read(self, understood: Callable[[Any], T], begin: Place | None = None) -> Iterator[T]:
         """Read line by line. One that is still being written is left out.
+
+        Parameters
+        ----------
+        understood : callable
+            What to make of a line.
+        begin : Place, optional
+            Where to begin. It moves along, to where the next reading begins.
 
         Raises
         ------
         StoreError
             If a line is not JSON, or is not `understood`.
         """
+        place = begin or Place()
         with self._opened("rb") as file:
-            for number, line in enumerate(file, 1):
+            place.file = os.fstat(file.fileno()).st_ino
+            file.seek(place.byte)
+            for line in file:
                 if not line.endswith(b"\n"):
                     return
+                place.byte, place.line = place.byte + len(line), place.line + 1
                 try:
                     yield understood(json.loads(line, object_hook=decoded))
-                except (ValueError, TypeError, KeyError) as error:
-                    raise StoreError(f"{self.path}, line {number} is damaged: {error}") from error
+                except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+                    told = f"{type(error).__name__}: {error}"
+                    raise StoreError(
+                        f"{self.path}, line {place.line} is damaged: {told}"
+                    ) from error
+
+    def goes_on(self, place: Place) -> bool:
+        """Tell whether the file is still the one that was read up to `place`."""
+        with self._opened("rb") as file:
+            told = os.fstat(file.fileno())
+            return place.file in (0, told.st_ino) and place.byte <= told.st_size
 
     def truncate(self, size: int) -> list[bytes]:
         """Cut everything from byte `size` on, and give the whole lines among it."""
@@ -77,11 +121,22 @@ class Journal:
         with self._opened("r+b") as file:
             file.truncate(file.read().rfind(b"\n") + 1)
 
+    def end(self) -> Place:
+        """Give the place after the last line."""
+        place = Place()
+        for _ in self.read(lambda told: told, place):
+            pass
+        return place
+
     def _opened(self, mode: str) -> IO[bytes]:
         try:
             return self.path.open(mode)
         except OSError as error:
             raise StoreError(f"{self.path} cannot be read: {error}") from error
+
+
+def _line(told: Mapping[str, Any]) -> bytes:
+    return json.dumps(told, default=encoded).encode() + b"\n"
 
 
 def write_whole(path: Path, text: str) -> None:

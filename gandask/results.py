@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import importlib.metadata
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gandask import config
-from gandask.core import Array, Event, Layout, Record, Report, StoreError, Variable, View
+from gandask.core import Array, Event, Layout, Report, StoreError, Variable, View
 from gandask.metrics import METRICS
+from gandask.steps import Columns, columns
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -26,13 +27,14 @@ TIMINGS = {
 }
 """What is known of every method's rounds: measurements of the machine."""
 
-EMPTY = {"f": np.nan, "i": -1, "b": False, "U": "", "T": ""}
+EMPTY = {"f": np.nan, "i": -1, "b": False}
 
 
 class Results:
     """Collect a run's rounds as they complete.
 
-    Arrays are made once for all rounds, so that memory does not grow with the rounds done.
+    Arrays are made once for all rounds, so that memory does not grow with the rounds done. Text is
+    kept as the numbers of its words.
     """
 
     def __init__(self, layout: Layout, rounds: int) -> None:
@@ -40,47 +42,79 @@ class Results:
         self.done = 0
         self.events: list[Event] = []
         self.routines: dict[str, Array] = {}
-        self.variables = dict(layout.variables) | {
-            name: variable for name, variable in TIMINGS.items() if name != "seconds"
-        }
+        self.words: dict[str, dict[str, int]] = {}
         self.arrays: dict[str, Array] = {}
 
-    def add(self, view: View, reports: Sequence[Report], elapsed: float) -> None:
-        """Add one step: the reports that came, and what the method made of them."""
-        for report in reports:
-            self.report(report, elapsed)
-        for record in view.records:
-            self.record(record)
-        self.events += view.events
+    @property
+    def variables(self) -> dict[str, Variable]:
+        """What rounds may hold, but for the time by routine."""
+        timings = {name: v for name, v in TIMINGS.items() if name != "seconds"}
+        return dict(self.layout.variables) | timings
 
-    def report(self, report: Report, elapsed: float) -> None:
-        """Add what a task took to its slot's round; preparation counts for the first round."""
-        place = self._place(max(1, report.round), report.slot)
-        if place is None:
+    def add(self, view: View, reports: Sequence[Report], elapsed: float) -> Columns:
+        """Add one step: the reports that came, and what the method made of them; give it back."""
+        told = columns(view, reports, elapsed)
+        self.take(told)
+        return told
+
+    def take(self, told: Columns) -> None:
+        """Add one step in the form of `steps.columns`."""
+        self._time(told["timings"], told["elapsed"])
+        for table in told["records"]:
+            self._record(table)
+        self.events += [Event(**event) for event in told["events"]]
+
+    def relay(self, layout: Layout) -> None:
+        """Go on with another layout, whose dimensions are at least as long."""
+        before, self.layout, self.arrays = self.arrays, layout, {}
+        for name, values in before.items():
+            self._array(name)[tuple(slice(size) for size in values.shape)] = values
+
+    def _time(self, told: Columns, elapsed: float) -> None:
+        """Add what tasks took to their slots' rounds."""
+        slots, rounds = self.layout.slots, told["round"]
+        known = [i for i, s in enumerate(told["slot"]) if s in slots and rounds[i] <= self.rounds]
+        if not known:
             return
-        for name, seconds in report.seconds.items():
-            if name not in self.routines:
+        place = (rounds[known] - 1, *self._positions([told["slot"][i] for i in known]))
+        for name, seconds in told["seconds"].items():
+            spent = seconds[known]
+            if name not in self.routines and np.isfinite(spent).any():
                 self.routines[name] = np.zeros(self._shape(TIMINGS["elapsed"]))
-            self.routines[name][place] += seconds
-        self._array("worker")[place] = report.worker
-        started = self._array("started")
-        started[place] = np.fmin(started[place], report.started)
+            if name in self.routines:
+                np.add.at(self.routines[name], place, np.nan_to_num(spent))
+        self._array("worker")[place] = self._coded("worker", (told["worker"][i] for i in known))
+        np.fmin.at(self._array("started"), place, told["started"][known])
         self._array("elapsed")[place] = elapsed
         gathered = self._array("gathered")
-        gathered[place] = max(0, gathered[place]) + report.gathered
+        gathered[place] = np.maximum(0, gathered[place])
+        np.add.at(gathered, place, told["gathered"][known])
 
-    def record(self, record: Record) -> None:
-        """Add the outcome of a slot's round."""
-        position = self.layout.slots.get(record.slot, ())
-        for name, value in record.values.items():
+    def _record(self, table: Columns) -> None:
+        """Add the outcome of rounds of slots, or of the whole population."""
+        slots, rounds = table["slot"], table["round"]
+        positions = self._positions(slots) if slots[0] else ()
+        for name, values in table["values"].items():
             variable = self.variables[name]
-            place: tuple[Any, ...] = (record.round - 1,) if variable.by_round else ()
-            place += position if variable.by_unit else ()
+            place: tuple[Any, ...] = (rounds - 1,) if variable.by_round else ()
+            place += positions if variable.by_unit else ()
+            if not place:
+                values = values[-1]
             if variable.dims:
-                begin = record.begins.get(variable.dims[0], 0)
-                place += (slice(begin, begin + len(value)),)
-            self._array(name)[place] = value
-        self.done = max(self.done, record.round)
+                begin = table["begins"].get(variable.dims[0], 0)
+                place += (slice(begin, begin + values.shape[-len(variable.dims)]),)
+            if variable.dtype == "str":
+                values = self._coded(name, np.ravel(values).tolist()).reshape(np.shape(values))
+            self._array(name)[place] = values
+        self.done = max(self.done, int(rounds.max()))
+
+    def _positions(self, slots: Sequence[str]) -> tuple[Array, ...]:
+        """Give the positions of slots along the unit, one array for each of its dimensions."""
+        return tuple(np.array([self.layout.slots[slot] for slot in slots], "int64").T)
+
+    def _coded(self, variable: str, texts: Iterable[str]) -> Array:
+        words = self.words.setdefault(variable, {})
+        return np.array([words.setdefault(text, len(words)) for text in texts], "int64")
 
     def dataset(self, attributes: Mapping[str, Any]) -> xr.Dataset:
         """Give the rounds done so far as a labelled Dataset."""
@@ -88,7 +122,7 @@ class Results:
 
         done, layout = self.done, self.layout
         variables = {
-            name: self._variable(variable, self._array(name))
+            name: self._variable(variable, self._array(name), self.words.get(name, {}))
             for name, variable in self.variables.items()
         }
         events = sorted(self.events, key=lambda event: event.round)
@@ -102,8 +136,8 @@ class Results:
             ("detail", "more about it"),
         ):
             values = [getattr(event, key) for event in events]
-            array = np.array(values, "int64" if key == "round" else np.dtypes.StringDType())
-            variables[f"event_{key}"] = ("event", fixed(array), {"long_name": title, "units": ""})
+            array = np.array(values, "int64" if key == "round" else "U")
+            variables[f"event_{key}"] = ("event", array, {"long_name": title, "units": ""})
         machine = np.array([event.machine for event in events], bool)
         told = {"long_name": "whether the machine did it, not the method", "units": ""}
         variables["event_machine"] = ("event", machine, told)
@@ -116,18 +150,18 @@ class Results:
             made[name].attrs |= {"long_name": name, "units": ""}
         return made
 
-    def _variable(self, variable: Variable, values: Array) -> tuple[Any, ...]:
+    def _variable(
+        self, variable: Variable, values: Array, words: Iterable[str] = ()
+    ) -> tuple[Any, ...]:
         dims = self._dims(variable)
         if variable.by_round:
             dims, values = ("round", *dims), values[: self.done]
         attributes: dict[str, Any] = {"long_name": variable.long_name, "units": variable.units}
         if variable.timing:
             attributes["timing"] = 1
-        return dims, fixed(values), attributes
-
-    def _place(self, round: int, slot: str) -> tuple[int, ...] | None:
-        position = self.layout.slots.get(slot)
-        return None if position is None or round > self.rounds else (round - 1, *position)
+        # the last word is that of the number -1: none
+        values = np.array([*words, ""])[values] if variable.dtype == "str" else values.copy()
+        return dims, values, attributes
 
     def _dims(self, variable: Variable) -> tuple[str, ...]:
         return (*(self.layout.unit if variable.by_unit else ()), *variable.dims)
@@ -139,7 +173,7 @@ class Results:
     def _array(self, name: str) -> Array:
         if name not in self.arrays:
             variable = self.variables[name]
-            dtype = np.dtypes.StringDType() if variable.dtype == "str" else np.dtype(variable.dtype)
+            dtype = np.dtype("int64" if variable.dtype == "str" else variable.dtype)
             self.arrays[name] = np.full(self._shape(variable), EMPTY[dtype.kind], dtype)
         return self.arrays[name]
 
@@ -237,8 +271,8 @@ def fixed(values: Array) -> Array:
     """Give strings a fixed width: the plain form, which netCDF stores too."""
     if values.dtype.kind not in "TO":
         return values.copy()
-    width = max([1, *(len(text) for text in values.ravel())])
-    return values.astype(f"U{width}")
+    texts = values.astype(np.dtypes.StringDType())
+    return texts.astype(f"U{max(1, np.strings.str_len(texts).max(initial=1))}")
 
 
 def write(dataset: xr.Dataset, path: Path) -> None:

@@ -55,7 +55,7 @@ class Run:
     def ds(self) -> xr.Dataset:
         """The rounds done so far; for a run being written, read anew each time."""
         stored = self.store.read_dataset() if self.state == "finished" else None
-        return stored if stored is not None else self._replayed()
+        return stored if stored is not None else self._collected()
 
     def best_mixture(self) -> Mixture:
         """Give the ensemble that scores best, as of the last checkpoint."""
@@ -109,14 +109,13 @@ class Run:
             )
         return found
 
-    def _replayed(self) -> xr.Dataset:
-        """Build the Dataset of an unfinished run from its log."""
+    def _collected(self) -> xr.Dataset:
+        """Collect the Dataset of an unfinished run from its steps."""
         collected = Results(self.method.layout(), self.method.rounds)
-        for view, _, reports, elapsed in self.store.replay(self.method):
-            collected.add(view, reports, elapsed)
+        for _ in self.store.columns.read(collected.take):
+            pass
         collected.events += self.store.noted()
-        facts = self.store.description["facts"]
-        return collected.dataset(results.attributes(self.method, facts))
+        return collected.dataset(results.attributes(self.method, self.store.description["facts"]))
 
     def __repr__(self) -> str:
         told = self.store.description

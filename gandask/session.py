@@ -54,9 +54,9 @@ class Session:
         self.results.events += self.store.noted()
         found = self.store.last_checkpoint()
         cut = self.store.truncate(found[1]["log_bytes"] if found else 0)
+        self._replay(self.store)
         if found:
             folder, told = found
-            self._replay(self.store)
             files = told["files"].items()
             lacking = self.view.keeps.difference(*told["files"].values())
             if lacking:
@@ -69,12 +69,13 @@ class Session:
         """Let the method decide anew what it decided before the last checkpoint."""
         elapsed = 0.0
         outstanding = [task for stage in self.plan for task in stage]
-        for view, plan, reports, elapsed in store.replay(self.method):
-            done = {(report.slot, report.round) for report in reports}
-            outstanding = [task for task in outstanding if (task.slot, task.round) not in done]
-            self.view, self.plan = view, plan
-            self.results.add(view, reports, elapsed)
-            outstanding += [task for stage in self.plan for task in stage]
+        with store.columns.replaced() as write:
+            for view, plan, reports, elapsed in store.replay(self.method):
+                done = {(report.slot, report.round) for report in reports}
+                outstanding = [task for task in outstanding if (task.slot, task.round) not in done]
+                self.view, self.plan = view, plan
+                write(self.results.add(view, reports, elapsed))
+                outstanding += [task for stage in self.plan for task in stage]
         self.origin = time.monotonic() - elapsed
         self.saved = self.view.round
         if len(outstanding) > sum(len(stage) for stage in self.plan):
@@ -118,7 +119,10 @@ class Session:
     def step(self, reports: Sequence[Report], elapsed: float) -> None:
         """Let the method decide, and note what it decided."""
         self.view, self.plan = self.method.advance(self.view, reports)
-        self.results.add(self.view, reports, elapsed)
+        told = self.results.add(self.view, reports, elapsed)
+        if self.store:
+            # made anew from the log when the run is continued
+            self.store.columns.append(told, durable=False)
         for line in lines(event for event in self.view.events if event.kind == NON_FINITE):
             logger.warning(line)
 

@@ -1,7 +1,8 @@
 """A run on disk: one folder that can be read while it is being written.
 
 ``config.toml`` (exact, re-runnable), ``run.json`` (format, state, facts), ``reports.jsonl`` (one
-line per step of the method, appended durably), ``events.jsonl`` (what the machine did),
+line per step of the method, appended durably), ``steps.jsonl`` (the same as columns, with what the
+method made of them: for readers), ``events.jsonl`` (what the machine did),
 ``heartbeat.json`` (what every slot is doing), ``checkpoints/round-000010/*.safetensors``,
 ``dataset.zarr`` and ``samples/``. Nothing in it is a pickle, and nothing in it is executed; a
 neighbourhood that ``config.toml`` names as ``module:function`` is imported, as in any settings.
@@ -50,6 +51,7 @@ class Store:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path).expanduser().resolve()
         self.log = Journal(self.path / "reports.jsonl")
+        self.columns = Journal(self.path / "steps.jsonl")
         self.happened = Journal(self.path / "events.jsonl")
         self.heartbeat = self.path / "heartbeat.json"
         self.description_file = self.path / "run.json"
@@ -71,8 +73,8 @@ class Store:
             (store.path / "checkpoints").mkdir(parents=True)
             (store.path / "samples").mkdir()
             write_whole(store.path / "config.toml", settings)
-            store.log.path.touch()
-            store.happened.path.touch()
+            for journal in (store.log, store.columns, store.happened):
+                journal.path.touch()
             store.describe("running", 0, facts=dict(facts), settings=_digest(settings))
         except OSError as error:
             raise StoreError(f"store={str(path)!r} cannot be created: {error}") from error
