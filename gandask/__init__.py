@@ -6,7 +6,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gandask import cluster
+    from gandask import cluster, plots
+    from gandask.background import start
     from gandask.core import ClusterError, DataError, SettingError, StoreError, TaskError
     from gandask.engine import run
     from gandask.heartbeat import Heartbeat
@@ -23,6 +24,7 @@ __version__ = "0.1.0"
 
 # torch and Dask take a second to import: each name brings its module when it is first used
 _HOMES = {
+    "background": ("start",),
     "core": ("ClusterError", "DataError", "SettingError", "StoreError", "TaskError"),
     "engine": ("run",),
     "heartbeat": ("Heartbeat",),
@@ -35,6 +37,7 @@ _HOMES = {
     "results": ("profile", "speedup", "without_timings"),
     "runs": ("Run", "open_run"),
 }
+_PACKAGES = ("cluster", "plots")
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
@@ -55,16 +58,18 @@ __all__ = [
     "TaskError",
     "cluster",
     "open_run",
+    "plots",
     "profile",
     "run",
     "speedup",
+    "start",
     "without_timings",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "cluster":
-        return importlib.import_module("gandask.cluster")
+    if name in _PACKAGES:
+        return importlib.import_module(f"gandask.{name}")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'gandask' has no attribute {name!r}")
     return getattr(importlib.import_module(f"gandask.{_HOME_OF[name]}"), name)

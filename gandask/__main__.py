@@ -188,12 +188,13 @@ def show(run: Path) -> None:
     import collections
 
     from gandask.runs import open_run
+    from gandask.store import LIVE
 
     opened: Run = open_run(run)
     click.echo(repr(opened))
     if opened.state == "failed":
         click.echo(f"  error: {opened.store.description.get('error')}")
-    if opened.state == "running":
+    if opened.state in LIVE:
         states = collections.Counter(told["state"] for told in opened.store.slots().values())
         click.echo(f"  slots: {', '.join(f'{n} {state}' for state, n in states.items())}")
     for key, value in opened.settings.items():

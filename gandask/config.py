@@ -257,7 +257,7 @@ def _coerced(key: str, value: Any, hint: Any) -> Any:
         if len(value) == len(inner):
             return tuple(_coerced(key, v, h) for v, h in zip(value, inner, strict=True))
     elif origin is Mapping and isinstance(value, Mapping):
-        return dict(value)
+        return {item: _coerced(key, v, inner[1]) for item, v in value.items()}
     elif origin is Callable and callable(value):
         return value
     elif hint in (int, float) and not isinstance(value, bool):
@@ -293,7 +293,8 @@ BOUNDS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
 
 
 def _check_bounds(key: str, value: Any, bounds: Mapping[str, Any]) -> None:
-    for item in value if isinstance(value, tuple) else (value,):
+    items = value.values() if isinstance(value, dict) else value
+    for item in items if isinstance(value, tuple | dict) else (value,):
         if isinstance(item, str) and "choices" in bounds and item not in bounds["choices"]:
             raise SettingError(
                 f"{key}={item!r}: expected one of {', '.join(bounds['choices'])}; "

@@ -252,6 +252,8 @@ class Method(Protocol[V]):
     """
 
     name: ClassVar[str]
+    schedules: ClassVar[Mapping[str, str]]
+    """Settings that may change while running, with the setting that says from which round on."""
     seed: int
 
     @property

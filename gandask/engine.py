@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import logging
 import os
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from gandask import config, results
 from gandask.checkpoint import SAFE
@@ -56,7 +60,7 @@ def run(
     heartbeat : Heartbeat, optional
         How to watch over slots and workers: when they are delayed or lost, and whether to hedge.
     progress : bool, optional
-        Show a progress bar, by default where standard error is a terminal, and a line for each
+        Show a progress bar, by default in a terminal and in a notebook, and a line for each
         thing that the machine does or that diverges, through the logger ``gandask``; False is
         silent unless logging is set up.
 
@@ -83,32 +87,89 @@ def run(
     >>> dict(ds.fid.sizes)
     {'round': 1, 'row': 1, 'col': 2}
     """
+    begun = begin(method, store, checkpoint_every, synchronous, resume)
+    if not isinstance(begun, Session):
+        return begun
+    with progress_bar(begun.method, progress) as bar:
+        return carry_out(begun, bar, client, heartbeat)
+
+
+def begin(
+    method: Any,
+    store: str | os.PathLike[str] | None,
+    checkpoint_every: int = 10,
+    synchronous: bool = True,
+    resume: bool = False,
+) -> Session | xr.Dataset:
+    """Do all that can be refused: give a run that is ready to go, or what a finished one came to.
+
+    Parameters, and what is raised, are those of `run`.
+    """
     if checkpoint_every < 1:
         raise SettingError(f"checkpoint_every={checkpoint_every}: expected at least 1")
     method.check()
-    kept, facts = _open_store(method, store, resume)
-    finished = kept.read_dataset() if kept and kept.state == "finished" else None
+    if store is None:
+        if resume:
+            raise StoreError("resume=True needs store=, the folder of the run to continue")
+        return Session(method, None, method.prepare(), checkpoint_every, synchronous)
+    if not resume:
+        Store(store).refuse_existing()
+        facts = method.prepare()
+        kept = Store.create(store, method, facts)
+        return Session(method, kept, facts, checkpoint_every, synchronous)
+    kept = Store.open(store)
+    method = _stored(kept, method)
+    finished = kept.read_dataset() if kept.state == "finished" else None
     if finished is not None:
         return finished
-    session = Session(method, kept, checkpoint_every, synchronous)
-    if progress is not False:
-        _speak()
-    with _writing(kept, session):
-        with _progress_bar(method, progress) as bar, _watched(session, client, heartbeat):
-            session.begin(resume)
-            session.work(bar)
-        dataset = session.results.dataset(results.attributes(method, facts))
+    facts = method.prepare()
+    if kept.state != "finished":
+        kept.claim()
+    return Session(method, kept, facts, checkpoint_every, synchronous, resumed=True)
+
+
+def _stored(kept: Store, method: Any) -> Any:
+    """Give the settings of a stored run, and refuse to continue it with others.
+
+    It may have been changed while it ran: who continues it need not repeat that.
+    """
+    stored = kept.method(METHODS)
+    given = config.to_dict(method)
+    if given == config.to_dict(kept.begun_with(METHODS)):
+        return stored
+    found = config.to_dict(stored)
+    for key in dict.fromkeys([*given, *found]):
+        if found.get(key) != given.get(key):
+            raise StoreError(
+                f"{key}={given.get(key)!r}: the run in {str(kept.path)!r} has {found.get(key)!r}; "
+                "continue it with its own settings, or choose another name"
+            )
+    return stored
+
+
+def carry_out(
+    session: Session, bar: Any, client: Client | None, heartbeat: Heartbeat | None
+) -> xr.Dataset:
+    """Carry a run to its end, or until it is asked to stop; see `run`."""
+    kept = session.store
+    link = client.dashboard_link if client else None
+    with _writing(kept, session, link):
+        with _watched(session, client, heartbeat):
+            session.begin()
+            finished = session.work(bar)
+        dataset = session.results.dataset(results.attributes(session.method, session.facts))
         if kept:
-            kept.write_dataset(dataset)
-            kept.describe("finished", session.view.round)
+            if finished:
+                kept.write_dataset(dataset)
+            kept.describe("finished" if finished else "stopped", session.view.round)
     return dataset
 
 
 @contextlib.contextmanager
-def _writing(kept: Store | None, session: Session) -> Iterator[None]:
-    """Write down how a run ends, if it does not end well."""
+def _writing(kept: Store | None, session: Session, link: str | None) -> Iterator[None]:
+    """Write down that a run is going on, and how it ends, if it does not end well."""
     if kept:
-        kept.describe("running", kept.description["round"])
+        kept.describe("running", kept.description["round"], dask_dashboard=link)
     try:
         yield
     except BaseException as error:
@@ -137,32 +198,6 @@ def _watched(session: Session, client: Client | None, settings: Heartbeat | None
         executor.cancel()
 
 
-def _open_store(
-    method: Any, path: str | os.PathLike[str] | None, resume: bool
-) -> tuple[Store | None, dict[str, Any]]:
-    """Make or reopen the store, and prepare the method."""
-    if path is None:
-        if resume:
-            raise StoreError("resume=True needs store=, the folder of the run to continue")
-        return None, method.prepare()
-    if not resume:
-        Store(path).refuse_existing()
-        facts = method.prepare()
-        return Store.create(path, method, facts), facts
-    kept = Store.open(path)
-    stored, given = config.to_dict(kept.method(METHODS)), config.to_dict(method)
-    for key in dict.fromkeys([*given, *stored]):
-        if stored.get(key) != given.get(key):
-            raise StoreError(
-                f"{key}={given.get(key)!r}: the run in {str(path)!r} has {stored.get(key)!r}; "
-                "continue it with its own settings, or choose another name"
-            )
-    facts = method.prepare()
-    if kept.state != "finished":
-        kept.claim()
-    return kept, facts
-
-
 def _speak() -> None:
     """Let events be seen where no logging is set up."""
     if not logger.hasHandlers():
@@ -173,21 +208,33 @@ def _speak() -> None:
 
 
 @contextlib.contextmanager
-def _progress_bar(method: Any, shown: bool | None) -> Iterator[Any]:
-    hidden = not sys.stderr.isatty() if shown is None else not shown
-    if hidden:
-        # the bar of notebooks warns where there are no widgets, even if it is never shown
-        from tqdm import tqdm
-
+def progress_bar(method: Any, shown: bool | None) -> Iterator[Any]:
+    """Show how many turns of slots are done: in a terminal, in a notebook, or not at all."""
+    if shown is not False:
+        _speak()
+    notebook = _in_notebook()
+    if shown is None:
+        shown = notebook or sys.stderr.isatty()
+    if not shown:
         yield tqdm(disable=True)
         return
-    from tqdm.auto import tqdm as shown_tqdm
-    from tqdm.contrib.logging import logging_redirect_tqdm
-
     total = method.rounds * len(method.layout().slots)
+    made = _widget() if notebook else tqdm
     # lines go above the bar, not through it
-    with (
-        shown_tqdm(total=total, unit="turn", desc=method.name) as bar,
-        logging_redirect_tqdm([logger]),
-    ):
+    with made(total=total, unit="turn", desc=method.name) as bar, logging_redirect_tqdm([logger]):
         yield bar
+
+
+def _in_notebook() -> bool:
+    """Tell whether this is the kernel of a notebook."""
+    shell = sys.modules.get("IPython")
+    return shell is not None and hasattr(shell.get_ipython(), "kernel")
+
+
+def _widget() -> Any:
+    """Give the bar of notebooks where it can be drawn, or else the one of text."""
+    if importlib.util.find_spec("ipywidgets") is None:
+        return tqdm
+    from tqdm.notebook import tqdm as drawn
+
+    return drawn

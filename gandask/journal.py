@@ -124,8 +124,9 @@ class Journal:
     def end(self) -> Place:
         """Give the place after the last line."""
         place = Place()
-        for _ in self.read(lambda told: told, place):
-            pass
+        if self.path.exists():
+            for _ in self.read(lambda told: told, place):
+                pass
         return place
 
     def _opened(self, mode: str) -> IO[bytes]:

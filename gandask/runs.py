@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
+import math
 import os
+import time
 from typing import TYPE_CHECKING, Any
 
 from gandask import config, results
@@ -13,10 +14,17 @@ from gandask.core import State, StoreError
 from gandask.methods import METHODS
 from gandask.mixture import Mixture
 from gandask.results import Results
-from gandask.store import Store
+from gandask.steering import CHANGE, PAUSE, RESUME, STOP, Command, steered
+from gandask.store import LIVE, Store
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     import xarray as xr
+
+    from gandask.plots.bound import Plots
+
+LOOK = 0.2  # seconds between two looks at a run of another process
 
 
 class Run:
@@ -33,13 +41,20 @@ class Run:
         If there is no run, or one written by a newer version.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], ended: Future[xr.Dataset] | None = None
+    ) -> None:
         self.store = Store.open(path)
+        self._ended = ended
+        self._known: tuple[str, Any] = ("", None)
 
-    @functools.cached_property
+    @property
     def method(self) -> Any:
-        """The method with its settings, ready to be run again."""
-        return self.store.method(METHODS)
+        """The method with its settings, ready to be run again; a run may be changed meanwhile."""
+        settings = self.store.description.get("settings", "")
+        if not settings or self._known[0] != settings:
+            self._known = settings, self.store.method(METHODS)
+        return self._known[1]
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -48,7 +63,7 @@ class Run:
 
     @property
     def state(self) -> str:
-        """One of running, finished, failed, stopped, interrupted."""
+        """One of running, paused, finished, failed, stopped, interrupted."""
         return self.store.state
 
     @property
@@ -56,6 +71,90 @@ class Run:
         """The rounds done so far; for a run being written, read anew each time."""
         stored = self.store.read_dataset() if self.state == "finished" else None
         return stored if stored is not None else self._collected()
+
+    @property
+    def plot(self) -> Plots:
+        """Plots of the run so far: ``run.plot.grid()``, and every other of `gandask.plots`."""
+        from gandask.plots.bound import Plots
+
+        return Plots(self.ds)
+
+    def dashboard(self) -> Any:
+        """Give the live page of the run, to be shown in a notebook."""
+        from gandask.pages import inline
+
+        return inline.live(self)
+
+    def wait(self, timeout: float | None = None) -> xr.Dataset:
+        """Wait until the run ends, and give its Dataset.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds after which to give up.
+
+        Raises
+        ------
+        TimeoutError
+            If it takes longer.
+        Exception
+            What ended the run, if it was started by this process; StoreError if by another one.
+        """
+        if self._ended is not None:
+            return self._ended.result(timeout)
+        until = math.inf if timeout is None else time.monotonic() + timeout
+        while self.state in LIVE:
+            if time.monotonic() > until:
+                raise TimeoutError(f"{self!r} goes on after {timeout} s")
+            time.sleep(LOOK)
+        if self.state in ("failed", "interrupted"):
+            why = self.store.description.get("error", "its process is gone")
+            raise StoreError(f"{self.store.path} was {self.state}: {why}")
+        return self.ds
+
+    def pause(self) -> None:
+        """Let the run wait after the step under way, until `resume`."""
+        self._ask(Command(PAUSE))
+
+    def resume(self) -> None:
+        """Let a paused run go on. One that has ended is continued by ``gd.run(resume=True)``."""
+        self._ask(Command(RESUME))
+
+    def stop(self) -> None:
+        """End the run after this round, with a checkpoint to continue it from."""
+        self._ask(Command(STOP))
+
+    def change(self, **changes: Any) -> None:
+        """Give the run other settings from the next round on.
+
+        Parameters
+        ----------
+        **changes
+            For a grid, ``neighbourhood`` and ``mutation_scale``.
+
+        Raises
+        ------
+        SettingError
+            For a setting that cannot change, or a value that cannot work.
+        """
+        command = Command(CHANGE, changes)
+        steered(self.method, changes, self.store.description["round"])
+        self._ask(command)
+
+    def _ask(self, command: Command) -> None:
+        """Ask something of the run's process.
+
+        Raises
+        ------
+        StoreError
+            If there is none any more.
+        """
+        if self.state not in LIVE:
+            raise StoreError(
+                f"{self.store.path} is {self.state}, so nobody is there to {command.name} it; "
+                "continue it with gandask resume DIR, or gd.run(..., resume=True)"
+            )
+        self.store.ask(command)
 
     def best_mixture(self) -> Mixture:
         """Give the ensemble that scores best, as of the last checkpoint."""
@@ -101,7 +200,7 @@ class Run:
 
     @property
     def _checkpoint(self) -> tuple[Any, dict[str, Any]]:
-        found = self.store.last_checkpoint()
+        found = self.store.checkpoints.last()
         if found is None:
             raise StoreError(
                 f"{self.store.path} has no checkpoint yet: the first comes after checkpoint_every "

@@ -7,17 +7,32 @@ import logging
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from gandask import steering
 from gandask.checkpoint import loading, saving, slot_of
-from gandask.core import NON_FINITE, Event, Report, Signal, Stage, StoreError, Task, View
+from gandask.core import (
+    NON_FINITE,
+    Event,
+    Report,
+    SettingError,
+    Signal,
+    Stage,
+    StoreError,
+    Task,
+    View,
+)
 from gandask.executors import Executor
 from gandask.heartbeat import Watch
+from gandask.journal import Place
 from gandask.results import Results
+from gandask.steering import Command
 from gandask.store import Store
 
 logger = logging.getLogger("gandask")
+
+PAUSE = 0.2  # seconds between two looks at what is asked of a paused run
 
 
 class Session:
@@ -27,17 +42,27 @@ class Session:
     ----------
     method : Method
     store : Store, optional
+    facts : mapping
+        What the method's preparation found.
     checkpoint_every : int
     synchronous : bool
+    resumed : bool
+        Whether the store holds a run to take up.
     """
 
     executor: Executor
     watch: Watch
 
     def __init__(
-        self, method: Any, store: Store | None, checkpoint_every: int, synchronous: bool
+        self,
+        method: Any,
+        store: Store | None,
+        facts: Mapping[str, Any],
+        checkpoint_every: int,
+        synchronous: bool,
+        resumed: bool = False,
     ) -> None:
-        self.method, self.store = method, store
+        self.method, self.store, self.facts = method, store, facts
         self.checkpoint_every, self.synchronous = checkpoint_every, synchronous
         self.results = Results(method.layout(), method.rounds)
         self.view: View
@@ -45,14 +70,17 @@ class Session:
         self.under_way: dict[int, Task] = {}
         self.early: dict[int, Report] = {}  # arrived while a checkpoint was being written
         self.saved = 0
+        self.heard = store.commands.end() if store else Place()
+        self.stopping = False
+        self.resumed = resumed
         self.origin = time.monotonic()
 
-    def begin(self, resumed: bool) -> None:
+    def begin(self) -> None:
         """Start, or take up a stored run where its last checkpoint left it."""
-        if not self.store or not resumed:
+        if not self.store or not self.resumed:
             return
         self.results.events += self.store.noted()
-        found = self.store.last_checkpoint()
+        found = self.store.checkpoints.last()
         cut = self.store.truncate(found[1]["log_bytes"] if found else 0)
         self._replay(self.store)
         if found:
@@ -82,9 +110,16 @@ class Session:
             # slots went on at their own pace: others than those of the last step have work left
             self.plan = [outstanding]
 
-    def work(self, bar: Any) -> None:
-        """Carry plans out until there is none."""
-        while self.plan or self.under_way:
+    def work(self, bar: Any) -> bool:
+        """Carry plans out until there is none, or until asked to stop.
+
+        Returns
+        -------
+        bool
+            Whether the run is finished.
+        """
+        stopped = False
+        while not stopped and (self.plan or self.under_way):
             for stage in self.plan:
                 numbers = self.executor.submit(stage)
                 self.under_way |= dict(zip(numbers, stage, strict=True))
@@ -92,10 +127,13 @@ class Session:
             elapsed = time.monotonic() - self.origin
             if self.store:
                 self.store.append(reports, elapsed)
-            before = self.view.round
+            before = self.view
             self.step(reports, elapsed)
-            if self.store and self.view.round > before:
-                self.store.describe("running", self.view.round)
+            done = self.view.round > before.round
+            if self.store:
+                stopped = self.heed(self.store, before, reports) and (done or not self.synchronous)
+                if done:
+                    self.store.describe("running", self.view.round)
             promised = [name for task in self.under_way.values() for name in task.writes]
             self.executor.keep(self.view.keeps.union(promised))
             over = not (self.plan or self.under_way)
@@ -103,8 +141,10 @@ class Session:
                 bar.total = bar.n  # there may have been fewer rounds than at most
             turns = {(record.slot, record.round) for record in self.view.records if record.slot}
             bar.update(0 if over else len(turns))
-            if self.store and (over or self.view.round >= self.saved + self.checkpoint_every):
-                self.checkpoint(self.store)
+            due = self.view.round >= self.saved + self.checkpoint_every
+            if self.store and (over or stopped or due):
+                self.checkpoint(self.store, last=over or stopped)
+        return not stopped or over
 
     def collect(self) -> list[Report]:
         """Wait for the reports of the whole plan, or for the next few, in order of submission."""
@@ -115,6 +155,66 @@ class Session:
         for number in arrived:
             self.under_way.pop(number)
         return [arrived[number] for number in sorted(arrived)]
+
+    def heed(self, store: Store, before: View, reports: Sequence[Report]) -> bool:
+        """Do what is asked from outside, and wait while paused; tell whether to stop."""
+        paused: float | None = None
+        while True:
+            for command in self._asked(store):
+                if command.name == steering.CHANGE:
+                    self._change(store, command, before, reports)
+                elif command.name == steering.STOP:
+                    self.stopping = True
+                elif command.name == steering.PAUSE and paused is None:
+                    paused = time.monotonic()
+                    store.describe("paused", self.view.round)
+                    self.note([Event(self.view.round, "paused", "", machine=True)])
+                elif command.name == steering.RESUME and paused is not None:
+                    self._go_on(store, paused)
+                    paused = None
+            if paused is None:
+                return self.stopping
+            if self.stopping:
+                self._go_on(store, paused)
+                return True
+            self.attend()
+            time.sleep(PAUSE)
+
+    def _asked(self, store: Store) -> Iterator[Command]:
+        """Give what was asked since the last look; what cannot be read is told, once."""
+        try:
+            yield from store.asked(self.heard)
+        except StoreError as error:
+            self.note([Event(self.view.round, "refused", "", str(error), machine=True)])
+
+    def _go_on(self, store: Store, paused: float) -> None:
+        """End a pause, whose time is none of the run's."""
+        taken = time.monotonic() - paused
+        self.origin += taken
+        store.describe("running", self.view.round)
+        detail = f"after a pause of {taken:.0f} s"
+        self.note([Event(self.view.round, "resumed", "", detail, machine=True)])
+
+    def _change(
+        self, store: Store, command: Command, before: View, reports: Sequence[Report]
+    ) -> None:
+        """Go on with other settings from the next round on.
+
+        What follows from the last step is decided again, with them.
+        """
+        rounds = [report.round for report in reports]
+        begun = max(rounds + [task.round for task in self.under_way.values()])
+        try:
+            method = steering.steered(self.method, command.changes, begun)
+            view, plan = method.advance(before, reports)
+        except SettingError as error:
+            self.note([Event(begun, "refused", "", str(error), machine=True)])
+            return
+        store.change(method)
+        self.method, self.view, self.plan = method, view, plan
+        self.results.relay(method.layout())
+        detail = steering.told(method, command.changes, begun + 1)
+        self.note([Event(begun, "changed", "", detail, machine=True)])
 
     def step(self, reports: Sequence[Report], elapsed: float) -> None:
         """Let the method decide, and note what it decided."""
@@ -155,7 +255,7 @@ class Session:
         for line in lines(events):
             logger.info(line)
 
-    def checkpoint(self, store: Store) -> None:
+    def checkpoint(self, store: Store, last: bool) -> None:
         """Save every state, and go on from what was saved, if the run goes on.
 
         A task that loads a file depends on nothing, so Dask forgets the tasks before it: memory
@@ -166,15 +266,15 @@ class Session:
         for name in sorted(self.view.keeps):
             files.setdefault(slot_of(name).replace("/", "-") + ".safetensors", []).append(name)
         # a name of its own: a worker given up during an earlier one may still come back and write
-        partial = store.begin_checkpoint(uuid.uuid4().hex[:8])
+        partial = store.checkpoints.begin(uuid.uuid4().hex[:8])
         try:
             self.perform([saving(partial / file, names) for file, names in files.items()])
-            folder = store.seal(partial, self.view, files)
+            folder = store.checkpoints.seal(partial, self.view, files, store.log.size)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
         self.saved = self.view.round
-        if self.plan or self.under_way:
+        if not last:
             self.perform([loading(folder / file, names) for file, names in files.items()])
         self.watch.tell(Signal("saved"))
         detail = f"{folder.name} in {time.monotonic() - begun:.1f} s"

@@ -2,10 +2,11 @@
 
 ``config.toml`` (exact, re-runnable), ``run.json`` (format, state, facts), ``reports.jsonl`` (one
 line per step of the method, appended durably), ``steps.jsonl`` (the same as columns, with what the
-method made of them: for readers), ``events.jsonl`` (what the machine did),
-``heartbeat.json`` (what every slot is doing), ``checkpoints/round-000010/*.safetensors``,
-``dataset.zarr`` and ``samples/``. Nothing in it is a pickle, and nothing in it is executed; a
-neighbourhood that ``config.toml`` names as ``module:function`` is imported, as in any settings.
+method made of them: for readers), ``events.jsonl`` (what the machine did), ``commands.jsonl`` (what
+was asked of the run from outside), ``heartbeat.json`` (what every slot is doing),
+``checkpoints/round-000010/*.safetensors``, ``dataset.zarr`` and ``samples/``. Nothing in it is a
+pickle, and nothing in it is executed; a neighbourhood that ``config.toml`` names as
+``module:function`` is imported, as in any settings.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import fcntl
 import hashlib
 import json
 import os
-import shutil
 import socket
 import time
 import uuid
@@ -26,15 +26,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gandask import config, results
-from gandask.checkpoint import sync
+from gandask.checkpoint import Checkpoints
 from gandask.core import Event, Plan, Report, StoreError, View
-from gandask.journal import Journal, write_whole
+from gandask.journal import Journal, Place, write_whole
+from gandask.steering import Command
 
 if TYPE_CHECKING:
     import xarray as xr
 
 FORMAT = 1
 """Of the folder; a store of a newer format is refused."""
+
+LIVE = ("running", "paused")
+"""States of a run that a process is at work on."""
 
 QUIET = 60.0
 """Seconds without a heartbeat after which a run on another host counts as interrupted."""
@@ -52,7 +56,9 @@ class Store:
         self.path = Path(path).expanduser().resolve()
         self.log = Journal(self.path / "reports.jsonl")
         self.columns = Journal(self.path / "steps.jsonl")
+        self.commands = Journal(self.path / "commands.jsonl")
         self.happened = Journal(self.path / "events.jsonl")
+        self.checkpoints = Checkpoints(self.path / "checkpoints")
         self.heartbeat = self.path / "heartbeat.json"
         self.description_file = self.path / "run.json"
         self.writer = uuid.uuid4().hex
@@ -70,10 +76,10 @@ class Store:
         settings = config.to_toml(method)
         store.refuse_existing()
         try:
-            (store.path / "checkpoints").mkdir(parents=True)
+            store.checkpoints.path.mkdir(parents=True)
             (store.path / "samples").mkdir()
             write_whole(store.path / "config.toml", settings)
-            for journal in (store.log, store.columns, store.happened):
+            for journal in (store.log, store.columns, store.happened, store.commands):
                 journal.path.touch()
             store.describe("running", 0, facts=dict(facts), settings=_digest(settings))
         except OSError as error:
@@ -175,7 +181,7 @@ class Store:
     def _claim(self) -> None:
         told = self.description
         ours = told.get("host") == socket.gethostname() and int(told["process"]) == os.getpid()
-        if self.state == "running" and not ours:
+        if self.state in LIVE and not ours:
             raise StoreError(
                 f"{str(self.path)!r} is being written by another process "
                 f"({told['process']} on {told.get('host')}): wait for it, or stop it; one that was "
@@ -185,32 +191,61 @@ class Store:
 
     @property
     def state(self) -> str:
-        """One of ``running``, ``finished``, ``failed``, ``stopped``, ``interrupted``.
+        """One of ``running``, ``paused``, ``finished``, ``failed``, ``stopped``, ``interrupted``.
 
         A run whose process is gone is interrupted; on another host, one without a heartbeat.
         """
         told = self.description
-        if told["state"] != "running":
-            return str(told["state"])
+        state = str(told["state"])
+        if state not in LIVE:
+            return state
         here = told.get("host") == socket.gethostname()
         if here:
-            return "running" if _alive(int(told["process"])) else "interrupted"
+            return state if _alive(int(told["process"])) else "interrupted"
         quiet = min(_age(self.heartbeat), _age(self.description_file))
-        return "running" if quiet < QUIET else "interrupted"
+        return state if quiet < QUIET else "interrupted"
 
     def method(self, methods: Mapping[str, Any]) -> Any:
         """Make the method from ``config.toml``."""
         path = self.path / "config.toml"
         try:
             text = path.read_text(encoding="utf-8")
-            if self.description.get("settings", _digest(text)) != _digest(text):
-                raise ValueError("it is not as it was when the run began")
+            if _digest(text) not in self.description.get("settings", _digest(text)).split():
+                raise ValueError("it is not as the run left it")
             return config.from_toml(text, methods)
         except (OSError, ValueError) as error:
             raise StoreError(
                 f"{path} cannot be read: {error} (networks and losses of your own are registered "
                 "before their run is opened)"
             ) from error
+
+    def change(self, method: Any) -> None:
+        """Give the run other settings; those it began with are kept in ``run.json``."""
+        told, path = self.description, self.path / "config.toml"
+        text, before = config.to_toml(method), path.read_text(encoding="utf-8")
+        begun_with = told.get("begun_with", before)
+        # for a moment, either is the right one: a crash between two files harms nothing
+        both = f"{_digest(before)} {_digest(text)}"
+        self.describe(told["state"], told["round"], settings=both, begun_with=begun_with)
+        write_whole(path, text)
+        self.describe(told["state"], told["round"], settings=_digest(text))
+
+    def begun_with(self, methods: Mapping[str, Any]) -> Any:
+        """Make the method as it was when the run began, before any change."""
+        text = self.description.get("begun_with")
+        return config.from_toml(text, methods) if text else self.method(methods)
+
+    def ask(self, command: Command) -> None:
+        """Ask something of the run, which looks there after every step."""
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        self.commands.append({"time": now, **asdict(command)})
+
+    def asked(self, place: Place) -> Iterator[Command]:
+        """Read what was asked since `place`."""
+        if self.commands.path.exists():
+            yield from self.commands.read(
+                lambda told: Command(told["name"], dict(told["changes"])), place
+            )
 
     def append(self, reports: Sequence[Report], elapsed: float) -> None:
         """Append the reports of one step, durably.
@@ -242,7 +277,8 @@ class Store:
     def slots(self) -> dict[str, dict[str, Any]]:
         """Read what every slot was doing at the last heartbeat: state, round, fraction, worker."""
         try:
-            return dict(json.loads(self.heartbeat.read_bytes())["slots"])
+            found = dict(json.loads(self.heartbeat.read_bytes())["slots"])
+            return {str(slot): dict(told) for slot, told in found.items()}
         except (OSError, ValueError, TypeError, KeyError):
             return {}
 
@@ -296,73 +332,6 @@ class Store:
             with contextlib.suppress(ValueError, TypeError, KeyError):  # whatever was damaged
                 cut |= {(told["slot"], told["round"]) for told in json.loads(line)["reports"]}
         return len(cut)
-
-    def checkpoint_folder(self, round: int) -> Path:
-        """Name the folder of a checkpoint."""
-        return self.path / "checkpoints" / f"round-{round:06d}"
-
-    def begin_checkpoint(self, token: str) -> Path:
-        """Make the folder that a checkpoint's files go to first; drop what is left of others."""
-        for left in (self.path / "checkpoints").glob("partial*"):
-            shutil.rmtree(left, ignore_errors=True)
-        partial = self.path / "checkpoints" / f"partial-{token}"
-        partial.mkdir(parents=True)
-        return partial
-
-    def seal(self, partial: Path, view: View, files: Mapping[str, Sequence[str]]) -> Path:
-        """Make a checkpoint valid, once all its files are written, and drop those before the last.
-
-        Raises
-        ------
-        StoreError
-            If a file is missing: the workers write elsewhere.
-        """
-        missing = [name for name in files if not (partial / name).is_file()]
-        if missing:
-            raise StoreError(
-                f"the workers did not write {partial / missing[0]} where the client reads it: "
-                "store must be a folder that they share"
-            )
-        told = {
-            "round": view.round,
-            "log_bytes": self.log.size,
-            "files": {name: list(states) for name, states in files.items()},
-            "mixtures": {slot: dict(weights) for slot, weights in view.mixtures.items()},
-            "best": view.best,
-        }
-        write_whole(partial / "checkpoint.json", json.dumps(told))
-        folder = self.checkpoint_folder(view.round)
-        replaced = folder.with_name("replaced")
-        if folder.exists():
-            shutil.rmtree(replaced, ignore_errors=True)
-            folder.replace(replaced)
-        partial.replace(folder)
-        sync(folder.parent)
-        shutil.rmtree(replaced, ignore_errors=True)
-        for old in self.checkpoints()[:-2]:
-            shutil.rmtree(old)
-        return folder
-
-    def checkpoints(self) -> list[Path]:
-        """List the valid checkpoints, oldest first."""
-        found = sorted((self.path / "checkpoints").glob("round-*"))
-        return [folder for folder in found if (folder / "checkpoint.json").is_file()]
-
-    def last_checkpoint(self) -> tuple[Path, dict[str, Any]] | None:
-        """Give folder and description of the newest checkpoint that has all its files."""
-        for folder in reversed(self.checkpoints()):
-            path = folder / "checkpoint.json"
-            try:
-                found = json.loads(path.read_bytes())
-                told = {"log_bytes": int(found["log_bytes"]), "best": found["best"]}
-                told["files"] = {str(file): list(names) for file, names in found["files"].items()}
-                told["mixtures"] = {slot: dict(of) for slot, of in found["mixtures"].items()}
-            except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-                spoken = f"{type(error).__name__}: {error}"
-                raise StoreError(f"{path} cannot be read: {spoken}") from error
-            if all((folder / file).is_file() for file in told["files"]):
-                return folder, told
-        return None
 
     def write_dataset(self, dataset: xr.Dataset) -> None:
         """Write the Dataset as zarr, whole or not at all."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gandask import config
+from gandask import config, schedule
 from gandask.core import SettingError
 
 Neighbours = tuple[tuple[int, ...], ...]
@@ -162,24 +162,16 @@ class Schedule:
         SettingError
             For an unknown name, a cell that is not there, or a round that is none.
         """
-        for key in later:
-            if not str(key).isdecimal() or int(key) < 1:
-                raise SettingError(
-                    f"neighbourhood_schedule={dict(later)!r}: expected rounds from 1 as keys, "
-                    f"such as {{10: 'moore'}}, not {key!r}"
-                )
-        schedule = {
-            str(int(key)): _plain(chosen, shape, "neighbourhood_schedule")
-            for key, chosen in later.items()
-        }
+        key = "neighbourhood_schedule"
+        known = schedule.read(key, later)
+        plain = {round: _plain(chosen, shape, key) for round, chosen in known.items()}
         if not is_function(first):
             first = _plain(first, shape, "neighbourhood")
-        return cls(shape, first, schedule)
+        return cls(shape, first, plain)
 
     def neighbours(self, round: int, view: object) -> Neighbours:
         """Give the neighbours of each cell in a round."""
-        begun = [int(key) for key in self.later if int(key) <= round]
-        chosen = self.later[str(max(begun))] if begun else self.first
+        chosen = schedule.in_force(self.first, self.later, round)
         if is_function(chosen):
             function = config.load_object(chosen) if isinstance(chosen, str) else chosen
             chosen = function(view)

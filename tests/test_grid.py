@@ -135,7 +135,7 @@ def test_without_selection_the_first_plan_trains(grid):
 def test_moments_travel_only_for_the_parents(grid):
     method = grid()
     executor = Serial(method.seed)
-    session = Session(method, None, 10, True)
+    session = Session(method, None, {}, 10, True)
     for stage in session.plan:
         executor.submit(stage)
     reports = [r for _ in range(8) for r in executor.next_reports().values()]

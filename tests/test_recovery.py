@@ -128,7 +128,7 @@ def once():
 
 def weights(path):
     """Give a digest of every array in a run's last checkpoint."""
-    folder, told = Store.open(path).last_checkpoint()
+    folder, told = Store.open(path).checkpoints.last()
     digests = {}
     for file in told["files"]:
         for name, array in safetensors.numpy.load_file(folder / file).items():

@@ -466,12 +466,12 @@ def test_nothing_in_a_store_is_a_pickle(finished):
 
 def checkpoint(store, round, value=0.0):
     """Make one the way the engine does."""
-    partial = store.begin_checkpoint("token")
+    partial = store.checkpoints.begin("token")
     save_states(
         {"weight": np.full(3, value)}, names=["cell/0"], path=str(partial / "cell-0.safetensors")
     )
     view = SimpleNamespace(round=round, mixtures={"cell/0": {"cell/0": 1.0}}, best="cell/0")
-    return store.seal(partial, view, {"cell-0.safetensors": ["cell/0"]})
+    return store.checkpoints.seal(partial, view, {"cell-0.safetensors": ["cell/0"]}, store.log.size)
 
 
 VIEW = SimpleNamespace(round=2, mixtures={}, best=None)
@@ -531,7 +531,7 @@ def test_a_checkpoint_half_written_is_never_read(store, monkeypatch):
     partial.mkdir()
     (partial / "cell-0.safetensors").write_bytes(b"half")
     (store.path / "checkpoints" / "round-000009").mkdir()
-    assert store.last_checkpoint() is None
+    assert store.checkpoints.last() is None
     first = checkpoint(store, 1, 1.0)
 
     def crash(*_):
@@ -541,17 +541,17 @@ def test_a_checkpoint_half_written_is_never_read(store, monkeypatch):
         patch.setattr("gandask.checkpoint.sync", crash)
         with pytest.raises(gd.StoreError, match="power cut"):
             checkpoint(store, 2, 2.0)
-    assert store.checkpoints() == [first]
+    assert store.checkpoints.all() == [first]
     for step in ("gandask.store.write_whole", "pathlib.Path.replace"):
-        partial = store.begin_checkpoint("token")
+        partial = store.checkpoints.begin("token")
         save_states({"weight": np.zeros(3)}, names=["cell/0"], path=str(partial / "cell-0"))
         with monkeypatch.context() as patch:
             patch.setattr(step, crash)
             with pytest.raises(OSError, match="power cut"):
-                store.seal(partial, VIEW, {"cell-0": ["cell/0"]})
-        assert store.checkpoints() == [first]
+                store.checkpoints.seal(partial, VIEW, {"cell-0": ["cell/0"]}, store.log.size)
+        assert store.checkpoints.all() == [first]
     assert weights(first) == [1, 1, 1]
-    assert store.last_checkpoint()[0] == first
+    assert store.checkpoints.last()[0] == first
 
 
 def test_what_is_left_of_other_checkpoints_is_dropped(store):
@@ -560,7 +560,7 @@ def test_what_is_left_of_other_checkpoints_is_dropped(store):
     for name in ("partial", "partial-0a1b2c3d", "partial-token"):
         (folder / name).mkdir()
         (folder / name / "cell-0.safetensors").write_bytes(b"half")
-    partial = store.begin_checkpoint("token")
+    partial = store.checkpoints.begin("token")
     assert partial == folder / "partial-token"
     assert [*partial.iterdir()] == []
     assert sorted(folder.iterdir()) == sorted([partial, sealed])
@@ -611,18 +611,18 @@ def test_a_checkpoint_with_a_missing_file_is_not_sealed(store):
     with pytest.raises(
         gd.StoreError, match=r"partial/cell-0\.safetensors .*folder that they share"
     ):
-        store.seal(partial, VIEW, {"cell-0.safetensors": ["cell/0"]})
-    assert store.checkpoints() == []
+        store.checkpoints.seal(partial, VIEW, {"cell-0.safetensors": ["cell/0"]}, store.log.size)
+    assert store.checkpoints.all() == []
 
 
 def test_only_the_last_two_checkpoints_are_kept(store):
     folders = [checkpoint(store, round, float(round)) for round in (10, 20, 30, 100)]
-    assert store.checkpoints() == folders[2:]
+    assert store.checkpoints.all() == folders[2:]
     assert sorted(path.name for path in (store.path / "checkpoints").iterdir()) == [
         "round-000030",
         "round-000100",
     ]
-    folder, told = store.last_checkpoint()
+    folder, told = store.checkpoints.last()
     assert folder == folders[-1]
     assert told["files"] == {"cell-0.safetensors": ["cell/0"]}
     assert told["best"] == "cell/0"
@@ -642,13 +642,13 @@ def test_a_damaged_checkpoint_description_is_named(store, text):
     folder = checkpoint(store, 1)
     (folder / "checkpoint.json").write_bytes(text)
     with pytest.raises(gd.StoreError, match=r"checkpoint\.json cannot be read"):
-        store.last_checkpoint()
+        store.checkpoints.last()
 
 
 def test_a_checkpoint_that_misses_a_file_is_passed_over(copy):
     """The one before is used; without one, the run is computed again from the start."""
     whole = gd.open_run(copy).ds
-    last = gd.open_run(copy).store.checkpoints()[-1]
+    last = gd.open_run(copy).store.checkpoints.all()[-1]
     (last / "cell-1.safetensors").unlink()
     with pytest.raises(gd.StoreError, match="no checkpoint yet"):
         gd.open_run(copy).best_mixture()

@@ -9,9 +9,9 @@ from __future__ import annotations
 import abc
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -28,6 +28,8 @@ from gandask.training import Training
 @settings
 class Adversarial(abc.ABC):
     """Settings that methods share."""
+
+    schedules: ClassVar[Mapping[str, str]] = {}
 
     data: str = setting(
         "digits", f"data set: {', '.join(data.NAMES)}, or a path to images or arrays"

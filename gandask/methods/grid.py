@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from gandask import config, losses, metrics, networks, tasks, topology
+from gandask import config, losses, metrics, networks, schedule, tasks, topology
 from gandask.config import setting, settings
 from gandask.core import NON_FINITE, Event, Layout, Plan, Record, Report, SettingError, Task, rng
 from gandask.methods import cells
@@ -37,6 +37,10 @@ class Grid(Adversarial):
     """Train a grid of GANs by cellular coevolution; its fields are its settings."""
 
     name: ClassVar[str] = "grid"
+    schedules: ClassVar[Mapping[str, str]] = {
+        "neighbourhood": "neighbourhood_schedule",
+        "mutation_scale": "mutation_scale_schedule",
+    }
 
     shape: tuple[int, int] = setting((2, 2), "rows and columns of the torus", minimum=1)
     rounds: int = setting(200, "rounds of every cell", minimum=1)
@@ -65,6 +69,9 @@ class Grid(Adversarial):
         0.5, "that a learning rate mutates at a step", minimum=0, maximum=1
     )
     mutation_scale: float = setting(1e-4, "of learning rates (α)", minimum=0)
+    mutation_scale_schedule: Mapping[str, float] = setting(
+        {}, "mutation scales from given rounds on: {10: 0.01}", minimum=0
+    )
     skip_discriminator_steps: int = setting(1, "batches between discriminator steps", minimum=0)
     training_order: str = setting(
         "generator_first",
@@ -84,6 +91,8 @@ class Grid(Adversarial):
             config.lookup("loss", name, losses.LOSSES)
         object.__setattr__(self, "neighbourhood", self._schedule.first)
         object.__setattr__(self, "neighbourhood_schedule", self._schedule.later)
+        scales = schedule.read("mutation_scale_schedule", self.mutation_scale_schedule)
+        object.__setattr__(self, "mutation_scale_schedule", scales)
         # a lone pair has nothing to select from: the default size of 2 is no mistake there
         seen = min(self._schedule.sizes, default=1) if self.exchange else 1
         smallest = max(2, seen * self.population_size)
@@ -231,7 +240,11 @@ class Grid(Adversarial):
         """Make the task that a cell's phase asks for."""
         number = cell.round + 1
         opponents = tuple(i.name for i in (*cell.pool.generators, *cell.pool.discriminators))
-        arguments = {"training": self.training, "slot": cell.slot, "round": number}
+        scale = schedule.in_force(self.mutation_scale, self.mutation_scale_schedule, number)
+        training = self.training
+        if scale != training.mutation_scale:
+            training = replace(training, mutation_scale=scale)
+        arguments = {"training": training, "slot": cell.slot, "round": number}
         if cell.phase == "score":
             names = tuple(individual.name for individual in cell.own.generators)
             arguments |= {"samples": self.final_samples}

@@ -1,0 +1,84 @@
+"""Steering: what is asked of a run from outside, by a page, a notebook or another process.
+
+A command is a line in the store's ``commands.jsonl``; the run looks there after every step. A
+change is an entry in one of the method's schedules, from the next round on, and nothing else: the
+run's ``config.toml`` says it too, so that the same settings give the same run again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gandask import schedule
+from gandask.config import suggestion
+from gandask.core import SettingError
+
+PAUSE, RESUME, STOP, CHANGE = COMMANDS = ("pause", "resume", "stop", "change")
+
+
+@dataclass(frozen=True)
+class Command:
+    """One thing that is asked of a run.
+
+    Parameters
+    ----------
+    name : str
+        ``pause``, ``resume``, ``stop`` after this round, or ``change``.
+    changes : mapping
+        New values of settings, by name.
+    """
+
+    name: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.name not in COMMANDS:
+            raise SettingError(f"command={self.name!r}: expected one of {', '.join(COMMANDS)}")
+
+
+def steered(method: Any, changes: Mapping[str, Any], begun: int) -> Any:
+    """Give a method other settings from the next round on.
+
+    Parameters
+    ----------
+    method : Method
+        Its `schedules` tell what may change.
+    changes : mapping
+        New values by name, such as ``{"mutation_scale": 0.01}``.
+    begun : int
+        The last round that any slot has begun.
+
+    Raises
+    ------
+    SettingError
+        For a setting that cannot change, a value that cannot work, or when no round is left.
+
+    Examples
+    --------
+    >>> from gandask.methods.grid import Grid
+    >>> steered(Grid(rounds=20), {"neighbourhood": "moore"}, 7).neighbourhood_schedule
+    {'8': 'moore'}
+    """
+    entries = {}
+    for key, value in changes.items():
+        if key not in method.schedules:
+            known = suggestion(key, method.schedules) if method.schedules else "none can"
+            raise SettingError(f"{key}={value!r}: this cannot be changed while running; {known}")
+        scheduled = method.schedules[key]
+        entries[scheduled] = {**getattr(method, scheduled), str(begun + 1): value}
+    if begun >= method.rounds:
+        raise SettingError(f"round {begun} is the last: there is none left to change")
+    return dataclasses.replace(method, **entries)
+
+
+def told(method: Any, changes: Mapping[str, Any], round: int) -> str:
+    """Say what was changed: the values in force, as the method understood them."""
+    values = {
+        key: schedule.in_force(None, getattr(method, method.schedules[key]), round)
+        for key in changes
+    }
+    said = ", ".join(f"{key} = {value!r}" for key, value in values.items())
+    return f"{said} from round {round} on"
