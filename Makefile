@@ -2,11 +2,15 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo dashboard test lint clean
 
 demo: .venv/ready
 	rm -rf runs/demo runs/demo-single runs/demo-single-long
 	$(BIN)/gandask demo --store runs/demo
+
+dashboard: .venv/ready
+	mkdir -p runs
+	$(BIN)/gandask dashboard runs
 
 test: .venv/ready lint
 	$(BIN)/python -m pytest

@@ -1,4 +1,4 @@
-"""The command line: train, resume, sample, report, show, doctor, demo, presets."""
+"""The command line: train, resume, sample, report, dashboard, show, doctor, demo, presets."""
 
 from __future__ import annotations
 
@@ -175,6 +175,33 @@ def report(run: Path, output: Path | None) -> None:
     from gandask.runs import open_run
 
     click.echo(reports.write(open_run(run), output))
+
+
+@main.command()
+@click.argument("runs", type=click.Path(path_type=Path), default=Path("runs"))
+@click.option("--port", type=click.IntRange(1, 65535), default=5006, show_default=True)
+@click.option("--address", default="localhost", show_default=True, help="Others need --login.")
+@click.option("--login", type=click.Path(path_type=Path), help='JSON: {"name": "password"}.')
+@click.option("--origin", "origins", multiple=True, help="HOST:PORT that browsers use, if other.")
+@click.option("--show", is_flag=True, help="Open a browser.")
+@plain_errors
+def dashboard(
+    runs: Path,
+    port: int,
+    address: str,
+    login: Path | None,
+    origins: tuple[str, ...],
+    show: bool,
+) -> None:
+    """Serve the pages of all runs in a folder: live, groups, speedup, compare.
+
+    Example: gandask dashboard runs
+
+    Example: gandask dashboard runs --address 0.0.0.0 --login users.json
+    """
+    from gandask.pages import server
+
+    server.serve(runs, port, address, login, origins, show)
 
 
 @main.command()

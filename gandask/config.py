@@ -20,7 +20,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import tomli_w
+from markupsafe import Markup
 
+from gandask import display
 from gandask.core import SettingError
 
 T = TypeVar("T")
@@ -74,6 +76,8 @@ def settings(cls: type[T]) -> type[T]:
         initialise(self, **given)
 
     made.__init__ = checked
+    made.__repr__ = _spoken_short
+    made._repr_html_ = _drawn
     made.__doc__ = f"{cls.__doc__}\n\n{described(made)}"
     return typing.cast("type[T]", made)
 
@@ -84,12 +88,37 @@ def fields(method: Any) -> list[dataclasses.Field[Any]]:
     return sorted(dataclasses.fields(method), key=lambda f: f.name not in cls.__annotations__)
 
 
+def changed(method: Any) -> dict[str, Any]:
+    """Give the settings that are not at their defaults."""
+    made = {f.name: getattr(method, f.name) for f in fields(method)}
+    usual = {f.name: _default(f) for f in fields(method)}
+    return {name: value for name, value in made.items() if value != usual[name]}
+
+
+def _default(f: dataclasses.Field[Any]) -> Any:
+    return f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
+
+
+def _spoken_short(self: Any) -> str:
+    """Write settings as the call that makes them, without what is at its default."""
+    given = ", ".join(f"{name}={value!r}" for name, value in changed(self).items())
+    return f"{type(self).__name__}({given})"
+
+
+def _drawn(self: Any) -> str:
+    """Show settings in a notebook: those that were chosen, the others folded away."""
+    chosen = changed(self)
+    usual = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in chosen}
+    title = f"{len(usual)} settings at their defaults"
+    heading = Markup("<b>{}</b>").format(type(self).__name__)
+    return str(heading + display.table(chosen) + display.folded(title, usual))
+
+
 def described(cls: Any) -> str:
     """List the settings of a method: name, default, what it is, and its bounds or choices."""
     lines = ["Parameters", "----------"]
     for f in fields(cls):
-        default = f.default if f.default is not dataclasses.MISSING else {}
-        lines.append(f"{f.name} : default {default!r}")
+        lines.append(f"{f.name} : default {_default(f)!r}")
         bounds = [f"{BOUNDS[word][0]} {f.metadata[word]}" for word in BOUNDS if word in f.metadata]
         choices = ["one of " + ", ".join(f.metadata["choices"])] if "choices" in f.metadata else []
         lines.append("    " + "; ".join([f.metadata["help"], *bounds, *choices]) + ".")

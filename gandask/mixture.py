@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from markupsafe import Markup
 from torch import Tensor
 
-from gandask import metrics
+from gandask import display, metrics
 from gandask.core import Array, State, rng
 from gandask.features import CHUNK
 from gandask.gan import load_module
@@ -73,6 +74,10 @@ class Mixture:
     def __repr__(self) -> str:
         shares = ", ".join(f"{name}: {w:.3f}" for name, w in self.weights.items())
         return f"Mixture({shares})"
+
+    def _repr_html_(self) -> str:
+        shares = {name: f"{weight:.1%}" for name, weight in self.weights.items()}
+        return str(Markup("<b>Mixture</b>") + display.table(shares))
 
 
 def apportion(weights: Array, count: int) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import math
 import os
@@ -48,6 +49,11 @@ def png_bytes(images: Tensor | Array, columns: int = 8) -> bytes:
     buffer = io.BytesIO()
     drawn.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
+
+
+def png_text(images: Tensor | Array, columns: int = 8) -> str:
+    """Give samples as a PNG picture in base64, for a page's ``data:`` address; see `save_png`."""
+    return base64.b64encode(png_bytes(images, columns)).decode()
 
 
 def to_array(images: Tensor | Array) -> Array:

@@ -6,7 +6,6 @@ escaped by the template.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -200,10 +199,9 @@ def _elements(ds: xr.Dataset) -> dict[str, tuple[str, Any]]:
 def _picture(run: Run, samples: int) -> tuple[str, list[str]]:
     """Draw samples as base64, or tell why there are none."""
     try:
-        drawn = pictures.png_bytes(run.best_mixture().sample(samples, seed=0))
+        return pictures.png_text(run.best_mixture().sample(samples, seed=0)), []
     except (StoreError, ValueError) as error:
         return "", [f"no samples: {error}"]
-    return base64.b64encode(drawn).decode(), []
 
 
 def _notes(ds: xr.Dataset, state: str, rounds: int, error: str) -> list[str]:

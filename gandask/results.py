@@ -116,8 +116,8 @@ class Results:
         words = self.words.setdefault(variable, {})
         return np.array([words.setdefault(text, len(words)) for text in texts], "int64")
 
-    def dataset(self, attributes: Mapping[str, Any]) -> xr.Dataset:
-        """Give the rounds done so far as a labelled Dataset."""
+    def dataset(self, attributes: Mapping[str, Any], noted: Iterable[Event] = ()) -> xr.Dataset:
+        """Give the rounds done so far as a labelled Dataset, with events that were noted apart."""
         import xarray as xr
 
         done, layout = self.done, self.layout
@@ -125,7 +125,7 @@ class Results:
             name: self._variable(variable, self._array(name), self.words.get(name, {}))
             for name, variable in self.variables.items()
         }
-        events = sorted(self.events, key=lambda event: event.round)
+        events = sorted([*self.events, *noted], key=lambda event: event.round)
         names = sorted(self.routines)
         stacked = np.stack([self.routines[n] for n in names], -1) if names else self._no_routine()
         variables["seconds"] = self._variable(TIMINGS["seconds"], stacked)

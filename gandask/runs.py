@@ -8,7 +8,9 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from gandask import config, results
+from markupsafe import Markup
+
+from gandask import config, display, results
 from gandask.checkpoint import load_states, slot_of
 from gandask.core import State, StoreError
 from gandask.methods import METHODS
@@ -213,8 +215,18 @@ class Run:
         collected = Results(self.method.layout(), self.method.rounds)
         for _ in self.store.columns.read(collected.take):
             pass
-        collected.events += self.store.noted()
-        return collected.dataset(results.attributes(self.method, self.store.description["facts"]))
+        told = results.attributes(self.method, self.store.description["facts"])
+        return collected.dataset(told, self.store.noted())
+
+    def _repr_html_(self) -> str:
+        told = self.store.description
+        rows = {"run": self.store.path, "state": self.state, "round": told["round"]}
+        if told.get("error") and self.state in ("failed", "stopped"):
+            rows["error"] = told["error"]
+        if told.get("dask_dashboard"):
+            rows["Dask's dashboard"] = told["dask_dashboard"]
+        shown = display.table(rows) + display.folded("settings", self.settings)
+        return str(Markup("<b>Run</b>") + shown)
 
     def __repr__(self) -> str:
         told = self.store.description

@@ -263,9 +263,9 @@ class Store:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         self.happened.append({"time": now, "event": asdict(event)})
 
-    def noted(self) -> list[Event]:
-        """Read what the machine did."""
-        return list(self.happened.read(lambda told: _event(**told["event"])))
+    def noted(self, place: Place | None = None) -> list[Event]:
+        """Read what the machine did, since `place` if there is one."""
+        return list(self.happened.read(lambda told: _event(**told["event"]), place))
 
     def beat(self, told: Mapping[str, Any]) -> None:
         """Write what every slot is doing: for readers only, so that a full disk is no harm."""

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from bokeh.models import CategoricalColorMapper
 from PIL import Image
 
 from gandask import pictures, plots
@@ -85,8 +86,6 @@ def test_a_heat_map_is_of_the_round_asked_for():
     assert figure(final).title.text == "after the last round"
     with pytest.raises(ValueError, match="round=3: expected 1 to 2"):
         plots.grid(dataset(), round=3)
-    with pytest.raises(ValueError, match="no round is done yet"):
-        plots.grid(dataset().isel(round=[]))
 
 
 def test_a_heat_map_of_one_value_can_be_drawn():
@@ -111,7 +110,7 @@ def test_plots_say_what_they_need():
     with pytest.raises(ValueError, match="no variable 'fidd'; did you mean 'fid'"):
         plots.trace(dataset(), "fidd")
     with pytest.raises(ValueError, match=r"'loss' holds .*: expected numbers"):
-        plots.grid(dataset(), "loss")
+        plots.trace(dataset(), "loss")
 
 
 def test_a_trace_has_one_line_per_cell_the_median_and_the_best():
@@ -180,6 +179,66 @@ def test_a_trace_without_values_says_so():
     assert text(plots.trace(nothing)) == "no Fréchet distance yet"
 
 
+def many(values):
+    """Give rounds of a variable over a grid of 9x9 cells, which are too many for lines."""
+    ds = xr.Dataset({"fid": (("round", "row", "col"), values, {"long_name": "distance"})})
+    return ds.assign_coords(round=range(1, len(values) + 1), row=range(9), col=range(9))
+
+
+def test_many_units_are_drawn_as_bands():
+    values = np.arange(2 * 81.0).reshape(2, 9, 9)
+    values[1, 0, :2] = np.nan, np.inf
+    by_label = {element.label: element for element in plots.trace(many(values))}
+    assert list(by_label) == ["all", "middle half", "median", "best: row 0, col 2"]
+    assert columns(by_label["all"], "round", "fid", "upper") == [(1, 0, 80), (2, 83, 161)]
+    assert columns(by_label["middle half"], "round", "fid", "upper") == [
+        (1, 20, 60),
+        (2, 102.5, 141.5),
+    ]
+    assert by_label["median"].dimension_values("fid").tolist() == [40, 122]
+    assert figure(plots.trace(many(values))).yaxis.axis_label == "distance"
+
+
+def test_a_marked_unit_stands_out():
+    by_label = {e.label: e for e in plots.trace(dataset(), marked={"row": 1, "col": 2})}
+    assert by_label["row 1, col 2"].dimension_values("fid").tolist() == [4, 5]
+    by_label = {
+        e.label: e for e in plots.trace(many(np.ones((2, 9, 9))), marked={"row": 0, "col": 3})
+    }
+    assert by_label["row 0, col 3"].dimension_values("fid").tolist() == [1, 1]
+    for wrong in ({"row": 2, "col": 0}, {"row": 1}, {"group": 1}):
+        with pytest.raises(ValueError, match="expected row from 0 to 1, col from 0 to 2"):
+            plots.trace(dataset(), marked=wrong)
+
+
+def test_long_traces_are_thinned_but_for_their_ends(monkeypatch):
+    monkeypatch.setattr("gandask.plots.selection.POINTS", 4)
+    values = np.arange(10.0)[:, None, None] + np.zeros((10, 9, 9))
+    for element in plots.trace(many(values)):
+        assert element.dimension_values("round").tolist() == [1, 4, 7, 10]
+    assert len(plots.trace(many(values).isel(row=[0], col=[0, 1])).get(0).split()[0].array()) == 4
+
+
+@pytest.mark.parametrize("constant", [2e-4, -5.0])
+def test_the_axis_of_a_constant_is_tight(constant):
+    drawn = figure(plots.trace(dataset(fid=dataset()["fid"] * 0 + constant)))
+    ends = sorted([0.9 * constant, 1.1 * constant])
+    assert (drawn.y_range.start, drawn.y_range.end) == pytest.approx(tuple(ends))
+
+
+def test_whole_numbers_of_minus_one_are_none():
+    batches = (("round", "row", "col"), [[[3, -1, 3]] * 2, [[4, 4, 4]] * 2], {"long_name": "steps"})
+    lines = plots.trace(dataset(batches=batches), "batches").get(0).split(datatype="dictionary")
+    np.testing.assert_array_equal(lines[1]["batches"], [np.nan, 4])
+
+
+def test_plots_of_a_run_without_rounds_say_so():
+    empty = dataset().isel(round=[], event=[])
+    assert text(plots.trace(empty)) == "no Fréchet distance yet"
+    assert text(plots.profile(empty)) == "no timings yet"
+    assert plots.best(empty["fid"]) is None
+
+
 def test_a_profile_has_seconds_and_shares_with_the_longest_on_top():
     bars = plots.profile(dataset())
     assert columns(bars, "name", "seconds", "share") == [("gather", 3, 30), ("train", 7, 70)]
@@ -201,6 +260,63 @@ def test_events_are_points_by_round_and_slot():
     assert drawn.y_range.factors == ["cell/10", "cell/9"], "the last slot is at the bottom"
     assert drawn.xaxis.axis_label == "round of the event"
     assert text(plots.events(dataset().isel(event=[]))) == "no events"
+
+
+def with_events(*rows):
+    made = {
+        f"event_{key}": ("event", list(values), dataset()[f"event_{key}"].attrs)
+        for key, values in zip(
+            ("round", "kind", "slot", "detail"), zip(*rows, strict=True), strict=True
+        )
+    }
+    return dataset().drop_dims("event").assign(made)
+
+
+def test_events_can_be_chosen():
+    assert columns(plots.events(dataset(), kinds=["non_finite"]), "round", "kind") == [
+        (1, "non_finite")
+    ]
+    assert len(plots.events(dataset(), round=1)) == 2
+    assert text(plots.events(dataset(), kinds=["hedged"])) == "no such events"
+    drawn = [figure(plots.events(dataset(), kinds)) for kinds in (None, ["regrouped"])]
+    colours = []
+    for one in drawn:
+        (mapper,) = one.select({"type": CategoricalColorMapper})
+        colours.append(dict(zip(mapper.factors, mapper.palette, strict=False))["regrouped"])
+        assert (one.x_range.start, one.x_range.end) == (0, 3), "all rounds"
+    assert colours[0] == colours[1]
+
+
+def test_an_event_of_no_slot_is_of_all():
+    points = plots.events(with_events((1, "regrouped", "", "a"), (2, "checkpoint", "", "b")))
+    assert sorted(columns(points, "round", "slot")) == [(1, "all"), (2, "all")]
+
+
+def test_many_slots_or_events_are_counted_by_kind(monkeypatch):
+    slots = with_events(*((1 + i % 2, "hedged", f"cell/{i}", "") for i in range(31)))
+    assert columns(plots.events(slots), "round", "kind", "events", "rounds") == [
+        (2, "hedged", 15, "2 to 2"),
+        (1, "hedged", 16, "1 to 1"),
+    ]
+    figure(plots.events(slots))
+    monkeypatch.setattr("gandask.plots.charts.EVENTS", 4)
+    monkeypatch.setattr("gandask.plots.charts.SPANS", 2)
+    times = with_events(
+        *(
+            (round, kind, "cell/0", "")
+            for round, kind in zip([1, 1, 2, 3, 4, 4], "aababb", strict=True)
+        )
+    )
+    points = plots.events(times)
+    assert columns(points, "round", "kind", "events", "rounds") == [
+        (3.5, "b", 2, "3 to 4"),
+        (1.5, "b", 1, "1 to 2"),
+        (3.5, "a", 1, "3 to 4"),
+        (1.5, "a", 2, "1 to 2"),
+    ]
+    small, large = points.dimension_values("size")[1::-1]
+    assert large == pytest.approx(small * 2**0.5), "the area tells the number"
+    assert figure(points).y_range.factors == ["b", "a"]
 
 
 def test_plots_leave_the_dataset_as_it_was():

@@ -6,6 +6,7 @@ import pytest
 import xarray as xr
 
 from gandask import plots
+from gandask.plots.style import COLOURS
 
 
 def dataset(kept=2, value=2):
@@ -96,3 +97,70 @@ def test_without_samples_it_says_so():
         plots.density(dataset().drop_vars("samples"))
     with pytest.raises(ValueError, match="run on points"):
         plots.density(dataset(value=3))
+
+
+# --- Partners -------------------------------------------------------------------------------------
+
+
+def met(partner, ends):
+    coords = {"round": range(1, len(partner) + 1), "group": range(len(partner[0]))}
+    dims = ("round", "group")
+    return xr.Dataset({"partner": (dims, partner), "last_iteration": (dims, ends)}, coords)
+
+
+def stretches(overlay):
+    names = ("begin", "end", "generator", "discriminator", "colour")
+    return list(zip(*(overlay.get(0).dimension_values(name) for name in names), strict=True))
+
+
+def test_a_rectangle_for_each_stretch_with_the_same_partner():
+    drawn = plots.partners(met([[0, 1], [0, 1], [1, 0]], [[10, 10], [20, 20], [35, 35]]))
+    blue, red = COLOURS[:2]
+    assert stretches(drawn) == [
+        (0, 20, 0, 0, blue),
+        (20, 35, 0, 1, red),
+        (0, 20, 1, 1, red),
+        (20, 35, 1, 0, blue),
+    ]
+    assert drawn.get(0).dimension_values("low").tolist() == [-0.4, -0.4, 0.6, 0.6]
+    labels = [drawn.get(1).dimension_values(name).tolist() for name in ("begin", "low", "text")]
+    assert list(zip(*labels, strict=True)) == [
+        (10, 0, "0"),
+        (27.5, 0, "1"),
+        (10, 1, "1"),
+        (27.5, 1, "0"),
+    ]
+    figure = hv.render(drawn)
+    assert (figure.x_range.start, figure.x_range.end) == (0, 35)
+    assert figure.y_range.start > figure.y_range.end, "the first group is on top"
+    assert figure.yaxis[0].major_label_overrides == {0: "0", 1: "1"}
+
+
+def test_rounds_that_a_group_has_not_done_are_left_out():
+    drawn = plots.partners(met([[7, 1], [-1, 0]], [[10, 10], [-1, 20]]))
+    assert [row[:4] for row in stretches(drawn)] == [(0, 10, 0, 7), (0, 10, 1, 1), (10, 20, 1, 0)]
+    assert stretches(drawn)[0][4] == COLOURS[1], "the colours begin again"
+
+
+def test_numbers_of_partners_are_printed_where_they_fit():
+    drawn = plots.partners(met([[0], [1]], [[1], [1000]]))
+    assert drawn.get(1).dimension_values("text").tolist() == ["1"]
+    hv.render(drawn)
+
+
+def test_without_rounds_there_are_no_partners():
+    nothing = met([[0, 1]], [[10, 10]]).isel(round=[])
+    assert plots.partners(nothing).data[2] == "no iterations yet"
+    with pytest.raises(ValueError, match="no variable 'partner'"):
+        plots.partners(dataset())
+
+
+def test_the_mixture_of_all_groups_is_drawn_by_group():
+    share = {"long_name": "share in the mixture of all", "units": "1"}
+    ds = met([[0, 1], [1, 0]], [[5, 5], [9, 9]])
+    ds["mixture_weight"] = ("round", "group"), [[0.5, 0.5], [0.2, 0.8]], share
+    bars = plots.mixture(ds)
+    assert bars.dimension_values("name").tolist() == ["group 0", "group 1"]
+    assert bars.dimension_values(2).tolist() == [0.2, 0.8]
+    assert plots.mixture(ds, round=1).dimension_values(2).tolist() == [0.5, 0.5]
+    assert hv.render(bars).xaxis[0].axis_label == "share in the mixture of all"

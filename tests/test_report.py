@@ -71,7 +71,7 @@ def page(run):
 def unfinished(path, **changes):
     """A run that broke off before its first checkpoint."""
 
-    def fail(self, store):
+    def fail(self, store, last):
         raise StoreError("no space for <b>checkpoints</b>")
 
     with pytest.MonkeyPatch.context() as patch:
@@ -174,7 +174,7 @@ def test_an_unfinished_run_says_what_is_missing(tmp_path):
 
 def test_a_run_without_a_round_can_be_reported(tmp_path, monkeypatch):
     opened = unfinished(tmp_path / "run")
-    opened.store.truncate(0)
+    opened.store.columns.path.write_bytes(b"")
     parsed = Page(report.page(opened))
     assert "0 of 2 rounds are here" in parsed.text
     assert "no mixture was scored yet" in parsed.text

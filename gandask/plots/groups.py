@@ -1,4 +1,4 @@
-"""Plots of groups: losses with the regroupings marked, and where samples lie over time."""
+"""Plots of groups: losses and regroupings, who met whom, where samples lie over time."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ from typing import TYPE_CHECKING
 
 import holoviews as hv
 import numpy as np
+from bokeh.models import HoverTool
 
 from gandask.core import Array
+from gandask.plots.selection import numbers
 from gandask.plots.style import (
     COLOURS,
+    INKS,
     MUTED,
     ON_TOP,
     STILL,
     WIDE,
     dimension,
     message,
-    numbers,
+    whole_numbers,
     wrapped,
 )
 
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
 BINS = 36  # of a density plot, along each axis
 PANEL = 92  # pixels of a density plot's side
 POINTS = 1500  # of a line: more cannot be seen apart
+MET = ("partner", "last_iteration")
+HALF = 0.4  # of a rectangle's height; 1 is from group to group
+NARROW, PRINTED = 400, 12  # pixels: of a narrow plot's width, and of a digit with its margins
 
 
 def regroupings(ds: xr.Dataset, variable: str = "generator_loss") -> hv.Element:
@@ -112,6 +118,70 @@ def density(ds: xr.Dataset, iterations: int = 10) -> hv.Element:
         xticks=[(place, f"{end:,}") for place, end in enumerate(ends)],
         yticks=[(high - 1 - place, str(g)) for place, g in enumerate(shown["group"].values)],
     )
+
+
+def partners(ds: xr.Dataset) -> hv.Element:
+    """Draw which discriminator each generator trained against, over the iterations.
+
+    Parameters
+    ----------
+    ds : Dataset
+        Of a method with groups, with ``partner`` and ``last_iteration``.
+
+    Raises
+    ------
+    ValueError
+        If there are no partners.
+    """
+    partner, ends = (numbers(ds, name).transpose("round", "group") for name in MET)
+    rows = _stretches(partner.values, ends.values)
+    if not rows:
+        return message("no iterations yet")
+    groups, last = ds["group"].values, float(ends.max())
+    places = [int(met) % len(COLOURS) for *_, met in rows]
+    boxes = [
+        (begin, group - HALF, end, group + HALF, groups[group], met, COLOURS[place])
+        for (group, begin, end, met), place in zip(rows, places, strict=True)
+    ]
+    texts = [
+        ((begin + end) / 2, group, str(met), INKS[place])
+        for (group, begin, end, met), place in zip(rows, places, strict=True)
+        if (end - begin) / last * NARROW >= PRINTED * len(str(met))
+    ]
+    tooltips = [("generator", "@generator"), ("discriminator", "@discriminator")]
+    tooltips += [("iterations", "@begin to @end")]
+    drawn = hv.Rectangles(
+        boxes, ["begin", "low", "end", "high"], ["generator", "discriminator", "colour"]
+    ).opts(**STILL, color="colour", line_color=None, tools=[HoverTool(tooltips=tooltips)])
+    printed = hv.Labels(texts, ["begin", "low"], ["text", "ink"]).opts(
+        **STILL, text_color="ink", text_font_size="9pt"
+    )
+    options = hv.opts.Overlay(
+        **WIDE | {"height": 90 + 26 * len(groups)},
+        title="discriminator that each generator met",
+        xlabel="iteration",
+        ylabel="generator",
+        xlim=(0, last),
+        ylim=(-0.5, len(groups) - 0.5),
+        xticks=whole_numbers(),
+        yticks=[(place, str(group)) for place, group in enumerate(groups)],
+        invert_yaxis=True,
+    )
+    return hv.Overlay([drawn, printed]).opts(options)
+
+
+def _stretches(partner: Array, ends: Array) -> list[tuple[int, float, float, int]]:
+    """Give group, first and last iteration, and partner, of the rounds with the same partner."""
+    rows: list[tuple[int, float, float, int]] = []
+    for group, (met, last) in enumerate(zip(partner.T, ends.T, strict=True)):
+        known = np.isfinite(met) & np.isfinite(last)
+        met, last = met[known].astype(int), last[known]
+        changes = np.flatnonzero(np.diff(met)) + 1
+        for part, reached in zip(np.split(met, changes), np.split(last, changes), strict=True):
+            if len(part):
+                begin = rows[-1][2] if rows and rows[-1][0] == group else 0.0
+                rows.append((group, begin, float(reached[-1]), int(part[0])))
+    return rows
 
 
 def _counts(samples: Array, reach: float) -> Array:

@@ -1,0 +1,115 @@
+"""What all pages share: the head with its links, the look, messages, and who may see them."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import urllib.parse
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import panel as pn
+from markupsafe import Markup
+
+STYLE = Path(__file__).with_name("style.css").read_text("utf-8")
+TITLES = {
+    "live": "Watch one run",
+    "groups": "Regroupings of an MGGAN",
+    "speedup": "Speedup and time by routine",
+    "compare": "Several runs side by side",
+}
+NICENESS = 5  # a run on the same machine goes first, but pages still answer beside it
+
+
+def page(name: str, content: Callable[[], Any]) -> Any:
+    """Frame a page: give it its head and its look, or say why it is not shown.
+
+    Parameters
+    ----------
+    name : str
+        One of `TITLES`.
+    content : callable
+        Makes what is below the head.
+    """
+    pn.extension("tabulator", notifications=False)
+    pn.config.raw_css = [STYLE]
+    if hasattr(os, "nice") and os.nice(0) < NICENESS:
+        os.nice(NICENESS)
+    barred = refused()
+    body = message(barred) if barred else content()
+    return pn.Column(head(name), body, sizing_mode="stretch_width", css_classes=["gandask"])
+
+
+def head(name: str) -> Any:
+    """Make the head of a page: the other pages, for the same run and in the same colours."""
+    arguments = {key: value for key, value in _arguments().items() if key in ("run", "theme")}
+    links = Markup("").join(
+        Markup('<a href="{}"{}>{}</a>').format(
+            _address(other, arguments),
+            Markup(' aria-current="page"') if other == name else "",
+            other,
+        )
+        for other in TITLES
+    )
+    dark = arguments.get("theme") == "dark"
+    other_theme = _address(name, {**arguments, "theme": "default" if dark else "dark"})
+    switch = Markup('<a class="theme" href="{}">{}</a>').format(
+        other_theme, "light" if dark else "dark"
+    )
+    bar = Markup('<nav class="head"><b>gandask</b>{}{}</nav>').format(links, switch)
+    return html(bar, margin=0)
+
+
+def message(text: str) -> Any:
+    """Say something in the place of a page, or of a part of it."""
+    return html(Markup('<p class="message">{}</p>').format(text))
+
+
+def html(markup: Markup, **options: Any) -> Any:
+    """Show HTML in which everything that comes from a run is escaped."""
+    given = {"sizing_mode": "stretch_width", "margin": (0, 8)} | options
+    return pn.pane.HTML(str(markup), stylesheets=[STYLE], **given)
+
+
+def card(title: str, *content: Any, **options: Any) -> Any:
+    """Put a heading over content."""
+    heading = html(Markup("<h2>{}</h2>").format(title))
+    return pn.Column(heading, *content, **{"css_classes": ["card"], **options})
+
+
+def refused() -> str:
+    """Say why this session may not see runs: it comes from another machine, without a login."""
+    context = pn.state.curdoc.session_context if pn.state.curdoc else None
+    request = context.request if context else None
+    address = getattr(request, "remote_ip", None) or "127.0.0.1"
+    if pn.state.user or ipaddress.ip_address(address.split("%")[0]).is_loopback:
+        return ""
+    return (
+        "This server shows runs to its own machine alone. To let others see them, start it with "
+        "an address and a login: gandask dashboard --address 0.0.0.0 --login FILE, or panel serve "
+        "with --basic-auth or one of Panel's OAuth providers."
+    )
+
+
+def argument(name: str) -> str:
+    """Give an argument of the page's address, or nothing."""
+    return _arguments().get(name, "")
+
+
+def _arguments() -> dict[str, str]:
+    given = pn.state.session_args or {}
+    return {
+        key: values[0].decode("utf-8", "replace") if isinstance(values[0], bytes) else values[0]
+        for key, values in given.items()
+        if values
+    }
+
+
+def _address(page: str, arguments: Mapping[str, str]) -> str:
+    """Give the address of a page beside this one: pages have names, or share one as arguments."""
+    named = (pn.state.location.pathname or "").rsplit("/", 1)[-1] if pn.state.location else ""
+    if named in TITLES:
+        query = urllib.parse.urlencode(arguments)
+        return f"{page}?{query}" if query else page
+    return "?" + urllib.parse.urlencode({"page": page, **arguments})

@@ -1,0 +1,160 @@
+"""Plots of one variable over rounds: all units, the median, the best, and a marked one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import holoviews as hv
+import numpy as np
+from bokeh.models import BasicTicker, HoverTool
+
+from gandask.core import Array
+from gandask.plots import selection
+from gandask.plots.style import (
+    BEST,
+    MARKED,
+    MEDIAN,
+    MUTED,
+    ON_TOP,
+    STILL,
+    WIDE,
+    dimension,
+    line,
+    logarithmic,
+    message,
+    whole_numbers,
+    wrapped,
+)
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+LINES = 64  # units: more lines cannot be told apart
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # the quantiles of the bands, the median in the middle
+
+
+def trace(
+    ds: xr.Dataset,
+    variable: str = "fid",
+    along: str = "round",
+    marked: Mapping[str, Any] | None = None,
+) -> hv.Element:
+    """Draw one line per cell (or group, or client), the best and the median standing out.
+
+    Many units are drawn as bands instead, from the smallest to the largest value and between the
+    quartiles. The best is the one whose last value is best; where no direction is better, as of a
+    learning rate, only the median stands out. Scores that span decades are drawn on a logarithmic
+    axis.
+
+    Parameters
+    ----------
+    ds : Dataset
+    variable : str
+        Numbers along `along` and the method's unit, whatever that is.
+    along : str
+        Dimension of the horizontal axis.
+    marked : mapping, optional
+        The place of a unit to draw besides, such as ``{"row": 0, "col": 1}``.
+
+    Raises
+    ------
+    ValueError
+        If there is no such variable or unit, or the variable lacks that dimension.
+    """
+    values = selection.numbers(ds, variable)
+    if along not in values.dims:
+        raise ValueError(f"{variable!r} has dimensions {values.dims}: a trace needs {along!r}")
+    units = [str(dim) for dim in values.dims if dim != along]
+    if marked is not None:
+        _check(values, units, marked)
+    # not every round need be scored
+    values = values.where(np.isfinite(values)).dropna(along, how="all")
+    if not values.size:
+        return message(f"no {dimension(values).label} yet")
+    place = selection.best(values, along)
+    shown = selection.thinned(values, along).transpose(along, *units)
+    layers = _all(shown, along, units)
+    if place and place != marked:
+        # beside a marked unit there is no room for two long names
+        label = "best" if marked else f"best: {selection.place(place)}"
+        layers.append(_line(shown.sel(place), along, label, BEST))
+    if marked:
+        label = f"{selection.place(marked)}{', the best' if place == marked else ''}"
+        layers.append(_line(shown.sel(marked), along, label, MARKED))
+    return _framed(layers, values)
+
+
+def _all(values: xr.DataArray, along: str, units: Sequence[str]) -> list[hv.Element]:
+    """Draw all units, as lines or as bands, and their median."""
+    number = values[0].size
+    quantiles = np.nanquantile(values.values.reshape(len(values), -1), SHARES, axis=1)
+    many = number > LINES and len(values) > 1
+    layers = _bands(values, along, quantiles) if many else [_lines(values, along, units)]
+    if number > 1:
+        middle = values.isel(dict.fromkeys(units, 0)).copy(data=quantiles[2])
+        layers.append(_line(middle, along, "median", MEDIAN))
+    return layers
+
+
+def _check(values: xr.DataArray, units: Sequence[str], marked: Mapping[str, Any]) -> None:
+    known = {dim: values[dim].values.tolist() for dim in units}
+    if set(marked) != set(units) or any(marked[dim] not in known[dim] for dim in units):
+        choices = ", ".join(f"{dim} from {v[0]} to {v[-1]}" for dim, v in known.items())
+        raise ValueError(f"there is no unit {dict(marked)}: expected {choices or 'none'}")
+
+
+def _framed(layers: Sequence[hv.Element], values: xr.DataArray) -> hv.Overlay:
+    """Lay the axes around the values: of a constant, a tenth to either side."""
+    low, high = float(values.min()), float(values.max())
+    constant = high - low <= 1e-6 * abs(low) and low != 0
+    decades = logarithmic(low, high)
+    options = hv.opts.Overlay(
+        **WIDE,
+        **ON_TOP,
+        logy=decades,
+        ylim=(low - abs(low) / 10, high + abs(high) / 10) if constant else (None, None),
+        xticks=whole_numbers(),
+        yticks=None if decades else BasicTicker(num_minor_ticks=0),
+        ylabel=wrapped(dimension(values), WIDE["height"] - 100),
+    )
+    return hv.Overlay(layers).opts(options)
+
+
+def _lines(values: xr.DataArray, along: str, units: Sequence[str]) -> hv.Element:
+    """Draw every unit's line in a muted colour; a single value is a dot."""
+    variable = str(values.name)
+    ordered = values.transpose(*units, along)
+    lines = [
+        {along: values[along].values, variable: ordered.values[place]}
+        | {dim: values[dim].values[i] for dim, i in zip(units, place, strict=True)}
+        for place in np.ndindex(*ordered.shape[:-1])
+    ]
+    axes = [dimension(values[along]), dimension(values)]
+    others = [dimension(values[dim]) for dim in units]
+    tooltips = [(dim, f"@{{{dim}}}") for dim in units]
+    tooltips += [(along, "$x{0}"), (axes[1].pprint_label, "$y{%.4g}")]
+    hover = HoverTool(tooltips=tooltips, formatters={"$y": "printf"})
+    if len(values) > 1:
+        return hv.Contours(lines, axes, others).opts(**STILL, color=MUTED, alpha=0.7, tools=[hover])
+    dots = [tuple(np.ravel(value)[0] for value in line.values()) for line in lines]
+    return hv.Points(dots, axes, others).opts(**STILL, color=MUTED, alpha=0.7, tools=[hover])
+
+
+def _bands(values: xr.DataArray, along: str, quantiles: Array) -> list[hv.Element]:
+    """Draw where all units lie, and the middle half of them."""
+    axis, measured = dimension(values[along]), dimension(values)
+    return [
+        hv.Area(
+            (values[along].values, quantiles[low], quantiles[-1 - low]),
+            axis,
+            [measured, "upper"],
+            label=label,
+        ).opts(**STILL, color=MUTED, alpha=alpha, line_alpha=0)
+        for low, label, alpha in ((0, "all", 0.25), (1, "middle half", 0.45))
+    ]
+
+
+def _line(values: xr.DataArray, along: str, label: str, colour: str) -> hv.Element:
+    axes = dimension(values[along]), dimension(values)
+    return line((values[along].values, values.values), axes, label, colour)
