@@ -1,12 +1,22 @@
-"""How objects look in a notebook: short tables, in which everything is escaped."""
+"""Notebooks: whether this is one, where its plots' JavaScript comes from, and how objects look."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import socket
+import sys
+import threading
 from collections.abc import Mapping
 from typing import Any
 
 from markupsafe import Markup
 
+INLINE = "PANEL_INLINE"
+"""Panel's environment variable: whether outputs carry JavaScript and styles themselves."""
+ORIGIN = ("cdn.holoviz.org", 443)
+"""Where browsers fetch them otherwise."""
+PATIENCE = 1.0  # seconds in which it has to answer
 ROW = Markup('<tr><th style="text-align: left">{}</th><td style="text-align: left">{}</td></tr>')
 
 
@@ -25,3 +35,33 @@ def table(rows: Mapping[str, Any]) -> Markup:
 def folded(title: str, rows: Mapping[str, Any]) -> Markup:
     """Write a table that opens when its title is clicked."""
     return Markup("<details><summary>{}</summary>{}</details>").format(title, table(rows))
+
+
+def in_notebook() -> bool:
+    """Tell whether this is the kernel of a notebook."""
+    shell = sys.modules.get("IPython")
+    return shell is not None and hasattr(shell.get_ipython(), "kernel")
+
+
+def settle_resources() -> None:
+    """Let a notebook's outputs carry what draws them, where the network does not reach its origin.
+
+    That is some megabytes in the notebook's file; ``PANEL_INLINE``, true or false, decides where it
+    is set.
+    """
+    if in_notebook() and INLINE not in os.environ:
+        os.environ[INLINE] = str(not _reached()).lower()
+
+
+def _reached() -> bool:
+    """Tell whether the origin answers; looking up its name may take longer than to connect."""
+    answered = threading.Event()
+
+    def ask() -> None:
+        with contextlib.suppress(OSError), socket.create_connection(ORIGIN, PATIENCE):
+            answered.set()
+
+    asking = threading.Thread(target=ask, name="gandask-origin", daemon=True)
+    asking.start()
+    asking.join(PATIENCE)
+    return answered.is_set()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from gandask import config, results
+from gandask import config, display, results
 from gandask.checkpoint import SAFE
 from gandask.core import SettingError, StoreError
 from gandask.distribution import Distributed
@@ -61,8 +61,8 @@ def run(
         How to watch over slots and workers: when they are delayed or lost, and whether to hedge.
     progress : bool, optional
         Show a progress bar, by default in a terminal and in a notebook, and a line for each
-        thing that the machine does or that diverges, through the logger ``gandask``; False is
-        silent unless logging is set up.
+        thing that the machine does or that diverges, through the logger ``gandask``: in a
+        notebook only for the latter. False is silent unless logging is set up.
 
     Returns
     -------
@@ -204,7 +204,8 @@ def _speak() -> None:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(message)s"))
         logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
+        # in a notebook a line would go to whichever cell is at work
+        logger.setLevel(logging.WARNING if display.in_notebook() else logging.INFO)
 
 
 @contextlib.contextmanager
@@ -212,7 +213,7 @@ def progress_bar(method: Any, shown: bool | None) -> Iterator[Any]:
     """Show how many turns of slots are done: in a terminal, in a notebook, or not at all."""
     if shown is not False:
         _speak()
-    notebook = _in_notebook()
+    notebook = display.in_notebook()
     if shown is None:
         shown = notebook or sys.stderr.isatty()
     if not shown:
@@ -223,12 +224,6 @@ def progress_bar(method: Any, shown: bool | None) -> Iterator[Any]:
     # lines go above the bar, not through it
     with made(total=total, unit="turn", desc=method.name) as bar, logging_redirect_tqdm([logger]):
         yield bar
-
-
-def _in_notebook() -> bool:
-    """Tell whether this is the kernel of a notebook."""
-    shell = sys.modules.get("IPython")
-    return shell is not None and hasattr(shell.get_ipython(), "kernel")
 
 
 def _widget() -> Any:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from gandask.pages.compare import compare
 from gandask.pages.frame import argument
+from gandask.pages.groups import groups
 from gandask.pages.live import live
+from gandask.pages.speedup import speedup
 
-PAGES = {"live": live}
+PAGES = {"live": live, "groups": groups, "speedup": speedup, "compare": compare}
 
 
 def chosen() -> Any:

@@ -13,8 +13,8 @@ from markupsafe import Markup
 from gandask import pictures, plots
 from gandask.core import StoreError
 from gandask.following import Followed
-from gandask.pages.cursor import Lines
 from gandask.pages.frame import card, html
+from gandask.pages.view import Lines, View
 from gandask.runs import Run
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 IMAGES, POINTS, COLUMNS = 36, 1000, 6
 SAMPLES_WIDTH = 260  # pixels
+LEAST_WIDTH = 235  # of a plot
+WRAPPED = {"flex-wrap": "wrap"}
 REMEMBERED = 64  # pictures
 LOSSES = ("generator_training_loss", "generator_loss", "generator_fitness")
 
@@ -40,20 +42,20 @@ class CellPanel:
         self.drawn: tuple[Followed, dict[str, Any]] | None = None
         self.title = html(Markup(""))
         self.samples = html(Markup(""), sizing_mode="fixed", width=SAMPLES_WIDTH)
-        self.score, self.loss, self.mixture, self.lineage = (
-            pn.pane.HoloViews(linked_axes=False, sizing_mode="stretch_width") for _ in range(4)
-        )
+        self.score, self.loss, self.mixture, self.lineage = (View() for _ in range(4))
         self.view = pn.Column(
             self.title,
             pn.Row(
                 card("Samples", self.samples, width=SAMPLES_WIDTH + 20),
-                card("Score", self.score, sizing_mode="stretch_width"),
-                card("Loss", self.loss, sizing_mode="stretch_width"),
+                _wide("Score", self.score.pane),
+                _wide("Loss", self.loss.pane),
+                styles=WRAPPED,
                 sizing_mode="stretch_width",
             ),
             pn.Row(
-                card("Mixture", self.mixture, sizing_mode="stretch_width"),
-                card("Where its weights came from", self.lineage, sizing_mode="stretch_width"),
+                _wide("Mixture", self.mixture.pane),
+                _wide("Where its weights came from", self.lineage.pane),
+                styles=WRAPPED,
                 sizing_mode="stretch_width",
             ),
             sizing_mode="stretch_width",
@@ -68,14 +70,14 @@ class CellPanel:
         score = variable if ds[variable].dtype.kind == "f" else ds.attrs["score"]
         loss = next(name for name in LOSSES if name in ds)
         along = "round" if "round" in ds[loss].dims else "iteration"
-        self.score.object = self.lines.through(plots.trace(ds, score, marked=cell))
+        self.score.show(self.lines.through(plots.trace(ds, score, marked=cell), "score"))
         drawn = plots.trace(ds, loss, along, marked=cell)
-        self.loss.object = self.lines.through(drawn) if along == "round" else drawn
+        self.loss.show(self.lines.through(drawn, "loss") if along == "round" else drawn)
         if "row" in cell:
             marked = cell["row"], cell["col"]
-            self.lineage.object = self.lines.through(plots.lineage(ds, marked))
+            self.lineage.show(self.lines.through(plots.lineage(ds, marked), "lineage"))
         else:
-            self.lineage.object = plots.partners(ds)
+            self.lineage.show(plots.partners(ds))
         self.lines.move(round)
         self.move(round)
         pn.state.execute(functools.partial(self._sample, followed, cell), schedule=True)
@@ -86,24 +88,17 @@ class CellPanel:
             return
         followed, cell = self.drawn
         marked = (cell["row"], cell["col"]) if "row" in cell else None
-        self.mixture.object = plots.mixture(followed.ds, marked, round)
+        self.mixture.show(plots.mixture(followed.ds, marked, round))
 
     async def _sample(self, followed: Followed, cell: dict[str, Any]) -> None:
-        """Draw samples, in a thread: torch takes seconds to load, and others watch meanwhile."""
-        try:
-            found = followed.run.store.checkpoints.last()
-            if found is None:
-                raise StoreError("samples come with the first checkpoint")
-            of = slot(followed.ds, cell)
-            picture = await asyncio.to_thread(drawn, followed.path, found[0].name, of)
-        except (StoreError, ValueError, OSError) as error:
-            shown = Markup('<p class="faint">{}</p>').format(error)
-        else:
-            shown = Markup('<img alt="samples" src="data:image/png;base64,{}">').format(picture)
-            round = int(found[0].name.removeprefix("round-"))
-            shown += Markup('<p class="faint">of the mixture after round {}</p>').format(round)
+        shown = await picture(followed, slot(followed.ds, cell))
         if self.drawn == (followed, cell):
             self.samples.object = str(shown)
+
+
+def _wide(title: str, plot: Any) -> Any:
+    """Let a plot be as wide as its row has room for, or begin another row."""
+    return card(title, plot, sizing_mode="stretch_width", styles={"flex": f"1 1 {LEAST_WIDTH}px"})
 
 
 def slot(ds: xr.Dataset, cell: dict[str, Any]) -> str:
@@ -111,6 +106,33 @@ def slot(ds: xr.Dataset, cell: dict[str, Any]) -> str:
     if "row" in cell:
         return f"cell/{cell['row'] * ds.sizes['col'] + cell['col']}"
     return "/".join(str(part) for item in cell.items() for part in item)
+
+
+async def picture(followed: Followed, slot: str | None = None) -> Markup:
+    """Draw samples of a mixture, as of the last checkpoint, or say what is lacking.
+
+    It is done in a thread: torch takes seconds to load, and others watch meanwhile.
+
+    Parameters
+    ----------
+    followed : Followed
+    slot : str, optional
+        Whose mixture; the best by default.
+    """
+    try:
+        found = followed.run.store.checkpoints.last()
+        if found is None:
+            raise StoreError("samples come with the first checkpoint")
+        folder, told = found
+        whose = told["best"] if slot is None else slot
+        if whose is None:
+            raise StoreError("no mixture was scored before the last checkpoint")
+        made = await asyncio.to_thread(drawn, followed.path, folder.name, whose)
+    except (StoreError, OSError, ValueError) as error:
+        return Markup('<p class="faint">{}</p>').format(error)
+    shown = Markup('<img alt="samples" src="data:image/png;base64,{}">').format(made)
+    round = int(folder.name.removeprefix("round-"))
+    return shown + Markup('<p class="faint">of the mixture after round {}</p>').format(round)
 
 
 @functools.lru_cache(REMEMBERED)

@@ -1,51 +1,15 @@
-"""The round cursor: a line through every plot over rounds, and the keys that move it."""
+"""The control of the round cursor: a slider, buttons to step and to play, and keys."""
 
 from __future__ import annotations
 
 import functools
 from typing import Any
 
-import holoviews as hv
 import panel as pn
 import param
-from bokeh.models import Span
-
-from gandask.plots.style import MUTED
 
 STEP = 400  # milliseconds per round when played
 PLAY, PAUSE = "play", "pause"
-
-
-class Lines:
-    """Lines at the round of the cursor, in all plots whose horizontal axis is the round."""
-
-    def __init__(self) -> None:
-        self.spans: list[Span] = []
-        self.round = 1
-
-    def through(self, element: hv.Element) -> hv.Element:
-        """Put a line through a plot."""
-
-        def draw(plot: Any, element: hv.Element) -> None:
-            figure = plot.state
-            if not any(isinstance(model, Span) for model in figure.center):
-                span = Span(
-                    location=self.round, dimension="height", line_color=MUTED, line_dash="dashed"
-                )
-                figure.add_layout(span)
-                self.spans.append(span)
-
-        return element.opts(hooks=[draw], clone=True)
-
-    def move(self, round: int) -> None:
-        """Move all lines to a round."""
-        self.round = round
-        for span in self.spans:
-            span.location = round
-
-    def forget(self) -> None:
-        """Forget the lines of plots that are about to be replaced."""
-        self.spans.clear()
 
 
 class Player:
@@ -59,6 +23,7 @@ class Player:
 
     def __init__(self, width: int) -> None:
         self.slider = pn.widgets.IntSlider(name="round", start=1, end=2, value=1, width=width - 20)
+        self.rounds = 0  # that there are: the slider may have one more
         self.button = pn.widgets.Button(name=PLAY, width=56, on_click=self._toggle)
         steps = [
             pn.widgets.Button(name=name, width=56, on_click=functools.partial(self._press, key))
@@ -73,39 +38,37 @@ class Player:
     @property
     def round(self) -> int:
         """The round it is at."""
-        return int(self.slider.value)
+        return min(int(self.slider.value), self.rounds)
 
     def extend(self, rounds: int, follow: bool) -> None:
         """Let there be more rounds, and go to the last if it was there before, or if to follow."""
-        follow = follow or self.slider.value >= self.slider.end
+        follow = follow or self.slider.value >= self.rounds
+        self.rounds = rounds
         # a slider needs two ends
-        self.slider.param.update(end=max(2, rounds), disabled=rounds < 2)
+        self.slider.end = max(2, rounds)
         if follow:
             self.slider.value = rounds
 
     def _press(self, key: int | str, event: Any = None) -> None:
-        slider = self.slider
         if key == "play":
             self._toggle()
-        elif slider.disabled:
-            return
         elif isinstance(key, str):
-            slider.value = slider.start if key == "first" else slider.end
+            self.slider.value = 1 if key == "first" else self.rounds
         else:
-            slider.value = min(max(slider.value + key, slider.start), slider.end)
+            self.slider.value = min(max(self.slider.value + key, 1), self.rounds)
 
     def _toggle(self, event: Any = None) -> None:
         if self.playing.running:
             self.playing.stop()
-        elif not self.slider.disabled:
-            if self.slider.value >= self.slider.end:
-                self.slider.value = self.slider.start
+        else:
+            if self.slider.value >= self.rounds:
+                self.slider.value = 1
             self.playing.start()
         self.button.name = PAUSE if self.playing.running else PLAY
 
     def _play(self) -> None:
         self._press(1)
-        if self.slider.value >= self.slider.end:
+        if self.slider.value >= self.rounds:
             self._toggle()
 
 

@@ -43,7 +43,9 @@ def page(name: str, content: Callable[[], Any]) -> Any:
 
 def head(name: str) -> Any:
     """Make the head of a page: the other pages, for the same run and in the same colours."""
-    arguments = {key: value for key, value in _arguments().items() if key in ("run", "theme")}
+    arguments = {
+        key: value for key, value in _arguments().items() if key in ("run", "runs", "theme")
+    }
     links = Markup("").join(
         Markup('<a href="{}"{}>{}</a>').format(
             _address(other, arguments),

@@ -1,18 +1,106 @@
-"""Pages inside a notebook."""
+"""Pages inside a notebook: served by its kernel from a thread, so that no cell holds them up."""
 
 from __future__ import annotations
 
+import asyncio
+import functools
+import secrets
+import threading
+import urllib.parse
+from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 import panel as pn
+from distributed.utils import format_dashboard_link
+from markupsafe import Markup
+from panel.io.server import get_server
 
+from gandask.pages.frame import STYLE, argument, message
 from gandask.pages.live import Watch
 from gandask.runs import Run
 
+HOST = "localhost"
+HEIGHT = 900  # pixels
+FRAME = Markup(
+    '<iframe src="{0}" title="live page" width="100%" height="{1}" frameborder="0"></iframe>'
+    '<div style="font-size: 12px"><a href="{0}" target="_blank" rel="noopener">'
+    "The live page in a tab of its own</a>, as long as this kernel lives.</div>"
+)
+offered: dict[str, Path] = {}
+"""Folders of the runs to be seen, by words that nobody guesses: other users share the machine."""
 
-def live(run: Run) -> Any:
-    """Give the live page of one run, to be the value of a notebook's cell."""
-    pn.extension()
+
+class Inline:
+    """The live page of a run, as the value of a notebook's cell.
+
+    Parameters
+    ----------
+    address : str
+        Where browsers find it.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    def _repr_html_(self) -> str:
+        return str(FRAME.format(self.address, HEIGHT))
+
+    def __repr__(self) -> str:
+        return f"the live page at {self.address}"
+
+
+def live(run: Run) -> Inline:
+    """Give the live page of one run, to be the value of a notebook's cell.
+
+    Its address is formed as that of Dask's dashboard, by Dask's setting
+    ``distributed.dashboard.link``: a site that takes browsers there takes them here.
+    """
+    word = secrets.token_urlsafe()
+    offered[word] = run.store.path.resolve()
+    return Inline(f"{base(_port())}live?run={word}")
+
+
+def base(port: int) -> str:
+    """Give the address under which browsers reach a port of this machine.
+
+    Examples
+    --------
+    >>> base(5006)
+    'http://localhost:5006/'
+    """
+    return str(format_dashboard_link(HOST, port)).removesuffix("status")
+
+
+@functools.cache
+def _port() -> int:
+    """Start the server of all pages of this kernel."""
+    started: Future[int] = Future()
+    threading.Thread(target=_serve, args=(started,), name="gandask-pages", daemon=True).start()
+    return started.result()
+
+
+def _serve(started: Future[int]) -> None:
+    asyncio.set_event_loop(asyncio.new_event_loop())
+    try:
+        # a proxy has a name of its own, known to the browser alone; the words keep strangers out
+        direct = urllib.parse.urlsplit(base(0)).hostname == HOST
+        origin = None if direct else "*"
+        server = get_server({"/live": _shown}, address=HOST, websocket_origin=origin)
+        server.start()
+        started.set_result(server.port)
+    except BaseException as error:  # whoever waits gets it
+        started.set_exception(error)
+        return
+    server.io_loop.start()
+
+
+def _shown() -> Any:
+    """Make the page of the run that the address names."""
+    pn.config.raw_css = [STYLE]
+    path = offered.get(argument("run"))
+    if path is None:
+        return message("There is no such page.")
     watch = Watch()
-    watch.open(run.store.path)
+    watch.open(path)
     return pn.Column(watch.head, watch.body, sizing_mode="stretch_width")

@@ -7,12 +7,9 @@ anew; when the cursor moves, the map and the mixture change and a line moves thr
 from __future__ import annotations
 
 import logging
-import time
-import weakref
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
-import holoviews as hv
 import panel as pn
 from markupsafe import Markup
 
@@ -21,8 +18,10 @@ from gandask.core import StoreError
 from gandask.following import Followed, follow
 from gandask.pages import catalogue, status
 from gandask.pages.cell import CellPanel
-from gandask.pages.cursor import Lines, Player
+from gandask.pages.cursor import Player
 from gandask.pages.frame import argument, card, html, message, page
+from gandask.pages.pace import Pace
+from gandask.pages.view import Lines, View
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("gandask")
 
 PERIOD = 1000  # milliseconds between two looks: with drawing, less than the two seconds promised
-SHARE = 0.1  # of one core, at most, to draw what rounds change, for all who watch in this process
 MAPPED = (
     "fid", "tvd", "inception_score", "modes", "high_quality", "generator_fitness",
     "discriminator_fitness", "generator_learning_rate", "discriminator_learning_rate", "loss",
@@ -65,7 +63,7 @@ def _chosen() -> Any:
         pn.state.location.sync(chooser, {"value": "run"})
     chooser.param.watch(lambda event: choose(event.new), "value")
     # the page is there before what takes time to read
-    pn.state.onload(lambda: choose(chooser.value))
+    pn.state.onload(pn.io.hold()(lambda: choose(chooser.value)))
 
     def renew() -> None:
         found = catalogue.names(root)
@@ -78,14 +76,12 @@ def _chosen() -> Any:
 class Watch:
     """The views of one run, and what they share: the run, the round cursor and the cell."""
 
-    watching: ClassVar[weakref.WeakSet[Watch]] = weakref.WeakSet()
-
     def __init__(self) -> None:
-        self.watching.add(self)
         self.followed: Followed | None = None
         self.version = -1
         self.drawn = -1
-        self.rests = 0.0
+        self.ready = False  # whether there are views that can follow what is chosen
+        self.pace = Pace()
         self.cell: dict[str, Any] = {}
         self.state = html(Markup(""))
         self.steering = status.Steering(lambda: self.followed)
@@ -94,37 +90,39 @@ class Watch:
         self.variable = pn.widgets.Select(name="colour", width=MAP_WIDTH - 140)
         self.unit = pn.widgets.Select(name="cell", width=120)
         self.player = Player(MAP_WIDTH)
-        self.moved = hv.streams.Stream.define("Moved", round=-1, version=0)()
-        self.map = pn.pane.HoloViews(linked_axes=False, min_height=MAP_WIDTH)
+        self.map = View(sizing_mode=None, min_height=MAP_WIDTH)
         self.lines = Lines()
         self.panel = CellPanel(self.lines)
-        self.events = pn.pane.HoloViews(linked_axes=False, sizing_mode="stretch_width")
+        self.events = View()
         self.workers = html(Markup(""))
         self.views = pn.Column(
             pn.Row(
                 pn.Column(
-                    pn.Row(self.variable, self.unit), self.map, self.player.view,
+                    pn.Row(self.variable, self.unit), self.map.pane, self.player.view,
                     width=MAP_WIDTH + 10,
                 ),
                 self.panel.view,
                 sizing_mode="stretch_width",
             ),
-            card("Events", self.events),
+            card("Events", self.events.pane),
             card("Workers", self.workers),
             sizing_mode="stretch_width",
         )  # fmt: skip
-        self.body = pn.Column(self.words, self.views, sizing_mode="stretch_width")
-        self.views.visible = False
-        self.variable.param.watch(lambda event: self._draw_map(), "value")
+        self.body = pn.Column(self.words, sizing_mode="stretch_width")
+        self.variable.param.watch(lambda event: self._colour(), "value")
         self.unit.param.watch(lambda event: self._mark(event.new), "value")
-        self.player.slider.param.watch(lambda event: self._move(event.new), "value")
+        self.player.slider.param.watch(lambda event: self._move(), "value")
         pn.state.add_periodic_callback(self.look, PERIOD)
 
     def open(self, path: Path) -> None:
         """Watch another run."""
-        self.followed, self.version, self.drawn, self.rests = follow(path), -1, -1, 0.0
-        self.variable.options, self.unit.options = [], {}
+        self.followed = follow(path)
+        self._begin()
         self.look()
+
+    def _begin(self) -> None:
+        """Forget what was drawn."""
+        self.version, self.drawn, self.ready = -1, -1, False
 
     def say(self, text: str) -> None:
         """Say why there is nothing to see."""
@@ -143,13 +141,14 @@ class Watch:
             if version != self.version:
                 self._follow(followed, followed.ds)
                 self.version = version
-            if self.drawn != version and time.monotonic() >= self.rests:
-                self._draw(followed, followed.ds)
+            if self.drawn != version and (not self.ready or self.pace.rested):
+                with self.pace.drawing():
+                    self._draw(followed, followed.ds)
                 self.drawn = version
             self.steering.refresh(followed)
             self._set(self.state, status.line(followed))
         except Exception as error:  # whatever a folder holds, the page goes on, and so do others
-            self.version = self.drawn = -1
+            self._begin()
             known = isinstance(error, StoreError | OSError)
             self._show(str(error) if known else f"{followed.path}: {type(error).__name__}: {error}")
             if not known:
@@ -159,6 +158,8 @@ class Watch:
         """Show the views, or words in their place."""
         self.words.object = str(message(text).object) if text else ""
         self.words.visible, self.views.visible = bool(text), not text
+        if not text and self.views not in self.body.objects:
+            self.body.append(self.views)
         self.head.visible = not text
 
     @staticmethod
@@ -172,23 +173,18 @@ class Watch:
             self._show(f"{followed.state}: no round is done yet")
             self.head.visible = True
             return
-        self._show("")
         self._choices(ds)
-        self.player.extend(ds.sizes["round"], follow=self.version < 0)
-        if self.version < 0:
-            self._draw_map()
-        self.moved.event(round=self.player.round, version=followed.version)
+        self.player.extend(ds.sizes["round"], follow=not self.ready)
+        self._draw_map(followed)
 
     def _draw(self, followed: Followed, ds: xr.Dataset) -> None:
-        """Draw the other views anew, and rest so long that watching stays cheap."""
+        """Draw the other views anew."""
         if not ds.sizes["round"]:
             return
-        begun = time.thread_time()
-        self.lines.forget()
-        self.events.object = self.lines.through(plots.events(ds))
+        self.events.show(self.lines.through(plots.events(ds), "events"))
         self.panel.draw(followed, self.cell, self.variable.value, self.player.round)
-        taken = time.thread_time() - begun
-        self.rests = time.monotonic() + taken * len(self.watching) / SHARE
+        self._show("")  # at the end: what is drawn unseen reaches the browser at once
+        self.ready = True
 
     def _choices(self, ds: xr.Dataset) -> None:
         """Offer the variables and cells that the run has."""
@@ -199,27 +195,21 @@ class Watch:
             self.variable.param.update(options=titles, value=score if score in names else names[0])
         places = units(ds)
         if self.unit.options != places:
-            first = plots.best(ds[self.variable.value]) or next(iter(places.values()))
-            self.unit.param.update(options=places, value=first)
-            self.cell = first
+            self.cell = plots.best(ds[self.variable.value]) or next(iter(places.values()))
+            self.unit.param.update(options=places, value=self.cell)
 
-    def _draw_map(self) -> None:
-        """Make the map for another variable; the cursor then changes what is in it."""
-        if self.followed is None or not self.variable.value:
-            return
-        followed, variable = self.followed, self.variable.value
+    def _draw_map(self, followed: Followed) -> None:
+        """Draw the map of the round at the cursor."""
+        ds, cell = as_grid(followed.ds), self.cell
+        marked = cell.get("row", 0), cell.get("col", cell.get("group", 0))
+        drawn = plots.grid(ds, self.variable.value, self.player.round, marked=marked)
+        self.map.show(drawn, self._tapped)
 
-        def drawn(round: int, version: int) -> hv.Overlay:
-            return plots.grid(as_grid(followed.ds), variable, round, marked=self._marked())
-
-        made = hv.DynamicMap(drawn, streams=[self.moved])
-        tap = hv.streams.Tap(source=made)
-        tap.add_subscriber(self._tapped)
-        self.tap = tap  # a stream lives as long as someone holds it
-        self.map.object = made
-
-    def _marked(self) -> tuple[int, int]:
-        return self.cell.get("row", 0), self.cell.get("col", self.cell.get("group", 0))
+    def _colour(self) -> None:
+        """Show another variable, also in the trace of the cell."""
+        if self.followed is not None and self.ready:
+            self._draw_map(self.followed)
+            self.panel.draw(self.followed, self.cell, self.variable.value, self.player.round)
 
     def _tapped(self, x: float, y: float) -> None:
         """Take the cell that was clicked."""
@@ -231,17 +221,19 @@ class Watch:
                 self.unit.value = place
 
     def _mark(self, cell: dict[str, Any]) -> None:
-        if self.followed is None or cell == self.cell:
+        if self.followed is None or not self.ready or cell == self.cell:
             return
         self.cell = cell
-        self.moved.event(round=self.player.round, version=self.version)
+        self._draw_map(self.followed)
         self.panel.draw(self.followed, cell, self.variable.value, self.player.round)
 
-    def _move(self, round: int) -> None:
+    def _move(self) -> None:
         """Let all views follow the cursor."""
-        self.moved.event(round=round, version=self.version)
-        self.lines.move(round)
-        self.panel.move(round)
+        if self.followed is None or not self.ready:
+            return
+        self._draw_map(self.followed)
+        self.lines.move(self.player.round)
+        self.panel.move(self.player.round)
 
 
 def units(ds: xr.Dataset) -> dict[str, dict[str, int]]:

@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import holoviews as hv
 import numpy as np
+import panel as pn
 from bokeh.models import BasicTicker
 
+from gandask import display
 from gandask.core import Array
 
 if TYPE_CHECKING:
     import xarray as xr
 
-hv.extension("bokeh", logo=False)
+display.settle_resources()
+hv.extension("bokeh", logo=False, inline=pn.config.inline)
 
 # Okabe and Ito's colours, which the colour-blind can tell apart
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]

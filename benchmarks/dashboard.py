@@ -1,0 +1,268 @@
+"""What watching takes: opening a large run, moving the cursor, following a run, and memory.
+
+    python benchmarks/dashboard.py open            # a run of 32×32 cells × 500 rounds
+    python benchmarks/dashboard.py follow          # how late rounds are shown, and what that costs
+    python benchmarks/dashboard.py memory --minutes 30
+
+Needs Chromium and playwright. The numbers of the large run are synthetic, as it would take days;
+its folder is what a real one would leave. `follow` trains in a process of its own, with no browser,
+one and ten in turn, so that the run has one core of two and the pages the other.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import psutil
+import xarray as xr
+
+import gandask as gd
+from gandask import results
+from gandask.results import Results
+from gandask.store import Store
+
+SIDE, ROUNDS, SMALL_ROUNDS = 32, 500, 60
+PORT = 5497
+SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+MODELS = "[...Bokeh.documents[0]._all_models.values()]"
+SHOWN = f"window.Bokeh?.documents?.length && {MODELS}.filter(m => m.type === 'Figure').length >= 6"
+TITLED = f"title => {MODELS}.some(m => m.type === 'Figure' && m.title?.text === title)"
+SMALL = {
+    "data": "ring8",
+    "network": "small_mlp",
+    "shape": (3, 3),
+    "batch_size": 100,
+    "score_samples": 500,
+    "final_samples": 500,
+}
+
+
+def large_run(path: Path, finished: bool) -> None:
+    """Write the folder of a large run with synthetic numbers."""
+    method = gd.Grid(data="ring8", network="small_mlp", shape=(SIDE, SIDE), rounds=ROUNDS)
+    facts, layout = method.prepare(), method.layout()
+    store, collected = Store.create(path, method, facts), Results(layout, ROUNDS)
+    chance, cells = np.random.default_rng(0), SIDE * SIDE
+    slots, workers = list(layout.slots), [f"worker-{cell % 64}" for cell in range(cells)]
+    routines = ("gather", "fitness", "train", "replace", "scores", "other")
+    with store.columns.replaced() as write:
+        for round in range(1, ROUNDS + 1):
+            numbers = np.full(cells, round)
+            timings = {"slot": slots, "round": numbers, "worker": workers}
+            timings |= {"started": numbers * 1.0, "gathered": numbers}
+            timings["seconds"] = {name: chance.random(cells) for name in routines}
+            values = {
+                name: synthetic(variable, cells, round, chance)
+                for name, variable in layout.variables.items()
+                if variable.by_round
+            }
+            table = {"slot": slots, "round": numbers, "begins": {}, "values": values}
+            told = {"elapsed": 9.0 * round, "timings": timings, "records": [table], "events": []}
+            collected.take(told)
+            write(told)
+    if finished:
+        store.write_dataset(collected.dataset(results.attributes(method, facts)))
+    store.describe("finished" if finished else "running", ROUNDS)
+
+
+def synthetic(variable, cells: int, round: int, chance) -> np.ndarray:
+    """Make numbers of one round: falling scores, parents and neighbours at random."""
+    width = (5,) if variable.dims else ()
+    if variable.dtype == "str":
+        return np.full(cells, "bce")
+    if variable.dtype == "int64":
+        return chance.integers(0, cells, (cells, *width))
+    if variable.dtype == "bool":
+        return chance.random(cells) < 0.1
+    return chance.random((cells, *width)) * np.exp(-round / 200)
+
+
+@contextlib.contextmanager
+def served(runs: Path):
+    """Serve the pages as a user would, and give the server's process."""
+    command = [sys.executable, "-m", "gandask", "dashboard", str(runs), "--port", str(PORT)]
+    log = subprocess.DEVNULL
+    server = subprocess.Popen(command, stdout=log, stderr=log)
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://localhost:{PORT}/"):
+            break
+        time.sleep(0.2)
+    try:
+        yield psutil.Process(server.pid)
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@contextlib.contextmanager
+def browser():
+    """Start Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=SWITCHES)
+        yield started
+        started.close()
+
+
+def visit(chromium, run: str):
+    """Open the live page of a run; give it, and the seconds until all its plots are there."""
+    page = chromium.new_page(viewport={"width": 1366, "height": 768})
+    begun = time.perf_counter()
+    page.goto(f"http://localhost:{PORT}/live?run={run}")
+    page.wait_for_function(SHOWN, timeout=120_000)
+    return page, time.perf_counter() - begun
+
+
+def moved(page, round: int) -> float:
+    """Move the cursor one round back, and give the seconds until the map shows it."""
+    begun = time.perf_counter()
+    page.get_by_role("button", name="◀", exact=True).click()
+    page.wait_for_function(TITLED, arg=f"round {round}", polling=5, timeout=20_000)
+    return time.perf_counter() - begun
+
+
+def open_large(folder: Path, repeats: int) -> xr.Dataset:
+    """Open the large run and move its cursor, again and again."""
+    runs, rows = folder / "runs", {}
+    large_run(runs / "finished", True)
+    large_run(runs / "unfinished", False)
+    with browser() as chromium:
+        for run in ("finished", "unfinished"):
+            with served(runs):
+                page, first = visit(chromium, run)
+                page.close()
+                opened, cursor = [], []
+                for _ in range(repeats):
+                    page, seconds = visit(chromium, run)
+                    opened.append(seconds)
+                    page.wait_for_timeout(1000)
+                    cursor += [moved(page, ROUNDS - step) for step in range(1, 11)]
+                    page.close()
+            rows[run] = [first, *map(statistics.median, (opened, cursor)), max(cursor)]
+    columns = ["first visit", "opening, median", "cursor, median", "cursor, worst"]
+    return xr.Dataset(
+        {"seconds": (("run", "measure"), list(rows.values()), {"units": "s"})},
+        {"run": list(rows), "measure": columns},
+    )
+
+
+def train(path: Path) -> subprocess.Popen:
+    """Train a small grid in a process of its own."""
+    settings = [f"--set={key}={json.dumps(value)}" for key, value in SMALL.items()]
+    command = [sys.executable, "-m", "gandask", "train", "small.toml", "--store", str(path)]
+    (path.parent.parent / "small.toml").write_text(f"rounds = {SMALL_ROUNDS}\n")
+    return subprocess.Popen(
+        [*command, *settings],
+        cwd=path.parent.parent,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def lateness(page, path: Path, training: subprocess.Popen) -> list[float]:
+    """Give by how many seconds rounds were shown after they had been reported."""
+    reported: dict[int, float] = {}
+    shown: dict[int, float] = {}
+    while training.poll() is None:
+        with contextlib.suppress(OSError, ValueError):
+            done = json.loads((path / "run.json").read_bytes())["round"]
+            reported.setdefault(done, time.monotonic())
+        found = re.search(r"round (\d+) of", page.locator(".state").first.inner_text())
+        if found:
+            shown.setdefault(int(found[1]), time.monotonic())
+        time.sleep(0.05)
+    return [shown[round] - reported[round] for round in shown if round in reported]
+
+
+def follow(folder: Path, repeats: int) -> xr.Dataset:
+    """Train with nobody, one and ten browsers watching, in turn."""
+    runs = folder / "runs"
+    runs.mkdir(parents=True)
+    walls: dict[int, list[float]] = {0: [], 1: [], 10: []}
+    late: list[float] = []
+    with browser() as chromium, served(runs):
+        for repeat in range(repeats):
+            for watchers in walls:
+                path = runs / f"{watchers}-{repeat}"
+                training = train(path)
+                while not (path / "heartbeat.json").exists():
+                    time.sleep(0.1)
+                pages = [visit(chromium, path.name)[0] for _ in range(watchers)]
+                if watchers == 1:
+                    late += lateness(pages[0], path, training)
+                training.wait()
+                ends = gd.open_run(path).ds["elapsed"].max(["row", "col"]).values
+                # the first rounds are done before all watch
+                walls[watchers].append(float(np.median(np.diff(ends)[len(ends) // 3 :])))
+                for page in pages:
+                    page.close()
+    rounds = [statistics.median(found) for found in walls.values()]
+    return xr.Dataset(
+        {
+            "round_seconds": ("watchers", rounds, {"units": "s"}),
+            "ratio": ("watchers", [taken / rounds[0] for taken in rounds], {"units": "1"}),
+            "late": ("quantile", np.quantile(late, (0.5, 0.95, 1.0)), {"units": "s"}),
+        },
+        {"watchers": list(walls), "quantile": [0.5, 0.95, 1.0]},
+    )
+
+
+def memory(folder: Path, minutes: int) -> xr.Dataset:
+    """Watch a run for long, and give the server's memory by the minute."""
+    runs = folder / "runs"
+    method = gd.Grid(**SMALL, rounds=100_000)
+    run = gd.start(method, store=runs / "long", checkpoint_every=50, progress=False)
+    sizes, tab = [], []
+    with browser() as chromium, served(runs) as server:
+        page, _ = visit(chromium, "long")
+        for minute in range(minutes + 1):
+            page.wait_for_timeout(60_000 if minute else 5_000)
+            sizes.append(server.memory_info().rss / 2**20)
+            tab.append(page.evaluate("performance.memory.usedJSHeapSize") / 2**20)
+            print(f"{minute:3} min  {sizes[-1]:6.0f} MiB  tab {tab[-1]:5.0f} MiB", flush=True)
+    run.stop()
+    rounds = run.wait().sizes["round"]
+    return xr.Dataset(
+        {
+            "server": ("minute", sizes, {"units": "MiB"}),
+            "tab": ("minute", tab, {"units": "MiB"}),
+            "rounds": rounds,
+        }
+    )
+
+
+def main() -> None:
+    """Measure, print and store."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("what", choices=("open", "follow", "memory"))
+    arguments.add_argument("--repeats", type=int, default=5)
+    arguments.add_argument("--minutes", type=int, default=30)
+    arguments.add_argument("--output", type=Path)
+    given = arguments.parse_args()
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    with tempfile.TemporaryDirectory() as folder:
+        if given.what == "memory":
+            made = memory(Path(folder), given.minutes)
+        else:
+            made = {"open": open_large, "follow": follow}[given.what](Path(folder), given.repeats)
+    for name, variable in made.data_vars.items():
+        print(f"\n{name} ({variable.attrs.get('units', '')})")
+        print(variable.to_pandas().round(3).to_string() if variable.ndim else variable.item())
+    if given.output:
+        made.to_zarr(given.output, mode="w", zarr_format=3, consolidated=False)
+
+
+if __name__ == "__main__":
+    main()

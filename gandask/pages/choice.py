@@ -1,0 +1,202 @@
+"""Choosing runs, one or several, which are then drawn and followed as they are written.
+
+The choice is kept in the page's address. A run that cannot be read, or not be drawn, is told by
+name; the others are drawn.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import panel as pn
+from markupsafe import Markup, escape
+
+from gandask.core import StoreError
+from gandask.following import Followed, follow
+from gandask.pages import catalogue, status
+from gandask.pages.frame import argument, html, message
+from gandask.pages.pace import Pace
+from gandask.runs import Run
+
+logger = logging.getLogger("gandask")
+
+PERIOD = 1000  # milliseconds between two looks
+KNOWN = (StoreError, OSError, ValueError)
+"""Errors that say themselves what is wrong with a run."""
+
+
+class Content(Protocol):
+    """What a page shows of the chosen runs."""
+
+    body: Any
+
+    @property
+    def controls(self) -> Sequence[Any]:
+        """Widgets whose change draws anew."""
+
+    def first(self, runs: Iterable[tuple[str, Run, Any]]) -> list[str]:
+        """Name the runs to begin with, of all with their methods, the newest first."""
+
+    def check(self, followed: Followed) -> None:
+        """Raise ValueError with the reason, if a run cannot be drawn."""
+
+    def draw(self, runs: Mapping[str, Followed]) -> None:
+        """Draw runs that were checked, at least one."""
+
+
+class Choice:
+    """The runs of the folder to choose from, over what a page shows of those chosen.
+
+    Parameters
+    ----------
+    shown : Content
+    several : bool
+        Whether more than one can be chosen.
+    """
+
+    def __init__(self, shown: Content, several: bool = True) -> None:
+        self.shown, self.several = shown, several
+        self.root = catalogue.folder()
+        self.followed: dict[str, Followed] = {}
+        self.seen: dict[str, int | str] | None = None
+        self.pace = Pace()
+        self.told = message("loading ...")
+        self.wanted = _wanted(several)
+        if several:
+            self.chooser = pn.widgets.MultiChoice(name="runs", sizing_mode="stretch_width")
+        else:
+            self.chooser = pn.widgets.Select(name="run", width=300)
+        self._offer(self.wanted)
+        if pn.state.location:
+            pn.state.location.sync(self.chooser, {"value": "runs" if several else "run"})
+            self._offer(self.wanted)  # the address takes a run called 7 for a number
+        self.state = html(Markup(""))
+        head = self.chooser if several else pn.Row(self.chooser, self.state)
+        self.view = pn.Column(head, self.told, sizing_mode="stretch_width")
+        # the page is there before what takes time to read
+        pn.state.onload(pn.io.hold()(self._begin))
+
+    @property
+    def names(self) -> list[str]:
+        """Those chosen."""
+        value = self.chooser.value
+        return list(value) if self.several else [value] if value else []
+
+    def look(self) -> None:
+        """Draw the chosen runs if anything is new; what cannot be read is looked for again."""
+        self.followed = {name: self.followed[name] for name in self.names if name in self.followed}
+        found = {name: self._version(name) for name in self.names}
+        if not self.several:
+            self.state.object = "".join(self._state(name) for name in found)
+        anew = self.seen is None or found.keys() != self.seen.keys()
+        if anew or (found != self.seen and self.pace.rested):
+            self.seen = found
+            self._draw()
+
+    def _begin(self) -> None:
+        if not self.wanted:
+            self._offer(self._first())
+        self.look()
+        self.chooser.param.watch(lambda event: self.look(), "value")
+        for widget in self.shown.controls:
+            widget.param.watch(lambda event: self._draw(), "value")
+        pn.state.add_periodic_callback(self.look, PERIOD)
+        pn.state.add_periodic_callback(self._renew, 10 * PERIOD)
+
+    def _first(self) -> list[str]:
+        names = catalogue.names(self.root)
+        return self.shown.first(_readable(self.root, names)) or names[:1]
+
+    def _version(self, name: str) -> int | str:
+        """Give the version of what is known of a run, or why nothing is."""
+        try:
+            if name not in self.followed:
+                self.followed[name] = follow(catalogue.path(self.root, name))
+            return self.followed[name].look()
+        except Exception as error:  # whatever a folder holds, the page goes on
+            return _why(name, error)
+
+    def _state(self, name: str) -> str:
+        """Say how a run stands: that is cheap, and told at once."""
+        try:
+            return str(status.line(self.followed[name]))
+        except Exception:  # it is told below
+            return ""
+
+    def _draw(self) -> None:
+        """Draw what can be drawn, and say why the others cannot."""
+        with self.pace.drawing():
+            found = self.seen or {}
+            troubles = {name: told for name, told in found.items() if isinstance(told, str)}
+            sound = {}
+            for name in (name for name in found if name not in troubles):
+                try:
+                    self.shown.check(self.followed[name])
+                    sound[name] = self.followed[name]
+                except Exception as error:
+                    troubles[name] = _why(name, error)
+            if sound:
+                self.shown.draw(sound)
+            self._tell(troubles, alone=not sound)
+            # at the end: what is drawn unseen reaches the browser at once
+            views = [self.shown.body] if sound else []
+            if views != self.view[2:]:
+                self.view[2:] = views
+
+    def _tell(self, troubles: Mapping[str, str], alone: bool) -> None:
+        """Say what is wrong with runs; in the place of all plots where it stands alone."""
+        line = Markup('<p class="{}"><b>{}</b>: {}</p>')
+        kind = "message" if alone else "faint"
+        told = Markup("").join(line.format(kind, *trouble) for trouble in troubles.items())
+        if not self.names:
+            nothing = "There are no runs in {} yet. gandask train demo --store runs/first"
+            asked = "Choose runs above." if self.chooser.options else nothing.format(self.root)
+            told = Markup('<p class="message">{}</p>').format(asked)
+        self.told.object = str(told)
+        self.told.visible = bool(told)
+
+    def _renew(self) -> None:
+        """Look for runs that are new; the first of all is chosen."""
+        self._offer(self.names if self.chooser.options else self._first())
+
+    def _offer(self, chosen: list[str]) -> None:
+        """Offer the runs that there are by now, and those chosen, be they there or not."""
+        names = dict.fromkeys([*catalogue.names(self.root), *chosen])
+        # the choice of several takes its labels for HTML
+        options = {str(escape(name)) if self.several else name: name for name in names}
+        value = chosen if self.several else next(iter(chosen), None)
+        if (options, value) != (self.chooser.options, self.chooser.value):
+            self.chooser.param.update(options=options, value=value)
+
+
+def _wanted(several: bool) -> list[str]:
+    """Give the runs that the page's address names: as JSON, or by hand, with commas between."""
+    if not several:
+        return [name for name in [argument("run")] if name]
+    given = argument("runs")
+    try:
+        names = json.loads(given)
+    except ValueError:
+        names = given.split(",")
+    return [str(name) for name in names if name] if isinstance(names, list) else [given]
+
+
+def _readable(root: Path, names: Iterable[str]) -> Iterator[tuple[str, Run, Any]]:
+    """Give the runs that can be opened, with their methods; the others are told when chosen."""
+    for name in names:
+        try:
+            run = Run(root / name)
+            method = run.method
+        except Exception:
+            continue
+        yield name, run, method
+
+
+def _why(name: str, error: Exception) -> str:
+    """Say why a run cannot be shown."""
+    logger.debug("%s cannot be shown", name, exc_info=error)
+    return str(error) if isinstance(error, KNOWN) else f"{type(error).__name__}: {error}"

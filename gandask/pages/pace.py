@@ -1,0 +1,36 @@
+"""The pace of drawing anew: watching runs may not cost them much."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import weakref
+from collections.abc import Iterator
+from typing import ClassVar
+
+SHARE = 0.1  # of one core, at most, for all who watch in this process
+
+
+class Pace:
+    """Rests after each drawing, the longer the more it took, and the more there are who watch."""
+
+    watching: ClassVar[weakref.WeakSet[Pace]] = weakref.WeakSet()
+
+    def __init__(self) -> None:
+        self.rests = 0.0
+        self.watching.add(self)
+
+    @property
+    def rested(self) -> bool:
+        """Whether it is time to draw again."""
+        return time.monotonic() >= self.rests
+
+    @contextlib.contextmanager
+    def drawing(self) -> Iterator[None]:
+        """Measure what is done within."""
+        begun = time.thread_time()
+        try:
+            yield
+        finally:
+            taken = time.thread_time() - begun
+            self.rests = time.monotonic() + taken * len(self.watching) / SHARE

@@ -1,0 +1,62 @@
+"""What pages are put together from: cards side by side, tables that can be sorted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+import panel as pn
+from bokeh.models.widgets.tables import NumberFormatter
+
+from gandask.pages.frame import card
+
+PAGE = 20  # rows
+DIGITS = 4
+# over the theme's own, which comes later: no stripes, and long names break
+LOOK = """
+.tabulator, .tabulator * { background: transparent !important; }
+.tabulator .tabulator-col, .tabulator .tabulator-cell { border-right: 0 !important; }
+.tabulator .tabulator-cell { white-space: normal !important; overflow-wrap: anywhere; }
+.tabulator .tabulator-col-title { font-size: 12px; font-weight: 600; }
+.tabulator .tabulator-row { border-bottom: 1px solid rgba(128, 128, 128, 0.3); }
+"""
+
+
+def beside(*cards: tuple[str, Any]) -> Any:
+    """Put contents with their headings side by side."""
+    made = [card(title, content, sizing_mode="stretch_width") for title, content in cards]
+    return pn.Row(*made, sizing_mode="stretch_width")
+
+
+def sortable(**options: Any) -> Any:
+    """Make an empty table."""
+    return pn.widgets.Tabulator(
+        theme="midnight" if pn.config.theme == "dark" else "simple",
+        disabled=True,
+        selectable=False,
+        show_index=False,
+        page_size=PAGE,
+        layout="fit_columns",
+        configuration={"columnDefaults": {"headerWordWrap": True}},
+        stylesheets=[LOOK],
+        sizing_mode="stretch_width",
+        **options,
+    )
+
+
+def fill(table: Any, columns: Mapping[str, Any]) -> None:
+    """Put columns into a table that `sortable` made, numbers with a few digits."""
+    frame = pd.DataFrame(columns)
+    numbers = list(frame.select_dtypes("float"))
+    for name in numbers:
+        frame[name] = [float(f"{value:.{DIGITS}g}") for value in frame[name]]
+    if frame.equals(table.value):
+        return
+    shown = NumberFormatter(format="0,0[.][0000]", nan_format="–", text_align="right")
+    table.param.update(
+        header_align=dict.fromkeys(frame.select_dtypes("number"), "right"),
+        formatters=dict.fromkeys(numbers, shown),
+        pagination="local" if len(frame) > PAGE else None,
+        value=frame,
+    )

@@ -1,0 +1,74 @@
+"""The speedup page: how wall time falls with workers, and where the time goes."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import panel as pn
+from markupsafe import Markup
+
+from gandask import plots, published, results
+from gandask.following import Followed
+from gandask.pages import parts
+from gandask.pages.choice import Choice
+from gandask.pages.frame import card, html, page
+from gandask.pages.view import View
+from gandask.plots.style import dimension
+from gandask.runs import Run
+from gandask.scaling import scaling
+
+COLUMNS = ("shape", "cells", "workers", "rounds", "wall", "speedup", "efficiency")
+
+
+def speedup() -> Any:
+    """Make the speedup page, with a choice of runs."""
+    return page("speedup", lambda: Choice(Speedup()).view)
+
+
+class Speedup:
+    """The times of several runs."""
+
+    controls: Sequence[Any] = ()
+
+    def __init__(self) -> None:
+        self.speedup = View()
+        self.efficiency = View()
+        self.routines = View()
+        self.table = parts.sortable()
+        source = published.execution_times().attrs["source"]
+        self.body = pn.Column(
+            parts.beside(("Speedup", self.speedup.pane), ("Efficiency", self.efficiency.pane)),
+            html(Markup('<p class="faint">Published: {}</p>').format(source)),
+            card("Time by routine", self.routines.pane, sizing_mode="stretch_width"),
+            card("Runs", self.table, sizing_mode="stretch_width"),
+            sizing_mode="stretch_width",
+        )
+
+    def first(self, runs: Iterable[tuple[str, Run, Any]]) -> list[str]:
+        """Name the finished runs that another one has the settings of."""
+        alike = collections.defaultdict(list)
+        for name, run, _ in runs:
+            if run.state == "finished":
+                alike[run.store.description.get("settings", name)].append(name)
+        return [name for names in alike.values() if len(names) > 1 for name in names]
+
+    def check(self, followed: Followed) -> None:
+        """Raise ValueError if the times of a run cannot be read."""
+        if not followed.ds.sizes["round"]:
+            raise ValueError(f"{followed.state}: no round is done yet")
+        scaling([followed.ds])
+        results.profile(followed.ds)
+
+    def draw(self, runs: Mapping[str, Followed]) -> None:
+        """Draw the times of runs."""
+        found = {name: followed.ds for name, followed in runs.items()}
+        table = scaling(list(found.values()))
+        self.speedup.show(plots.speedup(table))
+        self.efficiency.show(plots.speedup(table, efficiency=True))
+        self.routines.show(plots.routines(found))
+        columns = {
+            dimension(table[name]).pprint_label: table[name].values.tolist() for name in COLUMNS
+        }
+        parts.fill(self.table, {"run": list(found), **columns})

@@ -1,0 +1,102 @@
+"""A plot on a page: its figure stays while what is in it changes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import holoviews as hv
+import panel as pn
+from bokeh.models import Span
+
+from gandask.plots.style import MUTED
+
+FIXED = ("logx", "logy", "invert_axes", "height", "frame_width", "frame_height")
+"""Options that a figure cannot change."""
+
+
+class View:
+    """One plot of a page.
+
+    A new figure takes the browser longest, and old ones stay in its memory: what has the form of
+    the plot before it goes into the same figure.
+
+    Parameters
+    ----------
+    **options
+        Of the pane.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        given = {"linked_axes": False, "sizing_mode": "stretch_width"} | options
+        self.pane = pn.pane.HoloViews(**given)
+        self.form: Any = None
+        self.pipe: hv.streams.Pipe
+        self.touched: hv.streams.Tap
+
+    def show(self, element: hv.Element, touched: Any = None) -> None:
+        """Show a plot.
+
+        Parameters
+        ----------
+        element : Element
+        touched : callable, optional
+            Called with x and y of a click.
+        """
+        form = _form(element)
+        if form == self.form:
+            self.pipe.send(element)
+            return
+        self.form, self.pipe = form, hv.streams.Pipe(data=element)
+        drawn = hv.DynamicMap(lambda data: data, streams=[self.pipe])
+        if touched is not None:
+            # clicks on a plot of many layers are not reported: an empty one takes them
+            layer = hv.Points([], _layers(element)[0].kdims)
+            self.touched = hv.streams.Tap(source=layer)  # it lives as long as someone holds it
+            self.touched.add_subscriber(touched)
+            drawn = drawn * layer
+        self.pane.object = drawn
+
+    def clear(self) -> None:
+        """Show nothing."""
+        self.form = self.pane.object = None
+
+
+def _form(element: hv.Element) -> Any:
+    """Tell what of a plot cannot change within its figure: layers, axes and their kind."""
+    found = hv.Store.lookup_options("bokeh", element, "plot").kwargs
+    return (
+        tuple(found.get(option) for option in FIXED),
+        tuple((type(one), one.label, tuple(map(str, one.kdims))) for one in _layers(element)),
+    )
+
+
+def _layers(element: hv.Element) -> list[hv.Element]:
+    return list(element) if isinstance(element, hv.Overlay) else [element]
+
+
+class Lines:
+    """Lines at the round of the cursor, in every plot whose horizontal axis is the round."""
+
+    def __init__(self) -> None:
+        self.spans: dict[str, Span] = {}
+        self.round = 1
+
+    def through(self, element: hv.Element, view: str) -> hv.Element:
+        """Put a line through the plot of a view."""
+
+        def draw(plot: Any, element: hv.Element) -> None:
+            figure = plot.state
+            if not any(isinstance(model, Span) for model in figure.center):
+                span = Span(
+                    location=self.round, dimension="height", line_color=MUTED, line_dash="dashed"
+                )
+                figure.add_layout(span)
+                self.spans[view] = span
+
+        return element.opts(hooks=[draw], clone=True)
+
+    def move(self, round: int) -> None:
+        """Move all lines to a round."""
+        self.round = round
+        for span in self.spans.values():
+            span.location = round

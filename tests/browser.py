@@ -1,0 +1,132 @@
+"""A real browser for tests of pages: what it saw go wrong is part of the test."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CHROMIUM = Path("/usr/bin/chromium")
+SWITCHES = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+# Chromium's own remarks about drawing without a graphics card
+IGNORED = "GL Driver Message"
+
+
+def required():
+    """Skip without a browser, or fail where there has to be one."""
+    if not CHROMIUM.exists():
+        if os.environ.get("GANDASK_REQUIRE_BROWSER"):
+            pytest.fail(f"{CHROMIUM} is missing")
+        pytest.skip(f"needs {CHROMIUM}")
+
+
+@contextlib.contextmanager
+def opened():
+    """Give a browser."""
+    required()
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=SWITCHES)
+        yield browser
+        browser.close()
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+@contextlib.contextmanager
+def served(runs, *options, command=("panel", "serve", str(ROOT / "dashboards"))):
+    """Serve the pages of a folder of runs, as a user would; give the address of the server."""
+    port = free_port()
+    arguments = [*command, "--port", str(port), *options]
+    environment = os.environ | {"GANDASK_RUNS": str(runs)}
+    server = subprocess.Popen(
+        [sys.executable, "-m", *arguments], env=environment, cwd=runs,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    address = f"http://localhost:{port}"
+    try:
+        until = time.monotonic() + 60
+        while True:
+            assert server.poll() is None, server.stdout.read().decode()
+            assert time.monotonic() < until, "the server did not start"
+            with contextlib.suppress(OSError), urllib.request.urlopen(address):
+                break
+            time.sleep(0.1)
+        yield address
+    finally:
+        server.terminate()
+        server.communicate(timeout=20)
+
+
+class Tab:
+    """A page of a browser, with everything that went wrong in it."""
+
+    def __init__(self, browser, width=1366, height=768):
+        self.page = browser.new_page(viewport={"width": width, "height": height})
+        self.wrong = []
+        self.page.on("pageerror", lambda error: self.wrong.append(f"error: {error}"))
+        self.page.on("console", self._said)
+        self.page.on("request", self._asked)
+        self.page.on("dialog", lambda dialog: (self.wrong.append("dialog"), dialog.dismiss()))
+
+    def _said(self, message):
+        if message.type in ("error", "warning") and IGNORED not in message.text:
+            self.wrong.append(f"{message.type}: {message.text}")
+
+    def _asked(self, request):
+        host = request.url.split("/")[2].split(":")[0] if "://" in request.url else ""
+        if host not in ("", "localhost", "127.0.0.1"):
+            self.wrong.append(f"request: {request.url}")
+
+    def open(self, address):
+        self.page.goto(address)
+        return self
+
+    def wait(self, expression, seconds=30):
+        """Wait for a JavaScript expression to be true."""
+        self.page.wait_for_function(expression, timeout=1000 * seconds)
+
+    def text(self):
+        """Everything that can be read on the page, with what is in shadow roots."""
+        return self.page.evaluate(TEXT)
+
+    def see(self, words, seconds=30):
+        """Wait until words can be read on the page."""
+        self.page.wait_for_function(
+            f"words => ({TEXT}).includes(words)", arg=words, timeout=1000 * seconds
+        )
+
+    def close(self):
+        self.page.close()
+
+
+TEXT = """
+(() => {
+  const read = (node) => node.nodeType === 3 ? node.data
+    : ["STYLE", "SCRIPT"].includes(node.tagName) ? ""
+    : (node.shadowRoot ? [...node.shadowRoot.childNodes].map(read).join(" ") : "")
+      + [...node.childNodes].map(read).join(" ")
+  return read(document.body).replace(/\\s+/g, " ")
+})()
+"""
