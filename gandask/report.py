@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 IMAGES, POINTS = 64, 1000  # samples shown
 EVENTS = 200  # rows of the table
 TRACES = ("fid", "tvd", "generator_fitness", "discriminator_fitness")
-BY_ITERATION = ("generator_loss", "learning_rate")
+BY_ITERATION = ("generator_loss", "discriminator_loss", "learning_rate")
+MAPS = 3  # rounds that the grid is drawn at
+ORIGINS = ("mixture", "lineage", "partners", *BY_ITERATION, "density")
 POINT_METRICS = ("modes", "high_quality")  # of data with known modes
 
 
@@ -60,7 +62,7 @@ def page(run: Run) -> str:
     ds, told, state = run.ds, run.store.description, run.state
     samples = POINTS if _of_points(told["facts"]) else IMAGES
     picture, missing = _picture(run, samples)
-    elements = _elements(ds)
+    elements = _elements(ds, run.method.score)
     script, divisions = bokeh.embed.components(
         {name: hv.render(element, backend="bokeh") for name, (_, element) in elements.items()}
     )
@@ -78,7 +80,9 @@ def page(run: Run) -> str:
         picture=picture,
         samples=samples,
         grid=figures.get("grid"),
-        traces=[figures[name] for name in (*TRACES, *BY_ITERATION) if name in figures],
+        traces=[figures[name] for name in TRACES if name in figures],
+        maps=[figure for name, figure in figures.items() if name.startswith("map-")],
+        origins=[figures[name] for name in ORIGINS if name in figures],
         profile=figures["profile"],
         events_plot=figures.get("events"),
         events=events[:EVENTS],
@@ -175,7 +179,7 @@ def _written(metric: str, value: float, facts: Mapping[str, Any]) -> str:
     return plots.number(value) if units in ("", "1") else f"{plots.number(value)} {units}"
 
 
-def _elements(ds: xr.Dataset) -> dict[str, tuple[str, Any]]:
+def _elements(ds: xr.Dataset, score: str) -> dict[str, tuple[str, Any]]:
     """Draw what the Dataset has: caption and element by name."""
     made = {}
     scores = _scored(ds, "fid")
@@ -187,12 +191,41 @@ def _elements(ds: xr.Dataset) -> dict[str, tuple[str, Any]]:
         if name in ds and bool(np.isfinite(ds[name]).any()):
             # the caption is the label: the axis need not repeat it
             made[name] = (ds[name].attrs["long_name"], plots.trace(ds, name).opts(ylabel=""))
-    for name in BY_ITERATION:
-        if name in ds and "iteration" in ds[name].dims:
-            made[name] = (ds[name].attrs["long_name"], plots.regroupings(ds, name).opts(ylabel=""))
+    made |= _of_cells(ds, score) if "row" in ds.dims else _of_groups(ds)
     made["profile"] = ("time by routine", plots.profile(ds))
     if ds.sizes["event"]:
         made["events"] = ("events by round and slot", plots.events(ds))
+    return made
+
+
+def _of_cells(ds: xr.Dataset, score: str) -> dict[str, tuple[str, Any]]:
+    """Draw the grid over the rounds, and the mixture and the lineage of its best cell."""
+    place = plots.best(ds[score])
+    if place is None:
+        return {}
+    scored = ds["round"].values[ds[score].notnull().any(["row", "col"]).values]
+    chosen = np.unique(np.linspace(0, len(scored) - 1, MAPS).astype(int))
+    title = ds[score].attrs["long_name"]
+    made = {
+        f"map-{round}": (f"{title}, by cell", plots.grid(ds, score, int(round)))
+        for round in scored[chosen]
+    }
+    best = place["row"], place["col"]
+    told = f"row {best[0]}, col {best[1]}, the best of the last round"
+    made["mixture"] = (f"mixture of {told}", plots.mixture(ds, best))
+    made["lineage"] = (f"where the weights of {told}, came from", plots.lineage(ds, best))
+    return made
+
+
+def _of_groups(ds: xr.Dataset) -> dict[str, tuple[str, Any]]:
+    """Draw who met whom, what that did to losses and rates, and samples over time."""
+    if "partner" not in ds or not ds.sizes["round"]:
+        return {}
+    made = {"partners": ("who met whom", plots.partners(ds))}
+    for name in BY_ITERATION:
+        made[name] = (ds[name].attrs["long_name"], plots.regroupings(ds, name).opts(ylabel=""))
+    if "samples" in ds and ds.sizes["value"] == 2:
+        made["density"] = ("samples over time", plots.density(ds))
     return made
 
 

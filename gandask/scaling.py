@@ -15,7 +15,7 @@ TITLES = {
     "shape": ("shape of the population", ""),
     "cells": ("units of the population", ""),
     "workers": ("workers", ""),
-    "rounds": ("rounds done", "rounds"),
+    "rounds": ("rounds done", ""),
     "wall": ("wall time", "s"),
     "serial_workers": ("workers of the run compared with", ""),
     "serial": ("wall time of as many rounds on the fewest workers", "s"),

@@ -12,6 +12,7 @@ from conftest import tiny
 
 import gandask as gd
 from gandask import results
+from gandask.pages.compare import labels
 
 PAGES = ("groups", "speedup", "compare")
 DASHBOARDS = Path(__file__).parent.parent / "dashboards"

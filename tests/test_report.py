@@ -112,7 +112,9 @@ def test_a_report_has_all_settings_and_versions(run, page):
 
 
 def test_a_report_has_plots_and_samples(run, page):
-    assert len(page.plots) == 7, "grid, four traces, profile, events: the checkpoint is one"
+    assert len(page.plots) == 11, (
+        "grid, four traces, two rounds, mixture, lineage, profile, events: the checkpoint is one"
+    )
     assert "2 checkpoint round-000002 in" in page.text
     (picture,) = [a["src"] for tag, a in page.tags if tag == "img"]
     content = base64.b64decode(picture.removeprefix("data:image/png;base64,"))
@@ -159,7 +161,7 @@ def test_events_cannot_inject_markup_and_the_table_is_cut(run, monkeypatch):
     assert "<script>alert" not in made
     assert parsed.text.count(detail) == report.EVENTS
     assert "and 5 more in the Dataset" in parsed.text
-    assert len(parsed.plots) == 7
+    assert len(parsed.plots) == 11
 
 
 def test_an_unfinished_run_says_what_is_missing(tmp_path):
@@ -169,7 +171,7 @@ def test_an_unfinished_run_says_what_is_missing(tmp_path):
     assert "has no checkpoint yet" in parsed.text
     assert "(round 1)" in parsed.text, "scores are those of the last round"
     assert not [a for tag, a in parsed.tags if tag == "img"]
-    assert len(parsed.plots) == 6, "there was no event"
+    assert len(parsed.plots) == 9, "one round, and there was no event"
 
 
 def test_a_run_without_a_round_can_be_reported(tmp_path, monkeypatch):
@@ -232,6 +234,6 @@ def test_a_report_opens_in_a_browser_without_a_network(run, browser, width):
     tab.wait_for_function(f"() => ({DRAWN})().every(side => side > 50)", timeout=60_000)
     assert not [str(trouble) for trouble in troubles]
     assert [url for url in asked if not url.startswith(("data:", "blob:"))] == [tab.url]
-    assert len(tab.evaluate(DRAWN)) == 7
+    assert len(tab.evaluate(DRAWN)) == 11
     assert tab.evaluate("document.documentElement.scrollWidth") <= width, "nothing sticks out"
     context.close()
