@@ -145,9 +145,7 @@ def _variables() -> dict[str, Variable]:
     made = {
         "partner": Variable("discriminator the generator trained against", "group", dtype="int64"),
         "last_iteration": Variable("last iteration of the round", "iterations", dtype="int64"),
-        "interval": Variable(
-            "regrouping interval T", "iterations", dtype="int64"
-        ),
+        "interval": Variable("regrouping interval T", "iterations", dtype="int64"),
         "generator_training_loss": Variable("mean generator loss in training"),
         "discriminator_training_loss": Variable("mean discriminator loss in training"),
         "batches": Variable("generator steps in the round", "batches", dtype="int64"),

@@ -61,6 +61,7 @@ def _chosen() -> Any:
 
     if pn.state.location:
         pn.state.location.sync(chooser, {"value": "run"})
+        chooser.value = wanted  # the address takes a run called 7 for a number
     chooser.param.watch(lambda event: choose(event.new), "value")
     # the page is there before what takes time to read
     pn.state.onload(pn.io.hold()(lambda: choose(chooser.value)))

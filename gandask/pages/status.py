@@ -34,14 +34,15 @@ def line(followed: Followed) -> Markup:
     if scored is not None:
         facts.append(f"best {scored.attrs['long_name']}: {plots.number(float(scored))}")
     ends = _ends(followed)
+    live = followed.state in LIVE
     if len(ends):
-        facts.append(f"{duration(ends[-1])} so far")
-    if followed.state in LIVE and len(ends):
+        facts.append(f"{duration(ends[-1])} so far" if live else f"in {duration(ends[-1])}")
+    if live and len(ends):
         recent = ends[-RECENT - 1 :] if len(ends) > RECENT else np.concatenate([[0.0], ends])
         left = float(np.median(np.diff(recent))) * (rounds - done)
         facts.append(f"about {duration(left)} left")
     state = Markup('<p class="state"><b>{}</b> · {}{}</p>').format(
-        followed.state, " · ".join(facts), _dask(told.get("dask_dashboard"))
+        followed.state, " · ".join(facts), _dask(told.get("dask_dashboard")) if live else ""
     )
     share = 100 * done / max(1, done if followed.state == "finished" else rounds)
     bar = Markup('<div class="bar"><div style="width: {}%"></div></div>').format(f"{share:.1f}")
