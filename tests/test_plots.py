@@ -387,3 +387,24 @@ def test_an_image_grid_shows_the_same_tiles():
     assert not figure(grey).xaxis[0].visible
     points = plots.image_grid(torch.tensor([[0.0, 1.0], [2.0, 3.0]]))
     assert columns(points, 0, 1) == [(0, 1), (2, 3)]
+
+
+def test_replacements_of_a_round_are_an_event():
+    unit = ("round", "row", "col")
+    generators = np.zeros((3, 1, 2), bool)
+    generators[1] = generators[2, 0, 0] = True
+    ds = dataset().isel(round=slice(0)).drop_dims(["round", "row", "col"])
+    ds = ds.assign_coords(round=[1, 2, 3]).assign(
+        generator_replaced=(unit, generators), discriminator_replaced=(unit, generators[::-1])
+    )
+    drawn = plots.events(ds, kinds=["replaced"])
+    assert columns(drawn, "round", "slot", "detail") == [
+        (1, "cells", "0 generators, 1 discriminators"),
+        (2, "cells", "2 generators, 2 discriminators"),
+        (3, "cells", "1 generators, 0 discriminators"),
+    ]
+    assert len(plots.events(ds)) == 3 + 3
+    assert figure(plots.events(ds, round=2))
+    none = ds.assign(generator_replaced=(unit, ~generators & False))
+    none = none.assign(discriminator_replaced=none["generator_replaced"])
+    assert len(plots.events(none)) == 3, "where nothing was replaced, nothing is told"

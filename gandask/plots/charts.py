@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import holoviews as hv
 import numpy as np
+import xarray as xr
 from bokeh.models import HoverTool
 
 from gandask import pictures, results
@@ -26,7 +27,6 @@ from gandask.plots.style import (
 )
 
 if TYPE_CHECKING:
-    import xarray as xr
     from torch import Tensor
 
 EVENTS, SLOTS = 2000, 30  # more are drawn by kind: they would hide each other
@@ -67,7 +67,7 @@ def profile(ds: xr.Dataset) -> hv.Element:
 def events(
     ds: xr.Dataset, kinds: Sequence[str] | None = None, round: int | None = None
 ) -> hv.Element:
-    """Draw events by round and slot, coloured by kind.
+    """Draw events by round and slot, coloured by kind; of replacements in a grid, their number.
 
     Of many events, or many slots, the number per round and kind is drawn, as the size of a dot.
 
@@ -79,21 +79,22 @@ def events(
     round : int, optional
         The last to draw events of; all by default.
     """
-    if not ds.sizes.get("event"):
+    everything = _everything(ds)
+    if not everything.sizes["event"]:
         return message("no events")
-    chosen = np.ones(ds.sizes["event"], bool)
+    chosen = np.ones(everything.sizes["event"], bool)
     if kinds is not None:
-        chosen &= np.isin(ds["event_kind"].values, list(kinds))
+        chosen &= np.isin(everything["event_kind"].values, list(kinds))
     if round is not None:
-        chosen &= ds["event_round"].values <= round
+        chosen &= everything["event_round"].values <= round
     if not chosen.any():
         return message("no such events")
-    found = ds[[f"event_{key}" for key in KEYS]].isel(event=chosen)
+    found = everything.isel(event=chosen)
     slots = len(np.unique(found["event_slot"].values))
     many = found.sizes["event"] > EVENTS or slots > SLOTS
-    names = np.unique(ds["event_kind"].values).tolist()
+    names = np.unique(everything["event_kind"].values).tolist()
     drawn = _counted(found) if many else _single(found)
-    last = max(ds.sizes["round"], int(ds["event_round"].max()))
+    last = max(ds.sizes["round"], int(everything["event_round"].max()))
     return drawn.opts(
         **WIDE | {"height": 110 + 20 * (len(names) if many else slots)},
         **ON_TOP,
@@ -104,6 +105,27 @@ def events(
         show_legend=not many,  # the axis names them
         xticks=whole_numbers(),
     )
+
+
+def _everything(ds: xr.Dataset) -> xr.Dataset:
+    """Give the events, and one for each round in which individuals of a grid were replaced."""
+    events = ds[[f"event_{key}" for key in KEYS]].reset_coords(drop=True)
+    if not {"generator_replaced", "discriminator_replaced"} <= set(ds):
+        return events
+    kinds = ("generator", "discriminator")
+    counts = np.stack([ds[f"{kind}_replaced"].sum(["row", "col"]).values for kind in kinds], 1)
+    rounds = np.flatnonzero(counts.any(1))
+    told = [
+        ", ".join(f"{n} {kind}s" for n, kind in zip(counts[r], kinds, strict=True)) for r in rounds
+    ]
+    made = {
+        "event_round": ds["round"].values[rounds].astype("int64"),
+        "event_kind": np.full(len(rounds), "replaced"),
+        "event_slot": np.full(len(rounds), "cells"),
+        "event_detail": np.array(told, "U"),
+    }
+    replaced = xr.Dataset({name: ("event", values) for name, values in made.items()})
+    return xr.concat([events, replaced], "event", combine_attrs="override")
 
 
 def image_grid(images: Tensor | Array, columns: int = 8) -> hv.Element:
