@@ -512,7 +512,7 @@ def test_show(finished):
 
 def test_show_a_run_that_has_just_begun(finished, tmp_path):
     begun = Path(shutil.copytree(finished, tmp_path / "begun"))
-    (begun / "reports.jsonl").write_text("")
+    (begun / "steps.jsonl").write_text("")
     told = json.loads((begun / "run.json").read_text()) | {"state": "failed", "round": 0}
     (begun / "run.json").write_text(json.dumps(told))
     result = call("show", begun)

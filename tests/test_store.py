@@ -420,7 +420,9 @@ def test_settings_that_lack_a_line_are_refused(copy, line):
     (copy / "config.toml").write_text("".join(lines[:line] + lines[line:][1:]))
     refusals = [*touch_everything(copy)]
     assert refusals
-    assert all("config.toml cannot be read: it is not as it was" in told for told in refusals)
+    assert all(
+        "config.toml cannot be read: it is not as the run left it" in told for told in refusals
+    )
     with pytest.raises(gd.StoreError, match=r"config\.toml"):
         gd.run(tiny(), store=copy, resume=True)
 
@@ -542,7 +544,7 @@ def test_a_checkpoint_half_written_is_never_read(store, monkeypatch):
         with pytest.raises(gd.StoreError, match="power cut"):
             checkpoint(store, 2, 2.0)
     assert store.checkpoints.all() == [first]
-    for step in ("gandask.store.write_whole", "pathlib.Path.replace"):
+    for step in ("gandask.checkpoint.write_whole", "pathlib.Path.replace"):
         partial = store.checkpoints.begin("token")
         save_states({"weight": np.zeros(3)}, names=["cell/0"], path=str(partial / "cell-0"))
         with monkeypatch.context() as patch:

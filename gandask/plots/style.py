@@ -82,7 +82,7 @@ def number(value: float) -> str:
 
 def as_large_as_its_frame(plot: Any, element: hv.Element) -> None:
     """Let the frame and its labels make the size, not other plots of the same layout: a hook."""
-    plot.state.update(sizing_mode=None, frame_align=False)
+    plot.state.update(sizing_mode="fixed", frame_align=False)
 
 
 def line(columns: Sequence[Array], axes: Sequence[Any], label: str, colour: str) -> hv.Element:
