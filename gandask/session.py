@@ -168,7 +168,8 @@ class Session:
                 elif command.name == steering.PAUSE and paused is None:
                     paused = time.monotonic()
                     store.describe("paused", self.view.round)
-                    self.note([Event(self.view.round, "paused", "", machine=True)])
+                    told = "until it is resumed or stopped"
+                    self.note([Event(self.view.round, "paused", "", told, machine=True)])
                 elif command.name == steering.RESUME and paused is not None:
                     self._go_on(store, paused)
                     paused = None

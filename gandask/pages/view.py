@@ -43,6 +43,8 @@ class View:
             Called with x and y of a click.
         """
         form = _form(element)
+        for layer in _layers(element):
+            layer.opts(framewise=True)  # the axes follow: else they stay as they were at first
         if form == self.form:
             self.pipe.send(element)
             return
