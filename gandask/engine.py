@@ -170,6 +170,7 @@ def _writing(kept: Store | None, session: Session, link: str | None) -> Iterator
     """Write down that a run is going on, and how it ends, if it does not end well."""
     if kept:
         kept.describe("running", kept.description["round"], dask_dashboard=link)
+        kept.busy.add(kept.path)
     try:
         yield
     except BaseException as error:
@@ -180,6 +181,9 @@ def _writing(kept: Store | None, session: Session, link: str | None) -> Iterator
         if kept and isinstance(error, OSError):
             raise StoreError(f"{kept.path} cannot be written: {error}; {SAFE}") from error
         raise
+    finally:
+        if kept:
+            kept.busy.discard(kept.path)
 
 
 @contextlib.contextmanager

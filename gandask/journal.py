@@ -122,12 +122,13 @@ class Journal:
             file.truncate(file.read().rfind(b"\n") + 1)
 
     def end(self) -> Place:
-        """Give the place after the last line."""
-        place = Place()
-        if self.path.exists():
-            for _ in self.read(lambda told: told, place):
-                pass
-        return place
+        """Give the place after the last line, whatever the lines are."""
+        if not self.path.exists():
+            return Place()
+        with self._opened("rb") as file:
+            whole = file.read()
+            file_number = os.fstat(file.fileno()).st_ino
+        return Place(file_number, whole.rfind(b"\n") + 1, whole.count(b"\n"))
 
     def _opened(self, mode: str) -> IO[bytes]:
         try:

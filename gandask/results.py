@@ -65,10 +65,14 @@ class Results:
         self.events += [Event(**event) for event in told["events"]]
 
     def relay(self, layout: Layout) -> None:
-        """Go on with another layout, whose dimensions are at least as long."""
+        """Go on with another layout; what it has no room for was never filled."""
         before, self.layout, self.arrays = self.arrays, layout, {}
         for name, values in before.items():
-            self._array(name)[tuple(slice(size) for size in values.shape)] = values
+            made = self._array(name)
+            shared = tuple(
+                slice(min(sizes)) for sizes in zip(made.shape, values.shape, strict=True)
+            )
+            made[shared] = values[shared]
 
     def _time(self, told: Columns, elapsed: float) -> None:
         """Add what tasks took to their slots' rounds."""
@@ -102,7 +106,11 @@ class Results:
                 values = values[-1]
             if variable.dims:
                 begin = table["begins"].get(variable.dims[0], 0)
-                place += (slice(begin, begin + values.shape[-len(variable.dims)]),)
+                along = values.ndim - len(variable.dims)
+                # settings that were changed later may leave less room, for what is not there
+                room = len(self.layout.coords[variable.dims[0]]) - begin
+                values = values[(slice(None),) * along + (slice(room),)]
+                place += (slice(begin, begin + values.shape[along]),)
             if variable.dtype == "str":
                 values = self._coded(name, np.ravel(values).tolist()).reshape(np.shape(values))
             self._array(name)[place] = values

@@ -139,9 +139,12 @@ class Run:
         SettingError
             For a setting that cannot change, or a value that cannot work.
         """
-        command = Command(CHANGE, changes)
-        steered(self.method, changes, self.store.description["round"])
-        self._ask(command)
+        begun = self.store.description["round"]
+        method = steered(self.method, changes, begun)
+        # as the method understood them: plain values, which the file of commands can hold
+        entries = {key: getattr(method, method.schedules[key]) for key in changes}
+        plain = {key: entry[str(begun + 1)] for key, entry in entries.items()}
+        self._ask(Command(CHANGE, plain))
 
     def _ask(self, command: Command) -> None:
         """Ask something of the run's process.

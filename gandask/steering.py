@@ -62,6 +62,8 @@ def steered(method: Any, changes: Mapping[str, Any], begun: int) -> Any:
     >>> steered(Grid(rounds=20), {"neighbourhood": "moore"}, 7).neighbourhood_schedule
     {'8': 'moore'}
     """
+    if not changes:
+        raise SettingError(f"nothing to change: {method.name} takes {', '.join(method.schedules)}")
     entries = {}
     for key, value in changes.items():
         if key not in method.schedules:

@@ -23,7 +23,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from gandask import config, results
 from gandask.checkpoint import Checkpoints
@@ -51,6 +51,9 @@ class Store:
     ----------
     path : path-like
     """
+
+    busy: ClassVar[set[Path]] = set()
+    """Folders that runs of this process are writing, as long as they do."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path).expanduser().resolve()
@@ -180,10 +183,11 @@ class Store:
 
     def _claim(self) -> None:
         told = self.description
-        ours = told.get("host") == socket.gethostname() and int(told["process"]) == os.getpid()
+        here = told.get("host") == socket.gethostname() and int(told["process"]) == os.getpid()
+        ours = here and self.path not in self.busy
         if self.state in LIVE and not ours:
             raise StoreError(
-                f"{str(self.path)!r} is being written by another process "
+                f"{str(self.path)!r} is being written by {'this' if here else 'another'} process "
                 f"({told['process']} on {told.get('host')}): wait for it, or stop it; one that was "
                 f"killed on another host counts as stopped after {QUIET:.0f} s"
             )
@@ -327,6 +331,8 @@ class Store:
             )
         lines = self.log.truncate(size)
         self.happened.mend()
+        if self.commands.path.exists():
+            self.commands.mend()
         cut = set()
         for line in lines:
             with contextlib.suppress(ValueError, TypeError, KeyError):  # whatever was damaged

@@ -1,9 +1,11 @@
 """Steering: what is asked of a run from outside happens, is told, and can be repeated exactly."""
 
+import dataclasses
 import json
 import threading
 import time
 
+import numpy as np
 import pytest
 
 import gandask as gd
@@ -358,3 +360,66 @@ def test_python_waits_for_a_started_run(grid):
     found = [thread for thread in threading.enumerate() if thread.name == "gandask-run"]
     assert all(not thread.daemon for thread in found)
     run.wait()
+
+
+def test_a_run_under_way_is_not_started_again_beside_itself(grid, tmp_path, assert_same):
+    settings = grid(rounds=30)
+    run = gd.start(settings, store=tmp_path / "run")
+    wait_for(lambda: run.ds.sizes["round"] >= 1)
+    with pytest.raises(gd.StoreError, match="is being written by this process"):
+        gd.start(settings, store=tmp_path / "run", resume=True)
+    run.stop()
+    run.wait(60)
+    assert_same(gd.run(settings, store=tmp_path / "run", resume=True), gd.run(settings))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "width"),
+    [("moore", "ring", 5), ("ring", "moore", 9), ("moore", "isolated", 5)],
+)
+def test_of_two_changes_at_once_the_last_holds(
+    grid, tmp_path, monkeypatch, assert_same, first, second, width
+):
+    path = tmp_path / "run"
+    changes = [Command("change", {"neighbourhood": chosen}) for chosen in (first, second)]
+    Asking(monkeypatch, path, after_2=changes)
+    ds = gd.run(grid(rounds=4, shape=(3, 3), tournament_size=1), store=path)
+    assert gd.open_run(path).method.neighbourhood_schedule == {"3": second}
+    assert ds.sizes["neighbour"] == width
+    assert_same(gd.run(gd.open_run(path).method), ds)
+
+
+def test_a_change_may_narrow_what_was_scheduled(grid, tmp_path, monkeypatch, assert_same):
+    path = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        Asking(patch, path, after_2=[Command("change", {"neighbourhood": "ring"}), Command("stop")])
+        settings = grid(rounds=4, shape=(3, 3), neighbourhood="ring", tournament_size=1)
+        scheduled = dataclasses.replace(settings, neighbourhood_schedule={3: "moore"})
+        gd.run(scheduled, store=path)
+    # the first rounds were written with room for all nine
+    assert gd.open_run(path).ds.sizes["neighbour"] == 3
+    assert_same(gd.run(scheduled, store=path, resume=True), gd.run(gd.open_run(path).method))
+
+
+def test_a_map_of_cells_can_be_asked_for(grid, tmp_path):
+    run = gd.start(grid(rounds=500), store=tmp_path / "run")
+    run.change(neighbourhood={(0, 0): [(0, 1)]}, mutation_scale=np.float32(0.5))
+    with pytest.raises(gd.SettingError, match="nothing to change"):
+        run.change()
+    wait_for(lambda: run.method.neighbourhood_schedule)
+    run.stop()
+    run.wait(60)
+    assert [*run.method.neighbourhood_schedule.values()] == [{"0,0": ["0,1"]}]
+    assert [*run.method.mutation_scale_schedule.values()] == [0.5]
+
+
+@pytest.mark.parametrize("left", ["{", "null\n", "{\n", '{"time": "x", "na'])
+def test_what_is_left_of_commands_is_no_harm_to_a_continued_run(grid, tmp_path, monkeypatch, left):
+    path = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        Asking(patch, path, after_1=[Command("stop")])
+        gd.run(grid(), store=path)
+    with (path / "commands.jsonl").open("a") as file:
+        file.write(left)
+    Asking(monkeypatch, path, after_2=[Command("stop")])
+    assert gd.run(grid(), store=path, resume=True).sizes["round"] == 2, "a new one is heeded"

@@ -81,11 +81,18 @@ def card(title: str, *content: Any, **options: Any) -> Any:
 
 
 def refused() -> str:
-    """Say why this session may not see runs: it comes from another machine, without a login."""
+    """Say why this session may not see runs, if it may not.
+
+    Where there is a login it needs one; elsewhere it has to come from this machine. The server asks
+    for a login too, but not who connects without opening the page first.
+    """
     context = pn.state.curdoc.session_context if pn.state.curdoc else None
     request = context.request if context else None
     address = getattr(request, "remote_ip", None) or "127.0.0.1"
-    if pn.state.user or ipaddress.ip_address(address.split("%")[0]).is_loopback:
+    if pn.config.basic_auth or pn.config.oauth_provider:
+        # anyone may call himself a guest
+        return "Log in first." if pn.state.user in (None, "guest") else ""
+    if ipaddress.ip_address(address.split("%")[0]).is_loopback:
         return ""
     return (
         "This server shows runs to its own machine alone. To let others see them, start it with "
