@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gandask import engine
 from gandask.runs import Run
-from gandask.session import Session
+from gandask.session import Session, logger
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -71,9 +71,13 @@ def start(
         try:
             with drawn:
                 ended.set_result(engine.carry_out(begun, bar, client, heartbeat))
-        except BaseException as error:  # whoever waits gets it
+        except BaseException as error:  # whoever waits gets it; perhaps nobody does
+            logger.error("%s ended: %s: %s", begun.store, type(error).__name__, error)
             ended.set_exception(error)
 
-    # Python waits for it before it exits, so that a script's run is not lost
-    threading.Thread(target=carry_out, name="gandask-run").start()
+    thread = threading.Thread(target=carry_out, name="gandask-run", daemon=True)
+    thread.start()
+    # a script that comes to its end waits here, while Dask and zarr still can do their work: Python
+    # waits for threads later, and runs functions of atexit last of all
+    vars(threading)["_register_atexit"](thread.join)
     return Run(folder, ended)

@@ -88,7 +88,7 @@ class Run:
         return inline.live(self)
 
     def wait(self, timeout: float | None = None) -> xr.Dataset:
-        """Wait until the run ends, and give its Dataset.
+        """Wait until the run ends, and give its Dataset; Ctrl-C ends the waiting, not the run.
 
         Parameters
         ----------
@@ -139,6 +139,7 @@ class Run:
         SettingError
             For a setting that cannot change, or a value that cannot work.
         """
+        self._check_live(CHANGE)
         begun = self.store.description["round"]
         method = steered(self.method, changes, begun)
         # as the method understood them: plain values, which the file of commands can hold
@@ -147,19 +148,17 @@ class Run:
         self._ask(Command(CHANGE, plain))
 
     def _ask(self, command: Command) -> None:
-        """Ask something of the run's process.
+        """Ask something of the run's process."""
+        self._check_live(command.name)
+        self.store.ask(command)
 
-        Raises
-        ------
-        StoreError
-            If there is none any more.
-        """
+    def _check_live(self, asked: str) -> None:
+        """Raise StoreError if nobody is at work on the run any more."""
         if self.state not in LIVE:
             raise StoreError(
-                f"{self.store.path} is {self.state}, so nobody is there to {command.name} it; "
+                f"{self.store.path} is {self.state}, so nobody is there to {asked} it; "
                 "continue it with gandask resume DIR, or gd.run(..., resume=True)"
             )
-        self.store.ask(command)
 
     def best_mixture(self) -> Mixture:
         """Give the ensemble that scores best, as of the last checkpoint."""

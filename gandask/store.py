@@ -214,14 +214,21 @@ class Store:
         path = self.path / "config.toml"
         try:
             text = path.read_text(encoding="utf-8")
-            if _digest(text) not in self.description.get("settings", _digest(text)).split():
-                raise ValueError("it is not as the run left it")
+            if not self._left(text):  # unless it was changed between two looks
+                text = path.read_text(encoding="utf-8")
+                if not self._left(text):
+                    raise ValueError("it is not as the run left it")
             return config.from_toml(text, methods)
         except (OSError, ValueError) as error:
             raise StoreError(
                 f"{path} cannot be read: {error} (networks and losses of your own are registered "
                 "before their run is opened)"
             ) from error
+
+    def _left(self, settings: str) -> bool:
+        """Tell whether settings are those that the run wrote."""
+        digest = _digest(settings)
+        return digest in str(self.description.get("settings", digest)).split()
 
     def change(self, method: Any) -> None:
         """Give the run other settings; those it began with are kept in ``run.json``."""

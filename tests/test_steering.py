@@ -2,8 +2,11 @@
 
 import dataclasses
 import json
-import threading
+import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +16,8 @@ from gandask import config, journal
 from gandask.session import Session
 from gandask.steering import Command, steered
 from gandask.store import Store
+
+ROOT = Path(__file__).parent.parent
 
 
 def wait_for(condition, seconds=30.0):
@@ -355,11 +360,44 @@ def test_another_process_can_wait(grid, tmp_path):
     assert run.wait().equals(ds)
 
 
-def test_python_waits_for_a_started_run(grid):
-    run = gd.start(grid())
-    found = [thread for thread in threading.enumerate() if thread.name == "gandask-run"]
-    assert all(not thread.daemon for thread in found)
-    run.wait()
+SCRIPT = """
+import sys, gandask as gd
+from conftest import tiny
+from distributed import Client, LocalCluster
+if __name__ == "__main__":
+    client = None
+    if sys.argv[2] == "workers":
+        client = Client(LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0"))
+    gd.start(tiny(rounds=4), store=sys.argv[1], client=client)
+"""
+
+
+@pytest.mark.parametrize("where", ["in process", "workers"])
+def test_a_script_that_ends_waits_for_its_run(grid, tmp_path, assert_same, where):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
+    told = subprocess.run(
+        [sys.executable, "script.py", "run", where],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert told.returncode == 0, told.stderr
+    run = gd.open_run(tmp_path / "run")
+    assert run.state == "finished", told.stderr
+    assert_same(run.ds, gd.run(grid(rounds=4)))
+
+
+def test_a_run_that_fails_says_so_even_if_nobody_waits(grid, tmp_path, monkeypatch, caplog):
+    def fail(session, reports, elapsed):
+        raise RuntimeError("no luck")
+
+    monkeypatch.setattr(Session, "step", fail)
+    run = gd.start(grid(), store=tmp_path / "run")
+    wait_for(lambda: run.state == "failed")
+    wait_for(lambda: "no luck" in caplog.text)
 
 
 def test_a_run_under_way_is_not_started_again_beside_itself(grid, tmp_path, assert_same):

@@ -24,7 +24,9 @@ def names(root: Path) -> list[str]:
     A run is a folder with a ``config.toml``, three levels down at most. Links are not followed.
     """
     found = sorted(_runs(root, DEPTH), key=_written, reverse=True)
-    return [path.relative_to(root).as_posix() for path in found]
+    listed = [path.relative_to(root).as_posix() for path in found]
+    # no browser can be told of bytes that are no text
+    return [name for name in listed if name == name.encode(errors="ignore").decode()]
 
 
 def path(root: Path, name: str) -> Path:

@@ -83,8 +83,9 @@ class Choice:
     @property
     def names(self) -> list[str]:
         """Those chosen."""
-        value = self.chooser.value
-        return list(value) if self.several else [value] if value else []
+        value = self.chooser.value if self.several else [self.chooser.value]
+        # the address may hold anything
+        return [name for name in value or () if isinstance(name, str) and name]
 
     def look(self) -> None:
         """Draw the chosen runs if anything is new; what cannot be read is looked for again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import urllib.parse
@@ -88,12 +89,13 @@ def refused() -> str:
     """
     context = pn.state.curdoc.session_context if pn.state.curdoc else None
     request = context.request if context else None
-    address = getattr(request, "remote_ip", None) or "127.0.0.1"
+    address = (getattr(request, "remote_ip", None) or "unknown") if request else "127.0.0.1"
     if pn.config.basic_auth or pn.config.oauth_provider:
         # anyone may call himself a guest
         return "Log in first." if pn.state.user in (None, "guest") else ""
-    if ipaddress.ip_address(address.split("%")[0]).is_loopback:
-        return ""
+    with contextlib.suppress(ValueError):
+        if ipaddress.ip_address(address.split("%")[0]).is_loopback:
+            return ""
     return (
         "This server shows runs to its own machine alone. To let others see them, start it with "
         "an address and a login: gandask dashboard --address 0.0.0.0 --login FILE, or panel serve "

@@ -93,7 +93,7 @@ class Steering:
             name="Change from the next round on", width=220, align="end", on_click=self._change
         )
         self.answer = html(Markup(""))
-        self.asked: str | None = None
+        self.asked: int | None = None  # the version known when something was said
         self.schedules = pn.Row(self.neighbourhood, self.scale, self.change)
         self.view = pn.Column(
             pn.Row(self.pause, self.stop, self.schedules), self.answer, sizing_mode="stretch_width"
@@ -105,7 +105,7 @@ class Steering:
         self.view.visible = live
         self.schedules.visible = live and bool(followed.run.method.schedules)
         self.pause.name = "Go on" if followed.state == "paused" else "Pause"
-        if self.asked not in (None, followed.state):
+        if self.asked not in (None, followed.version):
             self._say("")
 
     def _pause(self, event: Any) -> None:
@@ -141,7 +141,7 @@ class Steering:
 
     def _say(self, text: str) -> None:
         followed = self.followed()
-        self.asked = followed.state if text and followed else None
+        self.asked = followed.version if text and followed else None
         self.answer.object = str(Markup('<p class="faint">{}</p>').format(text)) if text else ""
 
 
