@@ -264,6 +264,28 @@ def test_a_run_under_way_is_followed_and_steered(tab, address, runs):
             run.wait(60)
 
 
+def test_two_tabs_follow_one_run(browser, address, runs):
+    run = gd.start(tiny(rounds=3000, tournament_size=1), store=runs / "two", progress=False)
+    tabs = [Tab(browser), Tab(browser)]
+    try:
+        shown(show(tabs[0], address, run="two"))
+        run.change(neighbourhood="moore")
+        shown(show(tabs[1], address, run="two"))
+        done = run.store.description["round"]
+        for tab in tabs:
+            tab.wait(f"{TITLES}.some(t => Number(t.replace('round ', '')) > {done + 2})")
+        run.stop()
+        for tab in tabs:
+            tab.see("stopped · round")
+            assert tab.wrong == []
+    finally:
+        for tab in tabs:
+            tab.close()
+        if run.state == "running":
+            run.stop()
+        run.wait(60)
+
+
 def test_a_run_that_appears_and_vanishes_is_noticed(tab, address, runs):
     path = runs / "fleeting"
     shutil.copytree(runs / "whole", path)

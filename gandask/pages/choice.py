@@ -89,6 +89,10 @@ class Choice:
 
     def look(self) -> None:
         """Draw the chosen runs if anything is new; what cannot be read is looked for again."""
+        with pn.io.hold():  # all of it goes to the browser at once, and in order
+            self._look()
+
+    def _look(self) -> None:
         self.followed = {name: self.followed[name] for name in self.names if name in self.followed}
         found = {name: self._version(name) for name in self.names}
         if not self.several:

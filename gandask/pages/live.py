@@ -132,6 +132,10 @@ class Watch:
 
     def look(self) -> None:
         """Draw what is new, if anything is; what cannot be read is told, and looked for again."""
+        with pn.io.hold():  # all of it goes to the browser at once, and in order
+            self._look()
+
+    def _look(self) -> None:
         followed = self.followed
         if followed is None:
             return
