@@ -113,7 +113,8 @@ def _everything(ds: xr.Dataset) -> xr.Dataset:
     if not {"generator_replaced", "discriminator_replaced"} <= set(ds):
         return events
     kinds = ("generator", "discriminator")
-    counts = np.stack([ds[f"{kind}_replaced"].sum(["row", "col"]).values for kind in kinds], 1)
+    units = [dim for dim in ds["generator_replaced"].dims if dim != "round"]
+    counts = np.stack([ds[f"{kind}_replaced"].sum(units).values for kind in kinds], 1)
     rounds = np.flatnonzero(counts.any(1))
     told = [
         ", ".join(f"{n} {kind}s" for n, kind in zip(counts[r], kinds, strict=True)) for r in rounds

@@ -1,0 +1,56 @@
+"""Views: one figure whose contents change, and a new one where that cannot be."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from bokeh.models import Span
+from bokeh.plotting import figure
+
+from gandask import plots
+from gandask.pages.view import Lines, View
+
+
+def dataset(rounds, scale=1.0):
+    values = scale * np.arange(1.0, 2 * rounds + 1).reshape(rounds, 1, 2)
+    fid = (("round", "row", "col"), values, {"long_name": "distance", "units": "1"})
+    coords = {"round": np.arange(1, rounds + 1), "row": [0], "col": [0, 1]}
+    return xr.Dataset({"fid": fid}, coords)
+
+
+def figure_of(root):
+    (found,) = root.select({"type": figure})
+    return found
+
+
+@pytest.fixture
+def view():
+    return View()
+
+
+def test_what_has_the_same_form_goes_into_the_same_figure(view):
+    view.show(plots.trace(dataset(3)))
+    drawn = figure_of(view.pane.get_root())
+    before = drawn.x_range.end, drawn.y_range.end
+    view.show(plots.trace(dataset(8)))
+    assert drawn.x_range.end > before[0], "the axes follow"
+    assert drawn.y_range.end > before[1]
+
+
+def test_an_axis_of_another_kind_takes_a_new_figure(view):
+    view.show(plots.trace(dataset(3)))
+    first = view.pane.object
+    decades = dataset(3)
+    decades["fid"][-1] *= 1e4
+    view.show(plots.trace(decades))
+    assert view.pane.object is not first
+    assert type(figure_of(view.pane.get_root()).y_scale).__name__ == "LogScale"
+
+
+def test_a_line_stays_where_the_cursor_is(view):
+    lines = Lines()
+    view.show(lines.through(plots.trace(dataset(3)), "trace"))
+    drawn = figure_of(view.pane.get_root())
+    view.show(lines.through(plots.trace(dataset(8)), "trace"))
+    lines.move(5)
+    spans = [model for model in drawn.center if isinstance(model, Span)]
+    assert [span.location for span in spans] == [5]
