@@ -85,7 +85,7 @@ class Tab:
     def __init__(self, browser, width=1366, height=768):
         self.page = browser.new_page(viewport={"width": width, "height": height})
         self.wrong = []
-        self.page.on("pageerror", lambda error: self.wrong.append(f"error: {error}"))
+        self.page.on("pageerror", lambda error: self.wrong.append(f"error: {error.stack}"))
         self.page.on("console", self._said)
         self.page.on("request", self._asked)
         self.page.on("dialog", lambda dialog: (self.wrong.append("dialog"), dialog.dismiss()))

@@ -98,7 +98,7 @@ def in_state_file(number, folder):
 
 def in_whole_file(name, number):
     """While a file that is replaced whole is being written, for the n-th time."""
-    write, due = store.write_whole, counted(number)
+    write, due = journal.write_whole, counted(number)
 
     def write_whole(path, text):
         if path.name == name and due():
@@ -106,7 +106,7 @@ def in_whole_file(name, number):
             die()
         write(path, text)
 
-    store.write_whole = write_whole
+    store.write_whole = checkpoint.write_whole = write_whole
 
 
 def around_replace(matches, number, after):
@@ -133,11 +133,11 @@ def in_line(name, number):
     """In the middle of appending a line."""
     append, due = journal.Journal.append, counted(number)
 
-    def torn(self, line):
+    def torn(self, line, **options):
         if self.path.name == name and due():
             half(self.path, json.dumps(line, default=journal.encoded) + "\n")
             die()
-        append(self, line)
+        append(self, line, **options)
 
     journal.Journal.append = torn
 
@@ -166,6 +166,7 @@ POINTS = {
     ),
     "in reports.jsonl": lambda n, folder: in_line("reports.jsonl", n),
     "in events.jsonl": lambda n, folder: in_line("events.jsonl", n),
+    "in steps.jsonl": lambda n, folder: in_line("steps.jsonl", n),
     "in dataset": in_dataset,
     "before the dataset": lambda n, folder: around_replace(
         lambda one, other: other.name == "dataset.zarr", n, after=False

@@ -137,7 +137,7 @@ def test_the_quickstart_runs_and_its_page_follows_the_run(lab):
         assert len(at_work) >= 3, "the page follows while a cell waits"
         frame = live_page(tab)
         frame.wait_for_function(f"() => ({TEXT}).includes('round {ROUNDS} of {ROUNDS}')")
-        assert "finished ·" in frame.evaluate(TEXT).lower()
+        frame.wait_for_function(f"() => ({TEXT}).includes('finished ·')")
         assert len(links) == 1 and re.fullmatch(r"http://127\.0\.0\.1:\d+/status", links.pop())
         assert not [
             trouble for trouble in tab.wrong if not any(known in trouble for known in STYLES)

@@ -100,7 +100,7 @@ class Choice:
         anew = self.seen is None or found.keys() != self.seen.keys()
         if anew or (found != self.seen and self.pace.rested):
             self.seen = found
-            self._draw()
+            self._draw(again=not anew)
 
     def _begin(self) -> None:
         if not self.wanted:
@@ -111,6 +111,7 @@ class Choice:
             widget.param.watch(lambda event: self._draw(), "value")
         pn.state.add_periodic_callback(self.look, PERIOD)
         pn.state.add_periodic_callback(self._renew, 10 * PERIOD)
+        pn.state.on_session_destroyed(lambda session: self.pace.leave())
 
     def _first(self) -> list[str]:
         names = catalogue.names(self.root)
@@ -132,9 +133,9 @@ class Choice:
         except Exception:  # it is told below
             return ""
 
-    def _draw(self) -> None:
+    def _draw(self, again: bool = False) -> None:
         """Draw what can be drawn, and say why the others cannot."""
-        with self.pace.drawing():
+        with self.pace.drawing(again):
             found = self.seen or {}
             troubles = {name: told for name, told in found.items() if isinstance(told, str)}
             sound = {}

@@ -114,6 +114,7 @@ class Watch:
         self.unit.param.watch(lambda event: self._mark(event.new), "value")
         self.player.slider.param.watch(lambda event: self._move(), "value")
         pn.state.add_periodic_callback(self.look, PERIOD)
+        pn.state.on_session_destroyed(lambda session: self.pace.leave())
 
     def open(self, path: Path) -> None:
         """Watch another run."""
@@ -146,10 +147,8 @@ class Watch:
             if version != self.version:
                 self._follow(followed, followed.ds)
                 self.version = version
-            if self.drawn != version and (not self.ready or self.pace.rested):
-                with self.pace.drawing():
-                    self._draw(followed, followed.ds)
-                self.drawn = version
+            if self.drawn != version:
+                self._draw_paced(followed)
             self.steering.refresh(followed)
             self._set(self.state, status.line(followed))
         except Exception as error:  # whatever a folder holds, the page goes on, and so do others
@@ -181,6 +180,14 @@ class Watch:
         self._choices(ds)
         self.player.extend(ds.sizes["round"], follow=not self.ready)
         self._draw_map(followed)
+
+    def _draw_paced(self, followed: Followed) -> None:
+        """Draw the other views anew: at once when it is once only, else as the pace allows."""
+        again = self.ready and followed.state == "running"
+        if self.pace.rested or not again:
+            with self.pace.drawing(again):
+                self._draw(followed, followed.ds)
+            self.drawn = self.version
 
     def _draw(self, followed: Followed, ds: xr.Dataset) -> None:
         """Draw the other views anew."""

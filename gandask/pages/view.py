@@ -68,8 +68,21 @@ def _form(element: hv.Element) -> Any:
     found = hv.Store.lookup_options("bokeh", element, "plot").kwargs
     return (
         tuple(found.get(option) for option in FIXED),
-        tuple((type(one), one.label, tuple(map(str, one.kdims))) for one in _layers(element)),
+        tuple(
+            (type(one), one.label, tuple(map(str, one.kdims)), _bars(one))
+            for one in _layers(element)
+        ),
     )
+
+
+def _bars(layer: hv.Element) -> Any:
+    """Name the bars: their legend is by a column of colours.
+
+    While that column grows, Bokeh draws the legend by the old one, fails, and stops for good.
+    """
+    if not isinstance(layer, hv.Bars):
+        return None
+    return tuple(tuple(layer.dimension_values(key)) for key in layer.kdims)
 
 
 def _layers(element: hv.Element) -> list[hv.Element]:

@@ -237,12 +237,15 @@ def _named(values: xr.DataArray, names: Sequence[str], side: int) -> list[hv.Ele
     heat = _heat_map(values, side).opts(cmap=colours)
     texts = values.values.ravel().astype(str).tolist()
     inks = [INKS[places[name]] if name in places else MUTED for name in texts]
-    # dots without a place
-    keys = [(np.nan, np.nan, name) for name in places] or [(np.nan, np.nan, "")]
-    legend = hv.Points(keys, ["col", "row"], "name").opts(
-        **STILL, color="name", cmap=colours, marker="square", size=10
-    )
-    return [heat, _print(values, texts, inks, side), legend]
+    # dots without a place, each of one colour: a legend by a column of colours is drawn wrongly
+    # by Bokeh while another variable, of more names, takes the place of this one
+    legend = [
+        hv.Points([(np.nan, np.nan)], ["col", "row"], label=name).opts(
+            **STILL, color=colour, marker="square", size=10
+        )
+        for name, colour in colours.items()
+    ]
+    return [heat, _print(values, texts, inks, side), *legend]
 
 
 def _names(values: xr.DataArray) -> list[str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import holoviews as hv
 import numpy as np
@@ -92,17 +92,14 @@ def events(
     found = everything.isel(event=chosen)
     slots = len(np.unique(found["event_slot"].values))
     many = found.sizes["event"] > EVENTS or slots > SLOTS
+    # of all kinds, so that a kind's colour does not depend on which are drawn
     names = np.unique(everything["event_kind"].values).tolist()
-    drawn = _counted(found) if many else _single(found)
+    colours = {kind: COLOURS[place % len(COLOURS)] for place, kind in enumerate(names)}
+    drawn = _counted(found, colours) if many else _single(found, colours)
     last = max(ds.sizes["round"], int(everything["event_round"].max()))
     return drawn.opts(
         **WIDE | {"height": 110 + 20 * (len(names) if many else slots)},
-        **ON_TOP,
-        # of all kinds, so that a kind's colour does not depend on which are drawn
-        cmap={kind: COLOURS[place % len(COLOURS)] for place, kind in enumerate(names)},
-        color="kind",
         xlim=(0, last + 1),
-        show_legend=not many,  # the axis names them
         xticks=whole_numbers(),
     )
 
@@ -164,28 +161,33 @@ def image_grid(images: Tensor | Array, columns: int = 8) -> hv.Element:
     return drawn.opts(cmap="gray", clim=(0, 255)) if picture.ndim == 2 else drawn
 
 
-def _single(found: xr.Dataset) -> hv.Points:
-    """Draw each event by its round and slot."""
+def _single(found: xr.Dataset, colours: Mapping[str, str]) -> hv.Overlay:
+    """Draw each event by its round and slot, in a layer for each kind."""
     round, slot, kind, detail = (dimension(found[f"event_{key}"], key) for key in KEYS)
-    rows = sorted(
-        zip(
-            found["event_round"].values,
-            # a regrouping, for one, is of no slot
-            np.where(found["event_slot"] == "", "all", found["event_slot"]),
-            found["event_kind"].values,
-            found["event_detail"].values,
-            strict=True,
-        ),
-        key=lambda row: _natural(str(row[1])),
-        reverse=True,  # a categorical axis begins at the bottom
-    )
+    # a regrouping, for one, is of no slot
+    slots = [name or "all" for name in found["event_slot"].values.tolist()]
+    # a categorical axis begins at the bottom
+    slot = slot.clone(values=sorted(set(slots), key=_natural, reverse=True))
+    rows: dict[str, list[tuple[Any, ...]]] = {}
+    for when, where, what, more in zip(
+        found["event_round"].values.tolist(),
+        slots,
+        found["event_kind"].values.tolist(),
+        found["event_detail"].values.tolist(),
+        strict=True,
+    ):
+        rows.setdefault(what, []).append((when, where, what, more))
     tooltips = [(d.label, f"@{{{d.name}}}") for d in (round, slot, kind, detail)]
-    return hv.Points(rows, [round, slot], [kind, detail]).opts(
-        size=8, tools=[HoverTool(tooltips=tooltips)]
-    )
+    layers = [
+        hv.Points(rows[name], [round, slot], [kind, detail], label=name).opts(
+            size=8, color=colours[name], tools=[HoverTool(tooltips=tooltips)]
+        )
+        for name in sorted(rows)
+    ]
+    return hv.Overlay(layers).opts(**ON_TOP)
 
 
-def _counted(found: xr.Dataset) -> hv.Points:
+def _counted(found: xr.Dataset, colours: Mapping[str, str]) -> hv.Points:
     """Draw the number of events by kind and span of rounds, as a dot whose area tells it."""
     round, kind = (dimension(found[f"event_{key}"], key) for key in ("round", "kind"))
     when = found["event_round"].values
@@ -207,7 +209,12 @@ def _counted(found: xr.Dataset) -> hv.Points:
     ]
     tooltips = [("rounds", "@rounds"), (kind.label, "@kind"), ("events", "@events")]
     return hv.Points(rows, [round, kind], ["events", "rounds", "size"]).opts(
-        size="size", alpha=0.7, tools=[HoverTool(tooltips=tooltips)]
+        size="size",
+        alpha=0.7,
+        color="kind",
+        cmap=dict(colours),
+        show_legend=False,  # the axis names them
+        tools=[HoverTool(tooltips=tooltips)],
     )
 
 
