@@ -1,9 +1,10 @@
-"""What the engine itself costs: a thousand cells whose tasks do nothing.
+"""What the engine itself costs: cells whose tasks do nothing.
 
-    python benchmarks/engine.py --cells 1000 --rounds 20
+    python benchmarks/engine.py --cells 16 256 1024 4096 --rounds 8
 
-Prints cell-rounds per second and the client's memory over the rounds, with and without
-checkpoints. The scheduler runs in a process of its own, so that the client's memory is its own.
+Prints cell-rounds per second, what they cost each process in CPU time, and the memory of client and
+scheduler, with and without checkpoints. Client, scheduler and workers are processes of their own;
+on a cluster they have cores of their own, so that the busiest of them sets the limit.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import measuring
 import numpy as np
 import psutil
 import xarray as xr
@@ -29,6 +31,9 @@ import gandask as gd
 from gandask.cluster.batch import dask_variable
 from gandask.cluster.local import UNPROFILED
 from gandask.core import Event, Layout, Plan, Record, Report, State, Task, Values, Variable
+
+MIB = 2**20
+PROCESSES = ("client", "scheduler", "workers")
 
 
 def idle(state: State) -> tuple[tuple[State, ...], Values]:
@@ -57,7 +62,7 @@ class IdleView:
         return {}
 
 
-NOTES: list[tuple[float, float, int]] = []  # by round: time, client's memory, scheduler's tasks
+NOTES: list[dict[str, float]] = []  # by round: time, memory, tasks, CPU seconds by process
 
 
 @dataclass(frozen=True)
@@ -94,33 +99,54 @@ class Idle:
 
     def advance(self, view: IdleView, reports: Sequence[Report]) -> tuple[IdleView, Plan]:
         """Note the round, and idle again."""
-        memory = psutil.Process().memory_info().rss / 2**20
-        NOTES.append((time.perf_counter(), memory, known_tasks()))
+        NOTES.append(note())
         records = tuple(Record(r.slot, r.round, r.values) for r in reports if r.round)
         after = replace(view, round=view.round + 1, records=records)
         return after, [self.stage(after.round + 1)] if after.round < self.rounds else []
 
 
-def known_tasks() -> int:
-    """Count the tasks that the scheduler remembers."""
-    return int(default_client().run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)))
+def note() -> dict[str, float]:
+    """Note time, memory of client and scheduler, known tasks and CPU time by kind of process."""
+    client = default_client()
+    scheduler, tasks = client.run_on_scheduler(seen_by_scheduler)
+    workers = sum(client.run(cpu_seconds).values())
+    return {
+        "time": time.perf_counter(),
+        "client_memory": psutil.Process().memory_info().rss / MIB,
+        "scheduler_memory": scheduler["memory"],
+        "tasks": tasks,
+        "client_cpu": cpu_seconds(),
+        "scheduler_cpu": scheduler["cpu"],
+        "workers_cpu": workers,
+    }
+
+
+def cpu_seconds() -> float:
+    """Give the CPU time of this process."""
+    told = psutil.Process().cpu_times()
+    return float(told.user + told.system)
+
+
+def seen_by_scheduler(dask_scheduler: Any) -> tuple[dict[str, float], int]:
+    """Give memory and CPU time of the scheduler's process, and the tasks that it remembers."""
+    process = psutil.Process()
+    told = process.cpu_times()
+    found = {"memory": process.memory_info().rss / 2**20, "cpu": told.user + told.system}
+    return found, len(dask_scheduler.tasks)
 
 
 def measure(method: Idle, client: Client, store: Path | None) -> xr.Dataset:
-    """Run once; give rate, client's memory and scheduler's tasks by round."""
+    """Run once; give what was noted by round, times and CPU as what one cell-round took."""
     NOTES.clear()
     gd.run(method, client=client, store=store, checkpoint_every=5)
-    times, memory, tasks = np.array(NOTES).T
-    rounds = np.arange(2, method.rounds + 1)
-    rates = method.cells / np.diff(times)
-    return xr.Dataset(
-        {
-            "rate": ("round", rates, {"long_name": "cell-rounds per second", "units": "1/s"}),
-            "memory": ("round", memory[1:], {"long_name": "client memory", "units": "MiB"}),
-            "tasks": ("round", tasks[1:], {"long_name": "tasks known to the scheduler"}),
-        },
-        {"round": rounds},
-    )
+    noted = {key: np.array([one[key] for one in NOTES]) for key in NOTES[0]}
+    made = {"rate": ("round", method.cells / np.diff(noted["time"]), {"units": "1/s"})}
+    for key, values in noted.items():
+        if key.endswith("_cpu"):
+            made[key] = ("round", 1000 * np.diff(values) / method.cells, {"units": "ms"})
+        elif key != "time":
+            made[key] = ("round", values[1:], {"units": "MiB" if "memory" in key else "1"})
+    return xr.Dataset(made, {"round": np.arange(2, method.rounds + 1)})
 
 
 @contextlib.contextmanager
@@ -149,34 +175,46 @@ def separate_cluster(workers: int) -> Iterator[Client]:
 
 
 def main() -> None:
-    """Measure with and without checkpoints, and print both."""
+    """Measure each number of cells with and without checkpoints, and print both."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cells", type=int, default=1000)
+    parser.add_argument("--cells", type=int, nargs="+", default=[1000])
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--output", type=Path, help="NetCDF or zarr to keep the table in")
+    parser.add_argument("--output", type=Path, help="zarr to keep the table in")
     asked = parser.parse_args()
-    method = Idle(asked.cells, asked.rounds)
-    measured = []
-    with separate_cluster(asked.workers) as client, tempfile.TemporaryDirectory() as folder:
-        for store in (None, Path(folder) / "run"):
-            measured.append(measure(method, client, store))
-    table = xr.concat(measured, "store").assign_coords(store=["none", "every 5 rounds"])
-    print(f"{asked.cells} cells, {asked.workers} workers, {os.cpu_count()} cores")
-    half = asked.rounds // 2
-    for name in table.store.values:
+    print(f"{measuring.machine()}; {asked.workers} workers", flush=True)
+    rows = []
+    for cells in asked.cells:
+        method, measured = Idle(cells, asked.rounds), []
+        with separate_cluster(asked.workers) as client, tempfile.TemporaryDirectory() as folder:
+            for store in (None, Path(folder) / "run"):
+                measured.append(measure(method, client, store))
+        rows.append(xr.concat(measured, "store").assign_coords(store=["none", "every 5 rounds"]))
+        tell(cells, rows[-1])
+    table = xr.concat(rows, "cells").assign_coords(cells=asked.cells)
+    measuring.keep(table, asked.output)
+
+
+def tell(cells: int, table: xr.Dataset) -> None:
+    """Print what was measured with one number of cells."""
+    for name in table["store"].values:
         one = table.sel(store=name)
+        half = one.sizes["round"] // 2
         early, late = one.isel(round=slice(0, half)), one.isel(round=slice(half, None))
-        rates = [f"{float(part.rate.median()):.0f}" for part in (one, early, late)]
-        memory = [f"{float(one.memory[place]):.0f}" for place in (0, -1)]
+        rates = [f"{float(part['rate'].median()):.0f}" for part in (one, early, late)]
         print(
-            "checkpoints {}: {} cell-rounds/s (first half {}, second {}); "
-            "client {} -> {} MiB; scheduler's tasks {} to {}".format(
-                name, *rates, *memory, int(one.tasks.min()), int(one.tasks.max())
+            "{} cells, checkpoints {}: {} cell-rounds/s (first half {}, second {})".format(
+                cells, name, *rates
             )
         )
-    if asked.output:
-        table.to_zarr(asked.output, mode="w", zarr_format=2)
+        cpu = [f"{key} {float(one[f'{key}_cpu'].median()):.2f}" for key in PROCESSES]
+        memory = [
+            f"{key} {float(one[f'{key}_memory'][0]):.0f} -> {float(one[f'{key}_memory'][-1]):.0f}"
+            for key in PROCESSES[:2]
+        ]
+        tasks = f"{int(one['tasks'].min())} to {int(one['tasks'].max())}"
+        print(f"  CPU ms per cell-round: {', '.join(cpu)}")
+        print(f"  memory, MiB: {', '.join(memory)}; scheduler's tasks {tasks}", flush=True)
 
 
 if __name__ == "__main__":

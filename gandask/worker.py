@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Sequence
+import weakref
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -42,11 +44,8 @@ def perform_on_worker(work: Work, *states: State) -> tuple[tuple[State, ...], Re
     worker, task = get_worker(), work.task
     telling = Telling(worker, work)
     telling.tell(0.0)
-    keys = frozenset(work.reads)
-    # the log is in order of time, and holds a few entries per task
-    fetched = [entry for entry in list(worker.transfer_incoming_log) if keys & entry["keys"].keys()]
-    seconds = union_length([(entry["start"], entry["stop"]) for entry in fetched])
-    size = sum(entry["keys"][key] for entry in fetched for key in keys & entry["keys"].keys())
+    fetched = _fetched.setdefault(worker, Fetched())
+    gather = fetched.take(list(worker.transfer_incoming_log), work.reads, set(worker.data))
     return perform(
         task.function,
         task.slot,
@@ -56,9 +55,47 @@ def perform_on_worker(work: Work, *states: State) -> tuple[tuple[State, ...], Re
         *states,
         seed=work.seed,
         worker=str(worker.name),
-        gather=(seconds, size),
+        gather=gather,
         listener=telling,
     )
+
+
+class Fetched:
+    """What a worker has fetched from others: each time and size is told once.
+
+    The first task that reads a state waited for it; those after it find it there.
+    """
+
+    def __init__(self) -> None:
+        self.last: Mapping[str, Any] | None = None
+        self.untold: dict[str, tuple[float, float, int]] = {}
+
+    def take(
+        self, log: Sequence[Mapping[str, Any]], reads: Sequence[str], held: Collection[str]
+    ) -> tuple[float, int]:
+        """Give seconds and bytes that fetching `reads` took, as far as nobody was told.
+
+        Parameters
+        ----------
+        log : sequence of mapping
+            Dask's log of what came in, the last at the end.
+        reads : sequence of str
+            Keys that a task reads.
+        held : collection of str
+            Keys that the worker has; what is gone will not be asked for.
+        """
+        # of a long run, the log is long
+        new = list(itertools.takewhile(lambda entry: entry is not self.last, reversed(log)))
+        self.last = new[0] if new else self.last
+        for entry in reversed(new):
+            for key, size in entry["keys"].items():
+                self.untold[key] = entry["start"], entry["stop"], size
+        found = [self.untold.pop(key) for key in reads if key in self.untold]
+        self.untold = {key: told for key, told in self.untold.items() if key in held}
+        return union_length([(start, stop) for start, stop, _ in found]), sum(f[2] for f in found)
+
+
+_fetched: weakref.WeakKeyDictionary[Any, Fetched] = weakref.WeakKeyDictionary()
 
 
 class Telling:

@@ -16,6 +16,7 @@ from gandask.distribution import Distributed, place
 from gandask.executors import Serial
 from gandask.networks import NETWORKS
 from gandask.store import Store
+from gandask.worker import Fetched
 
 
 def test_the_issue_example_reads_as_promised(tmp_path, clients):
@@ -291,3 +292,20 @@ def test_losing_a_worker_changes_nothing(grid, assert_same, tmp_path):
             engine.Session.step = original
     assert killed
     assert_same(expected, ds)
+
+
+def test_what_was_fetched_is_told_once():
+    def entry(start, stop, **keys):
+        return {"start": start, "stop": stop, "keys": keys}
+
+    fetched = Fetched()
+    log = [entry(0, 2, a=10, b=20), entry(1, 3, c=5)]
+    held = {"a", "b", "c"}
+    assert fetched.take(log, ["a", "c", "x"], held) == (3.0, 15), "at the same time, in part"
+    assert fetched.take(log, ["a", "c"], held) == (0.0, 0), "the second finds it there"
+    log.append(entry(5, 6, a=10))
+    assert fetched.take(log, ["a", "b"], held) == (3.0, 30), "it was let go, and fetched again"
+    log.append(entry(7, 8, d=1))
+    fetched.take(log, ["a"], {"a"})
+    assert fetched.take(log, ["d"], {"d"}) == (0.0, 0), "what is gone is forgotten"
+    assert Fetched().take([], ["a"], held) == (0.0, 0)

@@ -1,0 +1,57 @@
+"""What all benchmarks share: what the machine is, and fair comparisons by interleaved medians."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+import xarray as xr
+
+
+def machine() -> str:
+    """State the machine and the versions that a figure was taken with."""
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text().splitlines() if told.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    load = os.getloadavg()[0]
+    return (
+        f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores, load {load:.1f} "
+        f"before, Python {platform.python_version()}, PyTorch {torch.__version__}"
+    )
+
+
+def interleaved(contenders: Mapping[str, Callable[[], float]], repeats: int) -> xr.DataArray:
+    """Let contenders run in turn, again and again; none has the quiet minutes to itself.
+
+    Returns
+    -------
+    DataArray
+        What each gave, by ``contender`` and ``repeat``.
+    """
+    found = [[run() for run in contenders.values()] for _ in range(repeats)]
+    coords = {"contender": list(contenders)}
+    return xr.DataArray(np.array(found).T, coords, dims=("contender", "repeat"))
+
+
+def seconds(function: Callable[[], object]) -> float:
+    """Time one call."""
+    begun = time.perf_counter()
+    function()
+    return time.perf_counter() - begun
+
+
+def spread(values: xr.DataArray, format: str = ".2f") -> str:
+    """Write a median, and the least and the largest."""
+    low, middle, high = (f"{value:{format}}" for value in np.quantile(values, [0, 0.5, 1]))
+    return f"{middle} ({low} to {high})"
+
+
+def keep(table: xr.Dataset, path: Path | None) -> None:
+    """Write a table as zarr, with the machine it was measured on, where a place is given."""
+    if path is not None:
+        table.assign_attrs(machine=machine()).to_zarr(path, mode="w", zarr_format=2)
