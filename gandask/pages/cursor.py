@@ -6,7 +6,6 @@ import functools
 from typing import Any
 
 import panel as pn
-import param
 
 STEP = 400  # milliseconds per round when played
 PLAY, PAUSE = "play", "pause"
@@ -31,7 +30,8 @@ class Player:
         ]
         self.playing = pn.state.add_periodic_callback(self._play, STEP, start=False)
         self.keys = Keys(width=0, height=0, margin=0)
-        self.keys.param.watch(lambda event: self._press(event.new["key"]), "pressed")
+        # a message, as Panel lets a changed parameter wait for others for 50 ms
+        self.keys.on_msg(lambda event: self._press(event.data))
         buttons = pn.Row(*steps[:2], self.button, *steps[2:], self.keys)
         self.view = pn.Column(self.slider, buttons, width=width)
 
@@ -75,8 +75,6 @@ class Player:
 class Keys(pn.custom.JSComponent):
     """Arrow keys, Home, End and the space bar, wherever the page has the focus."""
 
-    pressed = param.Dict(default={})
-
     _esm = """
     export function render({model, el}) {
       const named = {ArrowLeft: -1, ArrowRight: 1, Home: "first", End: "last", " ": "play"}
@@ -85,7 +83,7 @@ class Keys(pn.custom.JSComponent):
         if (!(event.key in named) || event.altKey || event.ctrlKey || event.metaKey) return
         if (/^(INPUT|SELECT|TEXTAREA|BUTTON|A)$/.test(focused.tagName)) return
         event.preventDefault()
-        model.pressed = {key: named[event.key], at: event.timeStamp}
+        model.send_msg(named[event.key])
       }
       document.addEventListener("keydown", listen)
       model.on("remove", () => document.removeEventListener("keydown", listen))
