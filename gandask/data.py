@@ -7,6 +7,7 @@ part, one class, one client's share) is a sorted array of indices into it.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -307,10 +308,7 @@ def _embedded(name: str, image_size: int | None) -> Data:
     """Make one of the sets that need no files."""
     modes, std = None, None
     if name == "digits":
-        from sklearn.datasets import load_digits
-
-        images, labels = load_digits(return_X_y=True)
-        samples = np.rint(images * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
+        samples, labels = _digits()
     else:
         if name == "ring8":  # covariance 0.02 I, as in chapter 3 of Wu's thesis (2022)
             angles = np.arange(8) * (math.pi / 4)
@@ -328,6 +326,22 @@ def _embedded(name: str, image_size: int | None) -> Data:
         digest.update(part.data)
     classes = len(np.unique(labels))
     return Data(name, samples, labels, classes, digest.hexdigest(), modes, std)
+
+
+def _digits() -> Block:
+    """Give scikit-learn's digits: from the cache, as scikit-learn takes a second to load."""
+    folder = cache_dir() / f"digits-{_FORMAT}"
+    kept = _recall(folder)
+    if kept is not None:
+        return kept[:2]
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    samples = np.rint(images * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
+    made = samples, labels.astype(np.int64)
+    with contextlib.suppress(DataError):  # without a cache, the next process loads it again
+        _keep(folder, [made])
+    return made
 
 
 # --- The cache ------------------------------------------------------------------------------------

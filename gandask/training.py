@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from gandask import data as data_sets
+from gandask import networks
 from gandask.core import Array, SettingError, rng, torch_seed
 from gandask.data import Data
 from gandask.losses import Loss
@@ -86,7 +87,7 @@ class Training:
         return self.network.discriminator(shape, self.label_count, self.activation)
 
     def check_networks(self, key: str) -> None:
-        """Pass the shapes of two samples through both networks, computing nothing.
+        """Pass two samples through both networks.
 
         Parameters
         ----------
@@ -102,11 +103,13 @@ class Training:
         shape = (2, *self.data.shape)
         labels: tuple[Tensor, ...] = ()
         try:
-            with torch.device("meta"):
+            # not on the device "meta", which computes nothing: torch takes a second to load that
+            with torch.no_grad():
                 if self.network.conditional:
                     labels = (torch.zeros(2, dtype=torch.int64),)
-                samples = self.build_generator()(torch.zeros(2, self.latent), *labels)
-                discriminator = self.build_discriminator()
+                generator = networks.build(self.build_generator, seed=0)
+                samples = generator(torch.zeros(2, self.latent), *labels)
+                discriminator = networks.build(self.build_discriminator, seed=0)
                 logits = discriminator(torch.zeros(shape), *labels)
         except Exception as error:  # whatever a user's network raises
             raise SettingError(

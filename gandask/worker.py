@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 import weakref
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -45,7 +45,7 @@ def perform_on_worker(work: Work, *states: State) -> tuple[tuple[State, ...], Re
     telling = Telling(worker, work)
     telling.tell(0.0)
     fetched = _fetched.setdefault(worker, Fetched())
-    gather = fetched.take(list(worker.transfer_incoming_log), work.reads, set(worker.data))
+    gather = fetched.take(list(worker.transfer_incoming_log), work.reads, worker.data)
     return perform(
         task.function,
         task.slot,
@@ -71,7 +71,7 @@ class Fetched:
         self.untold: dict[str, tuple[float, float, int]] = {}
 
     def take(
-        self, log: Sequence[Mapping[str, Any]], reads: Sequence[str], held: Collection[str]
+        self, log: Sequence[Mapping[str, Any]], reads: Sequence[str], held: Container[str]
     ) -> tuple[float, int]:
         """Give seconds and bytes that fetching `reads` took, as far as nobody was told.
 
@@ -81,7 +81,7 @@ class Fetched:
             Dask's log of what came in, the last at the end.
         reads : sequence of str
             Keys that a task reads.
-        held : collection of str
+        held : container of str
             Keys that the worker has; what is gone will not be asked for.
         """
         # of a long run, the log is long

@@ -95,14 +95,28 @@ def test_grid_is_spaced_by_two() -> None:
 
 
 @pytest.mark.parametrize("name", ["digits", "ring8", "grid25"])
-def test_embedded_sets_are_the_same_each_time_and_need_no_cache(name: str, cache: Path) -> None:
+def test_embedded_sets_are_the_same_each_time(name: str, cache: Path) -> None:
     first = data.load(name)
     assert data.load(name) is first
     data.load.cache_clear()
     again = data.load(name)
     assert again.fingerprint == first.fingerprint
     np.testing.assert_array_equal(again.samples, first.samples)
-    assert not cache.exists()
+    assert cache.exists() == (name == "digits")
+
+
+def test_digits_are_read_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = data.load("digits")
+    data.load.cache_clear()
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    again = data.load("digits")
+    np.testing.assert_array_equal(again.labels, first.labels)
+    np.testing.assert_array_equal(again.samples, first.samples)
+
+
+def test_embedded_sets_need_no_cache(cache: Path) -> None:
+    cache.write_text("no folder")
+    assert len(data.load("digits")) == 1797
 
 
 def test_fingerprints_tell_sets_apart() -> None:
