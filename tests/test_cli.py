@@ -483,7 +483,7 @@ def test_options_are_checked(option):
 def test_a_task_that_fails_tells_where(settings, monkeypatch):
     class Broken(torch.nn.Linear):
         def forward(self, samples):
-            if not samples.is_meta:
+            if len(samples) > 2:  # two are tried before anything starts
                 raise ArithmeticError("no such number")
             return super().forward(samples)
 

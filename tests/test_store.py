@@ -955,7 +955,7 @@ def test_a_run_is_continued_with_its_own_settings_only(copy, changes):
 
 class Broken(torch.nn.Linear):
     def forward(self, samples):
-        if not samples.is_meta:
+        if len(samples) > 2:  # two are tried before anything starts
             raise ArithmeticError("no such number")
         return super().forward(samples)
 
