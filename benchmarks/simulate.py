@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--stages", type=int, default=2)
     parser.add_argument("--cores", type=int, default=os.cpu_count())
     asked = parser.parse_args()
-    measured = xr.open_zarr(asked.engine)
+    measured = xr.open_zarr(asked.engine).load()
     print(measured.attrs["machine"])
     check(measured, asked.cores)
     last = measured.sel(store="every 5 rounds").isel(cells=-1)
