@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import measuring
 import numpy as np
@@ -50,7 +51,7 @@ def training() -> tuple[float, float]:
     return under_way, done
 
 
-def read(path: Path) -> dict[str, object]:
+def read(path: Path) -> dict[str, Any]:
     """Read a file that is replaced whole, or nothing."""
     try:
         return dict(json.loads(path.read_text()))
@@ -60,7 +61,7 @@ def read(path: Path) -> dict[str, object]:
 
 def trains(heartbeat: Path) -> bool:
     """Tell whether any slot is at work on the first round."""
-    slots = dict(read(heartbeat).get("slots", {}))  # type: ignore[call-overload]
+    slots = dict(read(heartbeat).get("slots", {}))
     return any(told.get("round") == 1 and told["state"] == "processing" for told in slots.values())
 
 
