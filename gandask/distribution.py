@@ -8,6 +8,7 @@ import functools
 import itertools
 import operator
 import queue
+import statistics
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,7 +20,8 @@ import dask
 from gandask.core import ClusterError, Report, Signal, Stage, Task, TaskError
 from gandask.executors import Tell, read
 from gandask.heartbeat import Heard
-from gandask.worker import Work, name_of, perform_on_worker, pick_report, pick_state, signal_of
+from gandask.placement import Bundle, bundled, place, spent
+from gandask.worker import Work, name_of, perform_on_worker, pick_reports, pick_state, signal_of
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -36,19 +38,32 @@ class Sent:
 
 @dataclass(frozen=True)
 class Copy:
-    """One copy of a task: its key, its futures, and the worker it was sent to."""
+    """One copy of a task: its key, its futures, and the worker it was sent to.
+
+    `reports` holds those of all tasks that were sent together, its own at `position`.
+    """
 
     key: str
-    report: Future
+    reports: Future
+    position: int
     states: Mapping[str, Future]
     worker: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """A task of a bundle, as it travels, and the keys of the states it writes, by name."""
+
+    work: Work
+    states: Mapping[str, str]
 
 
 class Distributed:
     """Perform tasks on a Dask cluster; states stay on the worker that made them.
 
     A task becomes one Dask task that returns states and report together, and small ones that pick
-    them apart beside it, so that each travels only where it is read.
+    them apart beside it, if it writes any, so that each travels only where it is read. Short tasks
+    of one worker share one Dask task.
     """
 
     def __init__(self, client: Client, seed: int, tell: Tell = lambda signal: None) -> None:
@@ -59,8 +74,9 @@ class Distributed:
         self.topic = f"gandask-{self.token}"
         self.numbers, self.keys = itertools.count(), itertools.count()
         self.under_way: dict[int, Sent] = {}
-        # numbers with the future of their report, and None after a nudge
-        self.arriving: queue.SimpleQueue[tuple[int, Future] | None] = queue.SimpleQueue()
+        # numbers with the future of their reports, and None after a nudge
+        self.arriving: queue.SimpleQueue[tuple[Bundle, Future] | None] = queue.SimpleQueue()
+        self.seconds: dict[str, float] = {}  # by function, what a task took of late
         self.last_seen: dict[str, tuple[float, float]] = {}
         self.anchors: dict[str, Future] = {}
         from distributed import span
@@ -81,10 +97,11 @@ class Distributed:
             for task, futures in zip(stage, reads, strict=True)
         }
         with reaching_the_scheduler(self.client):
-            self._find_homes([task.slot for task in stage])
-            self._send(
-                sent, {number: self.homes.get(s.task.slot, "") for number, s in sent.items()}
-            )
+            threads = {address: told["nthreads"] for address, told in self._workers().items()}
+            self._find_homes([task.slot for task in stage], threads)
+            homes = {number: self.homes.get(s.task.slot, "") for number, s in sent.items()}
+            tasks = {number: one.task for number, one in sent.items()}
+            self._send(sent, homes, bundled(tasks, homes, threads, self.seconds))
         for one in sent.values():
             self.states |= one.copies[0].states
         self.under_way |= sent
@@ -96,15 +113,21 @@ class Distributed:
         while not self.arriving.empty():
             arrived.append(self.arriving.get())
         # of two copies of a task, the first counts
-        done: dict[int, Future] = {}
-        for number, future in filter(None, arrived):
-            if number in self.under_way:
-                done.setdefault(number, future)
+        first: dict[int, Future] = {}
+        for bundle, future in filter(None, arrived):
+            for number in self.under_way.keys() & bundle:
+                first.setdefault(number, future)
+        futures = list(set(first.values()))
         with reaching_the_scheduler(self.client):
-            reports = self.client.gather(list(done.values()))
-        for number, future in done.items():
-            self._settle(self.under_way.pop(number), future)
-        return dict(zip(done, reports, strict=True))
+            fetched = dict(zip(futures, self.client.gather(futures), strict=True))
+        reports: dict[int, Report] = {}
+        taken: dict[str, list[float]] = {}
+        for number, future in first.items():
+            sent = self.under_way.pop(number)
+            report = reports[number] = fetched[future][self._settle(sent, future).position][1]
+            taken.setdefault(name_of(sent.task), []).append(spent(report))
+        self.seconds |= {name: statistics.fmean(each) for name, each in taken.items()}
+        return reports
 
     def keep(self, names: Iterable[str]) -> None:
         """Drop every state but these."""
@@ -154,31 +177,56 @@ class Distributed:
         busy = collections.Counter(one.copies[0].worker for one in self.under_way.values())
         chosen = min(sorted(elsewhere), key=lambda address: busy[address])
         with reaching_the_scheduler(self.client):
-            self._send({found[0]: sent}, {found[0]: chosen})
+            self._send({found[0]: sent}, {found[0]: chosen}, [found])
         return str(workers[chosen]["name"])
 
-    def _send(self, tasks: Mapping[int, Sent], homes: Mapping[int, str]) -> None:
+    def _send(
+        self, tasks: Mapping[int, Sent], homes: Mapping[int, str], together: Iterable[Bundle]
+    ) -> None:
         """Submit tasks as one graph in one message, each to its worker; note the copies."""
         graph: dict[str, Any] = {}
         where: dict[str, tuple[list[str], bool]] = {}
-        parts: dict[int, tuple[str, str, dict[str, str]]] = {}
-        for number, sent in tasks.items():
-            key, report, states = self._keys(sent.task)
-            reads = tuple(future.key for future in sent.reads)
-            work = Work(sent.task, self.seed, key, self.topic, reads)
-            part: dict[str, Any] = {key: (perform_on_worker, work, *sent.reads)}
-            part[report] = (pick_report, key)
-            part |= {state: (pick_state, key, i) for i, state in enumerate(states.values())}
-            graph |= part
-            home = sent.task.pin or homes[number]
-            where |= dict.fromkeys(part, ([home] if home else [], sent.task.pin is None))
-            parts[number] = key, report, states
-            self.tell(signal_of(sent.task, "sent", key, homes[number]))
-        wanted = [k for _, report, states in parts.values() for k in (report, *states.values())]
+        parts: list[tuple[Bundle, str, list[Part]]] = []
+        for bundle in together:
+            made = [self._part(tasks[number]) for number in bundle]
+            first = made[0].work
+            home = first.task.pin or homes[bundle[0]]
+            inputs = [future for number in bundle for future in tasks[number].reads]
+            here: dict[str, Any] = {
+                first.key: (perform_on_worker, [part.work for part in made], *inputs)
+            }
+            reports = first.key
+            if any(part.states for part in made):  # otherwise reports are all there is
+                reports = f"report-{self.token}-{next(self.keys)}"
+                here[reports] = (pick_reports, first.key)
+            for position, (number, part) in enumerate(zip(bundle, made, strict=True)):
+                for index, key in enumerate(part.states.values()):
+                    here[key] = (pick_state, first.key, position, index)
+                self.tell(signal_of(part.work.task, "sent", part.work.key, homes[number]))
+            graph |= here
+            where |= dict.fromkeys(here, ([home] if home else [], first.task.pin is None))
+            parts.append((bundle, reports, made))
         anchors = self._anchors({name_of(sent.task) for sent in tasks.values()})
         graph |= anchors
         where |= dict.fromkeys(anchors, ([], True))
-        wanted += anchors
+        wanted = [reports for _, reports, _ in parts]
+        wanted += [key for _, _, made in parts for part in made for key in part.states.values()]
+        futures = self._submitted(graph, where, [*wanted, *anchors])
+        self.anchors |= {key: futures[key] for key in anchors}
+        for bundle, reports, made in parts:
+            for position, (number, part) in enumerate(zip(bundle, made, strict=True)):
+                states = {name: futures[key] for name, key in part.states.items()}
+                copy = Copy(part.work.key, futures[reports], position, states, homes[number])
+                tasks[number].copies.append(copy)
+            futures[reports].add_done_callback(functools.partial(self._arrive, bundle))
+
+    def _submitted(
+        self,
+        graph: Mapping[str, Any],
+        where: Mapping[str, tuple[list[str], bool]],
+        wanted: Sequence[str],
+    ) -> dict[str, Future]:
+        """Hand a graph to Dask, and give the futures that are wanted of it."""
         # picking apart goes first, so that reports do not wait for the worker's other tasks
         with dask.annotate(
             workers=lambda key: where[key][0],
@@ -186,13 +234,7 @@ class Distributed:
             priority=lambda key: int(key.startswith(("report-", "state-"))),
             span=self.span,
         ):
-            futures = dict(zip(wanted, self.client.get(graph, wanted, sync=False), strict=True))
-        self.anchors |= {key: futures[key] for key in anchors}
-        for number, (key, report, states) in parts.items():
-            made = {name: futures[state] for name, state in states.items()}
-            tasks[number].copies.append(Copy(key, futures[report], made, homes[number]))
-            arrive = functools.partial(self._arrive, number)
-            futures[report].add_done_callback(arrive)
+            return dict(zip(wanted, self.client.get(graph, wanted, sync=False), strict=True))
 
     def _anchors(self, names: set[str]) -> dict[str, Any]:
         """Make a task to be kept for each name that is new.
@@ -203,35 +245,42 @@ class Distributed:
         keys = [f"{name}-{self.token}-anchor" for name in {"report", "state", *names}]
         return {key: (tuple,) for key in keys if key not in self.anchors}
 
-    def _keys(self, task: Task) -> tuple[str, str, dict[str, str]]:
-        """Make the keys of a task, of its report, and of the states it writes."""
-        number = next(self.keys)
-        states = {name: f"state-{self.token}-{number}-{i}" for i, name in enumerate(task.writes)}
-        return f"{name_of(task)}-{self.token}-{number}", f"report-{self.token}-{number}", states
+    def _part(self, sent: Sent) -> Part:
+        """Make the keys of a task and of the states it writes."""
+        key = next(self.keys)
+        reads = tuple(future.key for future in sent.reads)
+        name = f"{name_of(sent.task)}-{self.token}-{key}"
+        states = {
+            state: f"state-{self.token}-{key}-{i}" for i, state in enumerate(sent.task.writes)
+        }
+        return Part(Work(sent.task, self.seed, name, self.topic, reads), states)
 
-    def _arrive(self, number: int, future: Future) -> None:
-        self.arriving.put((number, future))
+    def _arrive(self, bundle: Bundle, future: Future) -> None:
+        self.arriving.put((bundle, future))
 
-    def _settle(self, sent: Sent, reported: Future) -> None:
+    def _settle(self, sent: Sent, reported: Future) -> Copy:
         """Take the states of the copy that reported, and forget the other."""
         for copy in sent.copies:
-            first = copy.report is reported
+            first = copy.reports is reported
             self.tell(signal_of(sent.task, "reported" if first else "dropped", copy.key, ""))
-            if first and copy is not sent.copies[0]:
-                self.homes[sent.task.slot] = copy.worker
-                for name, future in copy.states.items():
-                    if self.states.get(name) is sent.copies[0].states[name]:
-                        self.states[name] = future
+            if first:
+                counted = copy
+        if counted is not sent.copies[0]:
+            self.homes[sent.task.slot] = counted.worker
+            for name, future in counted.states.items():
+                if self.states.get(name) is sent.copies[0].states[name]:
+                    self.states[name] = future
+        return counted
 
-    def _heard_of_progress(self, event: tuple[float, dict[str, Any]]) -> None:
-        self.tell(Signal(**event[1]))
+    def _heard_of_progress(self, event: tuple[float, list[dict[str, Any]]]) -> None:
+        for signal in event[1]:
+            self.tell(Signal(**signal))
 
     def _workers(self) -> dict[str, Any]:
         return dict(self.client.scheduler_info(n_workers=-1)["workers"])
 
-    def _find_homes(self, slots: Sequence[str]) -> None:
+    def _find_homes(self, slots: Sequence[str], threads: Mapping[str, int]) -> None:
         """Give every slot a living worker; without any, the first to come takes what waits."""
-        threads = {address: info["nthreads"] for address, info in self._workers().items()}
         self.homes = place([*self.homes, *slots], threads, self.homes) if threads else {}
 
 
@@ -296,33 +345,3 @@ def tend(dask_scheduler: Any) -> dict[str, tuple[str, float]]:
 async def forget_worker(worker: str, dask_scheduler: Any) -> None:
     """Make a scheduler forget a worker that does not answer, as its own time-out would."""
     await dask_scheduler.remove_worker(worker, stimulus_id="gandask-heartbeat")
-
-
-def place(
-    slots: Sequence[str], threads: Mapping[str, int], homes: Mapping[str, str]
-) -> dict[str, str]:
-    """Give each slot a worker: the one it had, unless that is gone or has more than its share.
-
-    Slots without one fill up workers in order, so that neighbours tend to share a worker.
-
-    Examples
-    --------
-    >>> place(["a", "b", "c"], {"w": 1, "v": 1}, {})
-    {'a': 'w', 'b': 'w', 'c': 'v'}
-    >>> place(["a", "b", "c"], {"v": 1}, {"c": "v"})
-    {'c': 'v', 'a': 'v', 'b': 'v'}
-    """
-    distinct = list(dict.fromkeys(slots))
-    total = sum(threads.values())
-    room = {worker: -(-len(distinct) * count // total) for worker, count in threads.items()}
-    placed: dict[str, str] = {}
-    for slot in distinct:
-        home = homes.get(slot)
-        if home is not None and room.get(home, 0) > 0:
-            placed[slot] = home
-            room[home] -= 1
-    for slot in distinct:
-        if slot not in placed:
-            placed[slot] = next(worker for worker, left in room.items() if left > 0)
-            room[placed[slot]] -= 1
-    return placed

@@ -1,7 +1,8 @@
-"""What a Dask worker is sent: a task and how to perform it there."""
+"""What a Dask worker is sent: tasks and how to perform them there."""
 
 from __future__ import annotations
 
+import functools
 import itertools
 import time
 import weakref
@@ -12,6 +13,10 @@ from typing import Any
 from gandask.core import Report, Signal, State, Task, perform
 
 EVERY = 0.5  # seconds between two signals of a task's progress
+
+
+Performed = Sequence[tuple[tuple[State, ...], Report]]
+"""What tasks came to, in their order: the states that each wrote, and its report."""
 
 
 @dataclass(frozen=True)
@@ -36,28 +41,49 @@ class Work:
     topic: str
     reads: tuple[str, ...]
 
+    def __dask_tokenize__(self) -> str:
+        """Stand for the work by its key: Dask would look into every argument of every task."""
+        return self.key
 
-def perform_on_worker(work: Work, *states: State) -> tuple[tuple[State, ...], Report]:
-    """Perform a task on a Dask worker, and tell what fetching its states took."""
+
+def perform_on_worker(works: Sequence[Work], *states: State) -> Performed:
+    """Perform tasks on a Dask worker, one after the other.
+
+    Parameters
+    ----------
+    works : sequence of Work
+        Usually one; several where each takes less time than Dask takes to hand it out.
+    *states
+        Those that the first reads, then those that the next one reads, and so on.
+    """
     from distributed import get_worker
 
-    worker, task = get_worker(), work.task
-    telling = Telling(worker, work)
-    telling.tell(0.0)
+    worker, given = get_worker(), iter(states)
+    log = list(worker.transfer_incoming_log)
     fetched = _fetched.setdefault(worker, Fetched())
-    gather = fetched.take(list(worker.transfer_incoming_log), work.reads, worker.data)
-    return perform(
-        task.function,
-        task.slot,
-        task.round,
-        task.writes,
-        task.arguments,
-        *states,
-        seed=work.seed,
-        worker=str(worker.name),
-        gather=gather,
-        listener=telling,
-    )
+    telling = Telling(worker, works[0].topic)
+    performed: list[tuple[tuple[State, ...], Report]] = []
+    try:
+        for work in works:
+            task = work.task
+            telling.tell(work, 0.0)
+            performed.append(
+                perform(
+                    task.function,
+                    task.slot,
+                    task.round,
+                    task.writes,
+                    task.arguments,
+                    *itertools.islice(given, len(work.reads)),
+                    seed=work.seed,
+                    worker=str(worker.name),
+                    gather=fetched.take(log, work.reads, worker.data),
+                    listener=functools.partial(telling.tell, work),
+                )
+            )
+    finally:
+        telling.send()
+    return performed
 
 
 class Fetched:
@@ -99,22 +125,28 @@ _fetched: weakref.WeakKeyDictionary[Any, Fetched] = weakref.WeakKeyDictionary()
 
 
 class Telling:
-    """Tell the client how far a task is, now and then."""
+    """Tell the client how far tasks are, now and then: at once when the first begins."""
 
-    def __init__(self, worker: Any, work: Work) -> None:
-        self.worker, self.work = worker, work
-        self.last = 0.0
+    def __init__(self, worker: Any, topic: str) -> None:
+        self.worker, self.topic = worker, topic
+        self.last = float("-inf")
+        self.untold: list[Signal] = []
 
-    def __call__(self, fraction: float) -> None:
-        """Tell the fraction done, if it is time to."""
-        if time.monotonic() - self.last > EVERY:
-            self.tell(fraction)
+    def tell(self, work: Work, fraction: float) -> None:
+        """Tell the fraction done of a task, if it is time to; that it begins is never left out."""
+        due = time.monotonic() - self.last > EVERY
+        if due or fraction == 0:
+            address = self.worker.address
+            self.untold.append(signal_of(work.task, "running", work.key, address, fraction))
+        if due:
+            self.send()
 
-    def tell(self, fraction: float) -> None:
-        """Tell the fraction done."""
+    def send(self) -> None:
+        """Send what was not told."""
         self.last = time.monotonic()
-        signal = signal_of(self.work.task, "running", self.work.key, self.worker.address, fraction)
-        self.worker.log_event(self.work.topic, asdict(signal))
+        if self.untold:
+            self.worker.log_event(self.topic, [asdict(signal) for signal in self.untold])
+        self.untold = []
 
 
 def signal_of(task: Task, state: str, key: str, worker: str, fraction: float = 0.0) -> Signal:
@@ -137,14 +169,14 @@ def union_length(intervals: Sequence[tuple[float, float]]) -> float:
     return covered
 
 
-def pick_report(performed: tuple[tuple[State, ...], Report]) -> Report:
-    """Give a task's report alone."""
-    return performed[1]
+def pick_reports(performed: Performed) -> Performed:
+    """Give what tasks came to without their states."""
+    return [((), report) for _, report in performed]
 
 
-def pick_state(performed: tuple[tuple[State, ...], Report], index: int) -> State:
-    """Give one of a task's states alone."""
-    return performed[0][index]
+def pick_state(performed: Performed, position: int, index: int) -> State:
+    """Give one of the states of one task alone."""
+    return performed[position][0][index]
 
 
 def name_of(task: Task) -> str:

@@ -894,13 +894,13 @@ def test_a_worker_that_is_stuck_before_its_report_is_fetched_is_given_up(
     path, by_address = tmp_path / "run", processes(client)
     stopped, arrive = [], engine.Distributed._arrive
 
-    def arriving(self, number, future):
-        sent = self.under_way.get(number)
+    def arriving(self, bundle, future):
+        sent = self.under_way.get(bundle[0])
         if not stopped and sent and sent.task.function.__name__ == "train" and sent.task.round == 5:
             (address,) = self.client.who_has([future])[future.key]
             stopped.append(by_address[address])
             os.kill(stopped[0], signal.SIGSTOP)
-        arrive(self, number, future)
+        arrive(self, bundle, future)
 
     monkeypatch.setattr(engine.Distributed, "_arrive", arriving)
     try:

@@ -1,0 +1,101 @@
+"""What a Dask worker does with the tasks it is sent."""
+
+import pytest
+
+from gandask import worker
+from gandask.core import Task, TaskError, progress
+from gandask.worker import Fetched, Telling, Work
+
+
+def test_what_was_fetched_is_told_once():
+    def entry(start, stop, **keys):
+        return {"start": start, "stop": stop, "keys": keys}
+
+    fetched = Fetched()
+    log = [entry(0, 2, a=10, b=20), entry(1, 3, c=5)]
+    held = {"a", "b", "c"}
+    assert fetched.take(log, ["a", "c", "x"], held) == (3.0, 15), "at the same time, in part"
+    assert fetched.take(log, ["a", "c"], held) == (0.0, 0), "the second finds it there"
+    log.append(entry(5, 6, a=10))
+    assert fetched.take(log, ["a", "b"], held) == (3.0, 30), "it was let go, and fetched again"
+    log.append(entry(7, 8, d=1))
+    fetched.take(log, ["a"], {"a"})
+    assert fetched.take(log, ["d"], {"d"}) == (0.0, 0), "what is gone is forgotten"
+    assert Fetched().take([], ["a"], held) == (0.0, 0)
+
+
+class Deaf:
+    """A worker as far as telling goes."""
+
+    address = "tcp://1.2.3.4:5"
+
+    def __init__(self):
+        self.sent = []
+
+    def log_event(self, topic, signals):
+        self.sent.append((topic, [(s["key"], s["fraction"], s["worker"]) for s in signals]))
+
+
+def works(*keys):
+    return [Work(Task(f"cell/{key}", 1, len), 1, key, "topic", ()) for key in keys]
+
+
+def test_every_beginning_is_told_and_not_each_by_itself(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(worker.time, "monotonic", lambda: now[0])
+    deaf = Deaf()
+    telling = Telling(deaf, "topic")
+    a, b, c = works("a", "b", "c")
+    telling.tell(a, 0.0)  # the first at once: a worker that freezes now is missed
+    telling.tell(a, 0.5)
+    telling.tell(b, 0.0)
+    assert deaf.sent == [("topic", [("a", 0.0, Deaf.address)])]
+    now[0] += worker.EVERY + 0.1
+    telling.tell(b, 0.7)
+    telling.tell(c, 0.0)
+    assert deaf.sent[1:] == [("topic", [("b", 0.0, Deaf.address), ("b", 0.7, Deaf.address)])]
+    telling.send()
+    assert deaf.sent[2:] == [("topic", [("c", 0.0, Deaf.address)])]
+    telling.send()
+    assert len(deaf.sent) == 3
+
+
+def double(*states, by=2):
+    progress(0.5)
+    return tuple({"x": by * state["x"]} for state in states), {"states": len(states)}
+
+
+def fail(*states):
+    raise ValueError("by hand")
+
+
+def bundle(client, *tasks):
+    """Perform tasks on a worker as one, with the numbers 1, 2, ... for states."""
+    sent, given = [], []
+    for number, task in enumerate(tasks):
+        given += [{"x": len(given) + i + 1} for i in range(len(task.reads))]
+        sent.append(Work(task, 7, f"task-{number}", "topic", task.reads))
+    return client.submit(worker.perform_on_worker, sent, *given, pure=False).result()
+
+
+def test_each_task_of_a_bundle_reads_its_own_states(clients):
+    tasks = [
+        Task("cell/0", 1, double, ("a", "b"), ("a", "b")),
+        Task("cell/1", 2, double, (), ()),
+        Task("cell/2", 3, double, ("c",), ("c",), {"by": 10}),
+    ]
+    performed = bundle(clients[1], *tasks)
+    assert [states for states, _ in performed] == [({"x": 2}, {"x": 4}), (), ({"x": 30},)]
+    assert [(r.slot, r.round, r.values["states"]) for _, r in performed] == [
+        ("cell/0", 1, 2),
+        ("cell/1", 2, 0),
+        ("cell/2", 3, 1),
+    ]
+    assert worker.pick_state(performed, 2, 0) == {"x": 30}
+    assert worker.pick_reports(performed) == [((), report) for _, report in performed]
+
+
+def test_a_task_that_fails_in_a_bundle_is_named(clients):
+    tasks = [Task("cell/0", 1, double), Task("cell/1", 4, fail)]
+    with pytest.raises(TaskError, match="fail failed in cell/1, round 4, seed 7: ValueError"):
+        bundle(clients[1], *tasks)
