@@ -23,6 +23,8 @@ State = Mapping[str, Array]
 """Named arrays: weights, moments. It stays on a worker; nothing in it is ever changed in place."""
 Values = Mapping[str, Any]
 """Numbers and small arrays that travel back to the client."""
+Call = tuple[Sequence[State], Mapping[str, Any]]
+"""States and arguments that a task's function is called with."""
 
 
 class SettingError(ValueError):
@@ -67,6 +69,9 @@ class Task:
         Small keyword arguments: settings, seeds.
     pin : str, optional
         Name of the one worker that may perform it (private data live there).
+    together : callable, optional
+        What performs several such tasks of one worker at once, where that is faster: from the
+        states and arguments of each to what `function` gives for each.
     """
 
     slot: str
@@ -76,6 +81,7 @@ class Task:
     writes: tuple[str, ...] = ()
     arguments: Mapping[str, Any] = field(default_factory=dict)
     pin: str | None = None
+    together: Callable[[Sequence[Call]], Sequence[tuple[Sequence[State], Values]]] | None = None
 
 
 Stage = Sequence[Task]

@@ -9,11 +9,12 @@ from __future__ import annotations
 import collections
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
-from gandask.core import Report, Signal, Stage, State, Task, TaskError, perform
+from gandask.core import Report, Signal, Stage, State, Task, TaskError
 from gandask.heartbeat import Watchable
+from gandask.together import perform_all
 from gandask.worker import name_of, signal_of
 
 Tell = Callable[[Signal], None]
@@ -61,23 +62,33 @@ class Serial:
         return numbers
 
     def next_reports(self) -> dict[int, Report]:
-        """Perform the next task."""
-        number, task, reads, places = self.queue.popleft()
-        self._tell("running", number, task, 0.0)
-        states, report = perform(
-            task.function,
-            task.slot,
-            task.round,
-            task.writes,
-            task.arguments,
-            *(state for place in reads for state in place),
+        """Perform the next task, or all that can be performed with it at once."""
+        queued = [self.queue.popleft()]
+        together = queued[0][1].together
+        # of the same stage: what a later one reads may not be written yet
+        while (
+            together
+            and self.queue
+            and self.queue[0][1].together == together
+            and all(self.queue[0][2])
+        ):
+            queued.append(self.queue.popleft())
+        numbers, tasks, reads, places = zip(*queued, strict=True)
+        performed = perform_all(
+            tasks,
+            [[state for place in each for state in place] for each in reads],
+            functools.partial(self._running, numbers, tasks),
             seed=self.seed,
-            listener=functools.partial(self._tell, "running", number, task),
         )
-        for place, state in zip(places, states, strict=True):
-            place.append(state)
-        self._tell("reported", number, task)
-        return {number: report}
+        reports = {}
+        for number, task, written, (states, report) in zip(
+            numbers, tasks, places, performed, strict=True
+        ):
+            for place, state in zip(written, states, strict=True):
+                place.append(state)
+            self._tell("reported", number, task)
+            reports[number] = report
+        return reports
 
     def keep(self, names: Iterable[str]) -> None:
         """Drop every state but these."""
@@ -100,6 +111,12 @@ class Serial:
     def hedge(self, key: str) -> str:
         """There is nowhere else."""
         return ""
+
+    def _running(
+        self, numbers: Sequence[int], tasks: Sequence[Task], part: slice, fraction: float
+    ) -> None:
+        for number, task in zip(numbers[part], tasks[part], strict=True):
+            self._tell("running", number, task, fraction)
 
     def _tell(self, state: str, number: int, task: Task, fraction: float = 0.0) -> None:
         self.tell(signal_of(task, state, str(number), "client", fraction))

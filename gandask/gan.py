@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -101,6 +101,50 @@ def fresh_moments(module: nn.Module, learning_rate: float) -> dict[str, Array]:
     return moments
 
 
+class Steps(Protocol):
+    """What takes the steps of a round: one pair, or several at once."""
+
+    @property
+    def training(self) -> Training:
+        """The settings."""
+
+    def mutate(self) -> None:
+        """Mutate learning rates."""
+
+    def real(self, indices: Array) -> tuple[Tensor, ...]:
+        """Assemble the real samples of a batch."""
+
+    def generator_step(self) -> Any:
+        """Train generators on one batch."""
+
+    def discriminator_step(self, real: tuple[Tensor, ...]) -> Any:
+        """Train discriminators on one batch."""
+
+
+def train_batches(steps: Steps, batches: Iterator[Array], count: int) -> None:
+    """Train on `count` batches, given by the indices of their samples.
+
+    Per batch: learning rates mutate, generators take a step, and on every (skip + 1)-th batch
+    discriminators do.
+    """
+    training = steps.training
+    every = training.skip_discriminator_steps + 1
+    for index, indices in enumerate(batches, start=1):
+        with routine("mutate"):
+            steps.mutate()
+        due: list[Callable[[], Any]] = [steps.generator_step]
+        if index % every == 0:
+            with routine("batch"):
+                real = steps.real(indices)
+            due.append(functools.partial(steps.discriminator_step, real))
+        if training.training_order == "discriminator_first":
+            due.reverse()
+        with routine("train"):
+            for step in due:
+                step()
+        progress(index / count)
+
+
 @dataclass
 class Trainer:
     """One generator and one discriminator in training against each other or against rivals."""
@@ -142,27 +186,9 @@ class Trainer:
         )
 
     def round(self, shard: Array) -> None:
-        """Train for one round of epochs over `shard`.
-
-        Per batch: both learning rates mutate, the generator takes a step, and on every
-        (skip + 1)-th batch the discriminator does.
-        """
-        every = self.training.skip_discriminator_steps + 1
-        total = self.training.epochs_per_round * (len(shard) // self.training.batch_size)
-        for index, indices in enumerate(self.batches(shard), start=1):
-            with routine("mutate"):
-                self.mutate()
-            steps: list[Callable[[], Any]] = [self.generator_step]
-            if index % every == 0:
-                with routine("batch"):
-                    real = real_batch(self.training, indices, self.noise.device)
-                steps.append(functools.partial(self.discriminator_step, real))
-            if self.training.training_order == "discriminator_first":
-                steps.reverse()
-            with routine("train"):
-                for step in steps:
-                    step()
-            progress(index / total)
+        """Train for one round of epochs over `shard`."""
+        count = self.training.epochs_per_round * (len(shard) // self.training.batch_size)
+        train_batches(self, self.batches(shard), count)
 
     def batches(self, shard: Array) -> Iterator[Array]:
         """Shuffle the shard anew each epoch; what does not fill a batch waits for the next."""
@@ -182,6 +208,10 @@ class Trainer:
                 learner.learning_rate = max(0.0, learner.learning_rate + t.mutation_scale * change)
         if t.loss_draw == "batch" and len(t.losses) > 1:
             self.loss = t.losses[self.chance.integers(len(t.losses))]
+
+    def real(self, indices: Array) -> tuple[Tensor, ...]:
+        """Assemble the real samples of a batch."""
+        return real_batch(self.training, indices, self.noise.device)
 
     def generator_loss(self) -> Tensor:
         """Compute a batch's loss against the generator's discriminator, or one of the rivals."""

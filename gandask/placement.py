@@ -49,7 +49,9 @@ def bundled(
     threads: Mapping[str, int],
     seconds: Mapping[str, float],
 ) -> list[Bundle]:
-    """Put short tasks of one function that go to one worker together, in their order.
+    """Put tasks of one function that go to one worker together, in their order.
+
+    Those that can be performed at once all go together, others as long as they are short.
 
     Parameters
     ----------
@@ -71,15 +73,16 @@ def bundled(
     >>> bundled(tasks, homes, {"v": 1, "w": 1}, {})
     [[0], [1], [3], [2]]
     """
-    groups: dict[tuple[str, bool, str], list[int]] = {}
+    groups: dict[tuple[str, bool, str, bool], list[int]] = {}
     for number, task in tasks.items():
-        home = task.pin or homes[number]
-        groups.setdefault((home, task.pin is None, name_of(task)), []).append(number)
+        home, at_once = task.pin or homes[number], task.together is not None
+        groups.setdefault((home, task.pin is None, name_of(task), at_once), []).append(number)
     made: list[Bundle] = []
-    for (home, _, name), group in groups.items():
+    for (home, _, name, at_once), group in groups.items():
         share = -(-len(group) // threads.get(home, 1))
-        fitting = int(TOGETHER / max(seconds.get(name, TOGETHER), 1e-9)) if home else 1
-        count = -(-len(group) // max(1, min(share, fitting)))
+        short = int(TOGETHER / max(seconds.get(name, TOGETHER), 1e-9))
+        most = min(share, len(group) if at_once else short) if home else 1
+        count = -(-len(group) // max(1, most))
         size = -(-len(group) // count)
         made += [group[start : start + size] for start in range(0, len(group), size)]
     return made

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gandask import features, networks
-from gandask.core import Array, State, Values, rng, routine, torch_seed
+from gandask import features, networks, stacked
+from gandask.core import Array, Call, State, Values, rng, routine, torch_seed
 from gandask.gan import Trainer, fresh_moments, load_module, save_module
 from gandask.losses import Loss
 from gandask.training import Noise, Training, real_batch
@@ -165,29 +165,69 @@ def train(
         opponent; mean training losses and learning rates; ``statistics`` of the offspring
         generator's samples, where `score_samples` is not 0.
     """
-    with training.settled() as device:
+    arguments = {"training": training, "slot": slot, "round": round, "loss": loss}
+    arguments |= {"rivals": rivals, "train_against_rivals": train_against_rivals}
+    return train_together([(states, arguments)])[0]
+
+
+def train_together(calls: Sequence[Call]) -> list[States]:
+    """Do what `train` does for several slots, given the states and arguments of each."""
+    with calls[0][1]["training"].settled() as device:
         with routine("load"):
-            trainer = Trainer.load(states[:4], training, training.losses[loss], slot, round, device)
-            others = Rivals.load(training, states[4 : 4 + rivals], states[4 + rivals :], device)
-            if train_against_rivals:
-                # the slot's own networks come first, and are the ones in training
-                trainer.rival_generators = others.generators[1:]
-                trainer.rival_discriminators = others.discriminators[1:]
-        trainer.round(training.shard(slot))
-        values = trainer.outcome()
+            pairs = [Pair.load(device, *states, **arguments) for states, arguments in calls]
+        shards = [pair.training.shard(pair.slot) for pair in pairs]
+        stacked.train([pair.trainer for pair in pairs], shards, device)
+        return [pair.outcome(device) for pair in pairs]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A pair in training, and the neighbourhood that it is evaluated against."""
+
+    training: Training
+    slot: str
+    round: int
+    trainer: Trainer
+    others: Rivals
+
+    @classmethod
+    def load(
+        cls,
+        device: torch.device,
+        *states: State,
+        training: Training,
+        slot: str,
+        round: int,
+        loss: int,
+        rivals: int,
+        train_against_rivals: bool,
+    ) -> Pair:
+        """Build the networks, from what `train` is given."""
+        count = 4 + rivals
+        trainer = Trainer.load(states[:4], training, training.losses[loss], slot, round, device)
+        others = Rivals.load(training, states[4:count], states[count:], device)
+        if train_against_rivals:
+            # the slot's own networks come first, and are the ones in training
+            trainer.rival_generators = others.generators[1:]
+            trainer.rival_discriminators = others.discriminators[1:]
+        return cls(training, slot, round, trainer, others)
+
+    def outcome(self, device: torch.device) -> States:
+        """Evaluate and score the offspring."""
+        t, values = self.training, self.trainer.outcome()
+        learners = self.trainer.generator, self.trainer.discriminator
+        generator, discriminator = (learner.module for learner in learners)
         if values["finite"]:
-            generator, discriminator = trainer.generator.module, trainer.discriminator.module
             with routine("replace"):
-                batch = FitnessBatch.draw(training, slot, round, device)
-                losses_of_generator, _ = batch.evaluate([generator], others.discriminators)
-                _, losses_of_discriminator = batch.evaluate(others.generators, [discriminator])
+                batch = FitnessBatch.draw(t, self.slot, self.round, device)
+                losses_of_generator, _ = batch.evaluate([generator], self.others.discriminators)
+                _, losses_of_discriminator = batch.evaluate(self.others.generators, [discriminator])
                 values["generator_losses"] = losses_of_generator[0]
                 values["discriminator_losses"] = losses_of_discriminator[:, 0]
-            if training.score_samples:
-                values |= measured(
-                    training, [generator], training.score_samples, device, round, slot
-                )
-    return (*trainer.generator.states(), *trainer.discriminator.states()), values
+            if t.score_samples:
+                key = (self.round, self.slot)
+                values |= measured(t, [generator], t.score_samples, device, *key)
+        return (*learners[0].states(), *learners[1].states()), values
 
 
 def measured(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import time
 import weakref
@@ -10,13 +9,10 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from gandask.core import Report, Signal, State, Task, perform
+from gandask.core import Signal, State, Task
+from gandask.together import Performed, perform_all
 
 EVERY = 0.5  # seconds between two signals of a task's progress
-
-
-Performed = Sequence[tuple[tuple[State, ...], Report]]
-"""What tasks came to, in their order: the states that each wrote, and its report."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +43,13 @@ class Work:
 
 
 def perform_on_worker(works: Sequence[Work], *states: State) -> Performed:
-    """Perform tasks on a Dask worker, one after the other.
+    """Perform tasks on a Dask worker: at once where they have a form for that, or one by one.
 
     Parameters
     ----------
     works : sequence of Work
-        Usually one; several where each takes less time than Dask takes to hand it out.
+        Usually one; several where they take less time than Dask takes to hand them out, or can be
+        performed together.
     *states
         Those that the first reads, then those that the next one reads, and so on.
     """
@@ -61,29 +58,18 @@ def perform_on_worker(works: Sequence[Work], *states: State) -> Performed:
     worker, given = get_worker(), iter(states)
     log = list(worker.transfer_incoming_log)
     fetched = _fetched.setdefault(worker, Fetched())
-    telling = Telling(worker, works[0].topic)
-    performed: list[tuple[tuple[State, ...], Report]] = []
+    telling = Telling(worker, works)
     try:
-        for work in works:
-            task = work.task
-            telling.tell(work, 0.0)
-            performed.append(
-                perform(
-                    task.function,
-                    task.slot,
-                    task.round,
-                    task.writes,
-                    task.arguments,
-                    *itertools.islice(given, len(work.reads)),
-                    seed=work.seed,
-                    worker=str(worker.name),
-                    gather=fetched.take(log, work.reads, worker.data),
-                    listener=functools.partial(telling.tell, work),
-                )
-            )
+        return perform_all(
+            [work.task for work in works],
+            [tuple(itertools.islice(given, len(work.reads))) for work in works],
+            telling.tell,
+            seed=works[0].seed,
+            worker=str(worker.name),
+            gather=[fetched.take(log, work.reads, worker.data) for work in works],
+        )
     finally:
         telling.send()
-    return performed
 
 
 class Fetched:
@@ -127,17 +113,20 @@ _fetched: weakref.WeakKeyDictionary[Any, Fetched] = weakref.WeakKeyDictionary()
 class Telling:
     """Tell the client how far tasks are, now and then: at once when the first begins."""
 
-    def __init__(self, worker: Any, topic: str) -> None:
-        self.worker, self.topic = worker, topic
+    def __init__(self, worker: Any, works: Sequence[Work]) -> None:
+        self.worker, self.works = worker, works
         self.last = float("-inf")
         self.untold: list[Signal] = []
 
-    def tell(self, work: Work, fraction: float) -> None:
-        """Tell the fraction done of a task, if it is time to; that it begins is never left out."""
+    def tell(self, part: slice, fraction: float) -> None:
+        """Tell the fraction done of tasks, if it is time to; that they begin is never left out."""
         due = time.monotonic() - self.last > EVERY
         if due or fraction == 0:
             address = self.worker.address
-            self.untold.append(signal_of(work.task, "running", work.key, address, fraction))
+            self.untold += [
+                signal_of(work.task, "running", work.key, address, fraction)
+                for work in self.works[part]
+            ]
         if due:
             self.send()
 
@@ -145,7 +134,8 @@ class Telling:
         """Send what was not told."""
         self.last = time.monotonic()
         if self.untold:
-            self.worker.log_event(self.topic, [asdict(signal) for signal in self.untold])
+            told = [asdict(signal) for signal in self.untold]
+            self.worker.log_event(self.works[0].topic, told)
         self.untold = []
 
 

@@ -67,6 +67,17 @@ def test_what_does_not_belong_together_stays_apart():
     assert bundled(tasks(None, None), {0: "", 1: ""}, {}, short) == [[0], [1]]
 
 
+def test_what_can_be_performed_at_once_goes_together_however_long_it_takes():
+    long, homes = {"idle": 60.0}, dict.fromkeys(range(4), "a")
+    at_once = {n: Task(f"cell/{n}", 1, idle, together=list) for n in range(4)}
+    assert bundled(at_once, homes, {"a": 1}, long) == [[0, 1, 2, 3]]
+    assert bundled(at_once, homes, {"a": 1}, {}) == [[0, 1, 2, 3]]
+    assert bundled(at_once, homes, {"a": 2}, long) == [[0, 1], [2, 3]]
+    assert bundled(at_once, dict.fromkeys(range(4), ""), {}, long) == [[0], [1], [2], [3]]
+    some = tasks(None) | {1: at_once[1], 2: at_once[2]}
+    assert bundled(some, homes, {"a": 1}, long) == [[0], [1, 2]]
+
+
 def test_waiting_for_states_is_no_work():
     report = Report("cell/0", 1, {}, {"gather": 5.0, "train": 0.25, "other": 0.5})
     assert spent(report) == 0.75

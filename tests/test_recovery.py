@@ -789,14 +789,14 @@ def test_a_full_disk_loses_nothing(
 
 def stop_in(function, number, started, done):
     """In a worker: stop the process when it begins a task like this, for once."""
-    from gandask import worker
+    from gandask import together
 
-    perform = worker.perform
+    perform = together.perform
 
     def stopped(task, slot, round, *rest, **options):
         if task.__name__ != function or round != number:
             return perform(task, slot, round, *rest, **options)
-        worker.perform = perform
+        together.perform = perform
         time.sleep(0.5)  # the client is to hear that it began
         Path(started).touch()
         os.kill(os.getpid(), signal.SIGSTOP)
@@ -805,7 +805,7 @@ def stop_in(function, number, started, done):
         finally:
             Path(done).touch()
 
-    worker.perform = stopped
+    together.perform = stopped
 
 
 def awake(process):
@@ -920,18 +920,18 @@ def test_a_worker_that_is_stuck_before_its_report_is_fetched_is_given_up(
 
 def slow_in(function, number, until):
     """In a worker: take this task up only when a file is there."""
-    from gandask import worker
+    from gandask import together
 
-    perform = worker.perform
+    perform = together.perform
 
     def slowed(task, slot, round, *rest, **options):
         if task.__name__ == function and round == number:
             while not Path(until).exists():
                 time.sleep(0.05)
-            worker.perform = perform
+            together.perform = perform
         return perform(task, slot, round, *rest, **options)
 
-    worker.perform = slowed
+    together.perform = slowed
 
 
 def test_a_slow_workers_task_is_hedged(method, client, tmp_path, assert_recovered):

@@ -44,8 +44,8 @@ def test_every_beginning_is_told_and_not_each_by_itself(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(worker.time, "monotonic", lambda: now[0])
     deaf = Deaf()
-    telling = Telling(deaf, "topic")
-    a, b, c = works("a", "b", "c")
+    telling = Telling(deaf, works("a", "b", "c"))
+    a, b, c = (slice(index, index + 1) for index in range(3))
     telling.tell(a, 0.0)  # the first at once: a worker that freezes now is missed
     telling.tell(a, 0.5)
     telling.tell(b, 0.0)
@@ -58,6 +58,9 @@ def test_every_beginning_is_told_and_not_each_by_itself(monkeypatch):
     assert deaf.sent[2:] == [("topic", [("c", 0.0, Deaf.address)])]
     telling.send()
     assert len(deaf.sent) == 3
+    telling = Telling(deaf, works("a", "b"))
+    telling.tell(slice(0, 2), 0.0)
+    assert deaf.sent[3:] == [("topic", [("a", 0.0, Deaf.address), ("b", 0.0, Deaf.address)])]
 
 
 def double(*states, by=2):

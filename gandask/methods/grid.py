@@ -13,19 +13,31 @@ only the second. A last plan scores every generator on a large sample.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 
-from gandask import config, losses, metrics, networks, schedule, tasks, topology
+from gandask import config, losses, metrics, networks, schedule, stacked, tasks, topology
 from gandask.config import setting, settings
-from gandask.core import NON_FINITE, Event, Layout, Plan, Record, Report, SettingError, Task, rng
+from gandask.core import (
+    NON_FINITE,
+    Call,
+    Event,
+    Layout,
+    Plan,
+    Record,
+    Report,
+    SettingError,
+    Task,
+    rng,
+)
 from gandask.methods import cells
 from gandask.methods.adversarial import Adversarial
 from gandask.methods.cells import FITNESS, Cell, GridView, Individual, Population
 from gandask.metrics import Statistics
+from gandask.tasks import States
 from gandask.topology import Schedule
 from gandask.training import Training
 
@@ -261,7 +273,20 @@ class Grid(Adversarial):
             "train_against_rivals": not self.selection,
         }
         writes = (*children[0].names, *children[1].names)
-        return Task(cell.slot, number, tasks.train, (*parents, *opponents), writes, arguments)
+        reads = (*parents, *opponents)
+        return Task(
+            cell.slot, number, tasks.train, reads, writes, arguments, together=self._together
+        )
+
+    @functools.cached_property
+    def _together(self) -> Callable[[Sequence[Call]], Sequence[States]] | None:
+        """What trains the cells that share a GPU at once, where their nets and losses allow it."""
+        t = self.training
+        if not (t.on_gpu and self.selection):
+            return None
+        builders = (t.build_generator, t.build_discriminator)
+        built = [networks.build(builder, seed=0) for builder in builders]
+        return tasks.train_together if stacked.stackable(t.losses, *built) else None
 
     def _decide(self, cell: Cell, report: Report) -> tuple[Cell, list[Event]]:
         """Take one report into the cell it is about."""

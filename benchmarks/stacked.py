@@ -1,0 +1,90 @@
+"""Milliseconds per batch and cell of Table I's nets, cells as one beside one after the other.
+
+    python benchmarks/stacked.py --data-dir ../shared/data --cells 1 4 16
+
+On a GPU, where gandask trains the cells that share it as one, `--device cuda`; on a CPU it trains
+them one after the other, and this shows why. Both do the same arithmetic on the same batches.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import measuring
+import torch
+import xarray as xr
+
+import gandask as gd
+from gandask import presets, stacked, tasks
+from gandask.gan import Trainer
+from gandask.training import Training
+
+
+def pairs(training: Training, cells: int, device: torch.device) -> list[Trainer]:
+    """Make the pairs of some cells."""
+    made = []
+    for index in range(cells):
+        slot = f"cell/{index}"
+        states, _ = tasks.initialise(training=training, slot=slot, population_size=1)
+        made.append(Trainer.load(states, training, training.losses[0], slot, 1, device))
+    return made
+
+
+def trained(training: Training, cells: int, batches: int, as_one: bool) -> float:
+    """Train cells for some batches; give milliseconds per batch and cell."""
+    with training.settled() as device:
+        trainers = pairs(training, cells, device)
+        shard = training.shard("cell/0")[: batches * training.batch_size]
+
+        def train() -> None:
+            if as_one:
+                stack = stacked.Pairs.of(trainers)
+                stack.round([shard] * cells)
+                stack.unstack()
+            else:
+                for trainer in trainers:
+                    trainer.round(shard)
+
+        return 1000 * measuring.seconds(train) / batches / cells
+
+
+def main() -> None:
+    """Measure all in turn, and print their medians."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data-dir", required=True)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", default="highest")
+    parser.add_argument("--cells", type=int, nargs="+", default=[1, 4, 16])
+    parser.add_argument("--batches", type=int, default=60)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--output", type=Path, help="zarr to keep the table in")
+    asked = parser.parse_args()
+    settings = presets.read("table1-mnist-4x4")
+    settings.pop("method")
+    changes = {key: getattr(asked, key) for key in ("data_dir", "device", "precision")}
+    training = gd.Grid(**settings | changes | {"score_samples": 0}).training
+    contenders = {
+        f"{cells} cells, {'as one' if as_one else 'one by one'}": (cells, as_one)
+        for cells in asked.cells
+        for as_one in (False, True)
+    }
+    print(f"{measuring.machine()}; {asked.device}, {asked.precision}", flush=True)
+    runs = {
+        name: lambda cells=cells, as_one=as_one: trained(training, cells, asked.batches, as_one)
+        for name, (cells, as_one) in contenders.items()
+    }
+    for run in runs.values():
+        run()  # the first time loads libraries and data
+    found = measuring.interleaved(runs, asked.repeats)
+    for name, (cells, _) in contenders.items():
+        rival = f"{cells} cells, one by one"
+        ratio = found.sel(contender=name) / found.sel(contender=rival)
+        told = measuring.spread(found.sel(contender=name))
+        print(f"{name:22} {told:22} ms per batch and cell; {measuring.spread(ratio)} of one by one")
+    found.attrs |= {"long_name": "time per batch and cell", "units": "ms"}
+    measuring.keep(xr.Dataset({"time": found}), asked.output)
+
+
+if __name__ == "__main__":
+    main()

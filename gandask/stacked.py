@@ -1,0 +1,260 @@
+"""Several pairs trained as one: batched steps, for a device that a single small net leaves idle.
+
+The networks of all pairs become rows of one tensor, and a step of all of them one batched step. The
+arithmetic is that of one pair after the other, to the rounding of its sums: each pair keeps its
+batches, noise, learning rates and loss. Adam after Kingma and Ba (2015).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gandask.core import Array, routine
+from gandask.gan import Learner, Trainer, train_batches
+from gandask.losses import Loss
+from gandask.training import real_batch
+
+EPSILON = 1e-8  # of Adam, as torch has it
+
+#: Layers that treat each sample by itself and keep nothing but weights.
+LAYERS = (
+    nn.Sequential,
+    nn.Linear,
+    nn.Flatten,
+    nn.Unflatten,
+    nn.Identity,
+    nn.LeakyReLU,
+    nn.ReLU,
+    nn.Tanh,
+)
+
+
+#: Where a batched step takes less time than its parts one by one: on a CPU it takes more.
+DEVICES = ("cuda",)
+
+
+def train(trainers: Sequence[Trainer], shards: Sequence[Array], device: torch.device) -> None:
+    """Train pairs for a round each: as one where that is faster, or one after the other."""
+    first = trainers[0]
+    t = first.training
+    if (
+        device.type in DEVICES
+        and len(trainers) > 1
+        and stackable(t.losses, first.generator.module, first.discriminator.module)
+        and all(replace(one.training, mutation_scale=t.mutation_scale) == t for one in trainers)
+        and not any(one.rival_generators for one in trainers)
+    ):
+        pairs = Pairs.of(trainers)
+        pairs.round(shards)
+        pairs.unstack()
+        return
+    for trainer, shard in zip(trainers, shards, strict=True):
+        trainer.round(shard)
+
+
+def stackable(losses: Sequence[Loss], *networks: nn.Module) -> bool:
+    """Tell whether networks like these can take batched steps with these losses."""
+    layers = [module for network in networks for module in network.modules()]
+    return all(type(layer) in LAYERS for layer in layers) and not any(
+        loss.gradient_penalty or loss.clip for loss in losses
+    )
+
+
+@dataclass
+class Stack:
+    """Networks of one form in training, with their optimisers.
+
+    Attributes
+    ----------
+    form
+        One of the networks, whose own weights do not count.
+    shapes
+        Of each weight, by name.
+    rows, exp_avg, exp_avg_sq
+        Weights and Adam moments, (networks, numbers).
+    step, learning_rate
+        Of each network, (networks, 1).
+    """
+
+    form: nn.Module
+    shapes: Mapping[str, torch.Size]
+    rows: Tensor
+    exp_avg: Tensor
+    exp_avg_sq: Tensor
+    step: Tensor
+    learning_rate: Tensor
+    betas: tuple[float, float]
+
+    @classmethod
+    def of(cls, learners: Sequence[Learner]) -> Stack:
+        """Copy networks and moments into rows."""
+        first = learners[0]
+        entries = [[one.optimiser.state[p] for p in one.parameters] for one in learners]
+        rows = torch.stack([_flat(learner.parameters) for learner in learners])
+        moments = {
+            key: torch.stack([_flat([part[key] for part in entry]) for entry in entries])
+            for key in ("exp_avg", "exp_avg_sq")
+        }
+        steps = torch.stack([entry[0]["step"].reshape(1) for entry in entries])
+        return cls(
+            form=first.module,
+            shapes={name: part.shape for name, part in first.module.named_parameters()},
+            rows=rows.requires_grad_(True),
+            **moments,
+            step=steps.to(rows),
+            learning_rate=torch.empty_like(rows[:, :1]),
+            betas=first.optimiser.defaults["betas"],
+        )
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """Give each network its own inputs, (networks, samples, ...)."""
+        outputs: Tensor = torch.vmap(self._one)(self._named(self.rows), *inputs)
+        return outputs
+
+    def _one(self, weights: dict[str, Tensor], *inputs: Tensor) -> Tensor:
+        outputs: Tensor = torch.func.functional_call(self.form, weights, inputs)
+        return outputs
+
+    def _named(self, rows: Tensor) -> dict[str, Tensor]:
+        """Cut rows into the weights they are made of, (networks, ...) by name."""
+        parts = torch.split(rows, [shape.numel() for shape in self.shapes.values()], dim=-1)
+        named = zip(self.shapes.items(), parts, strict=True)
+        return {name: part.view(*rows.shape[:-1], *shape) for (name, shape), part in named}
+
+    def take_rates(self, learners: Sequence[Learner]) -> None:
+        """Go on with the learning rates of these."""
+        rates = [[learner.learning_rate] for learner in learners]
+        self.learning_rate = self.rows.new_tensor(rates)
+
+    def descend(self, losses: Tensor) -> None:
+        """Take one Adam step in each network, down its own loss."""
+        (gradient,) = torch.autograd.grad(losses.sum(), self.rows)
+        first, second = self.betas
+        with torch.no_grad():
+            self.step += 1
+            self.exp_avg.lerp_(gradient, 1 - first)
+            self.exp_avg_sq.mul_(second).addcmul_(gradient, gradient, value=1 - second)
+            root = self.exp_avg_sq.sqrt() / (1 - second**self.step).sqrt() + EPSILON
+            self.rows -= self.learning_rate / (1 - first**self.step) * self.exp_avg / root
+
+    def unstack(self, learners: Sequence[Learner]) -> None:
+        """Give every network back its weights and moments."""
+        for index, learner in enumerate(learners):
+            parts = [self._named(rows.detach()[index]).values() for rows in self._all()]
+            for parameter, weights, *moments in zip(learner.parameters, *parts, strict=True):
+                entry = learner.optimiser.state[parameter]
+                parameter.data = weights.clone()
+                entry["exp_avg"], entry["exp_avg_sq"] = (moment.clone() for moment in moments)
+                entry["step"] = self.step[index, 0].to(entry["step"], copy=True)
+
+    def _all(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.rows, self.exp_avg, self.exp_avg_sq
+
+
+@dataclass
+class Pairs:
+    """Generators and discriminators in training, each pair by itself, all at once."""
+
+    trainers: Sequence[Trainer]
+    generators: Stack
+    discriminators: Stack
+    totals: dict[str, Tensor]
+    drawn: list[int]
+
+    @classmethod
+    def of(cls, trainers: Sequence[Trainer]) -> Pairs:
+        """Stack the networks of pairs."""
+        generators = Stack.of([trainer.generator for trainer in trainers])
+        discriminators = Stack.of([trainer.discriminator for trainer in trainers])
+        zeros = {
+            kind: torch.zeros(len(trainers), dtype=torch.float64, device=generators.rows.device)
+            for kind in ("generator", "discriminator")
+        }
+        return cls(trainers, generators, discriminators, zeros, [])
+
+    @property
+    def training(self) -> Any:
+        """The settings, which all pairs share."""
+        return self.trainers[0].training
+
+    def round(self, shards: Sequence[Array]) -> None:
+        """Train every pair for one round of epochs over its own shard."""
+        t = self.training
+        count = t.epochs_per_round * (len(shards[0]) // t.batch_size)
+        train_batches(self, self.batches(shards), count)
+
+    def batches(self, shards: Sequence[Array]) -> Iterator[Array]:
+        """Give the batches of all pairs, (pairs, batch), each in its own order."""
+        streams = [t.batches(shard) for t, shard in zip(self.trainers, shards, strict=True)]
+        return map(np.stack, zip(*streams, strict=True))
+
+    def mutate(self) -> None:
+        """Mutate the learning rates of every pair, and draw losses where asked to."""
+        for trainer in self.trainers:
+            trainer.mutate()
+        self.generators.take_rates([trainer.generator for trainer in self.trainers])
+        self.discriminators.take_rates([trainer.discriminator for trainer in self.trainers])
+        self.drawn = [self.training.losses.index(trainer.loss) for trainer in self.trainers]
+
+    def real(self, indices: Array) -> tuple[Tensor, ...]:
+        """Assemble the real samples of a batch of every pair."""
+        device = self.generators.rows.device
+        parts = real_batch(self.training, indices.reshape(-1), device)
+        return tuple(part.reshape(*indices.shape, *part.shape[1:]) for part in parts)
+
+    def noise(self) -> tuple[Tensor, ...]:
+        """Draw inputs for a batch of every generator, from its own stream."""
+        size = self.training.batch_size
+        drawn = [trainer.noise.draw(size) for trainer in self.trainers]
+        return tuple(torch.stack(parts) for parts in zip(*drawn, strict=True))
+
+    def generator_step(self) -> None:
+        """Train every generator on one batch."""
+        inputs = self.noise()
+        logits = self.discriminators(self.generators(*inputs), *inputs[1:])
+        losses = self.losses("generator", logits)
+        self.generators.descend(losses)
+        self.count("generator", losses)
+
+    def discriminator_step(self, real: tuple[Tensor, ...]) -> None:
+        """Train every discriminator on one batch."""
+        inputs = self.noise()
+        with torch.no_grad():
+            fake = self.generators(*inputs)
+        logits = self.discriminators(*real), self.discriminators(fake, *inputs[1:])
+        losses = self.losses("discriminator", *logits)
+        self.discriminators.descend(losses)
+        self.count("discriminator", losses)
+
+    def losses(self, kind: str, *logits: Tensor) -> Tensor:
+        """Compute the loss of every pair by the one it has drawn, (pairs,)."""
+        each = {
+            index: torch.vmap(getattr(self.training.losses[index], kind))(*logits)
+            for index in sorted(set(self.drawn))
+        }
+        return torch.stack([each[index][pair] for pair, index in enumerate(self.drawn)])
+
+    def count(self, kind: str, losses: Tensor) -> None:
+        """Add a step to the totals, on the device: to wait for a number would cost the most."""
+        self.totals[kind] += losses.detach()
+        for trainer in self.trainers:
+            trainer.counts[kind] += 1
+
+    def unstack(self) -> None:
+        """Give every pair back what it has become."""
+        with routine("train"):
+            self.generators.unstack([trainer.generator for trainer in self.trainers])
+            self.discriminators.unstack([trainer.discriminator for trainer in self.trainers])
+            for kind, totals in self.totals.items():
+                for trainer, total in zip(self.trainers, totals.tolist(), strict=True):
+                    trainer.totals[kind] += total
+
+
+def _flat(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.cat([tensor.detach().reshape(-1) for tensor in tensors])

@@ -1,0 +1,233 @@
+"""Pairs trained as one, held against the same pairs one after the other."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+import gandask as gd
+from gandask import gan, networks, stacked, tasks
+from gandask.core import Report
+from gandask.gan import Trainer
+from gandask.losses import LOSSES
+from gandask.methods.grid import Grid
+from gandask.training import Noise, Training
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def double(monkeypatch):
+    """Compute in float64, where rounding cannot hide a mistake."""
+    real, draw = gan.real_batch, Noise.draw
+    for module in (gan, stacked):
+        monkeypatch.setattr(module, "real_batch", lambda *a: tuple(x.double() for x in real(*a)))
+    monkeypatch.setattr(Noise, "draw", lambda *a: tuple(x.double() for x in draw(*a)))
+
+
+def settings(**changes):
+    made = {
+        "data": "digits",
+        "network": "small_mlp",
+        "loss": ("bce", "least_squares", "heuristic"),
+        "batch_size": 100,
+        "data_fraction": 0.3,
+        "learning_rate": 1e-3,
+        "mutation_scale": 0.1,
+        "score_samples": 0,
+    }
+    return gd.Grid(**made | changes)
+
+
+def pairs(training, count):
+    found = []
+    for index in range(count):
+        slot, loss = f"cell/{index}", training.losses[index % len(training.losses)]
+        states, _ = tasks.initialise(training=training, slot=slot, population_size=1)
+        found.append(Trainer.load(states, training, loss, slot, 1, CPU))
+    return found
+
+
+def made(training):
+    """Make pairs, each with its own loss; one of them has been trained before."""
+    trainers = pairs(training, 3)
+    for trainer in trainers:
+        for learner in (trainer.generator, trainer.discriminator):
+            for parameter in learner.parameters:
+                parameter.data = parameter.data.double()
+                entry = learner.optimiser.state[parameter]
+                entry |= {key: entry[key].double() for key in ("exp_avg", "exp_avg_sq")}
+    trainers[0].round(training.shard("cell/0")[:200])
+    return trainers
+
+
+def numbers(trainer):
+    """Give all that training changes."""
+    arrays = {}
+    for name in ("generator", "discriminator"):
+        weights, moments = getattr(trainer, name).states()
+        arrays |= {f"{name}.{key}": value for key, value in {**weights, **moments}.items()}
+        arrays[f"{name} total"] = np.array(trainer.totals[name])
+        arrays[f"{name} count"] = np.array(trainer.counts[name])
+    return arrays
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"skip_discriminator_steps": 0, "epochs_per_round": 2, "adam_betas": (0.9, 0.99)},
+        {"skip_discriminator_steps": 2, "training_order": "discriminator_first"},
+        {"loss_draw": "batch", "activation": "tanh"},
+        {"loss": "hinge", "data": "ring8", "batch_size": 500},
+    ],
+    ids=["default", "each batch", "discriminator first", "a loss per batch", "one loss, points"],
+)
+def test_pairs_as_one_come_to_the_same(double, changes):
+    training = settings(**changes).training
+    shards = [training.shard(f"cell/{index}") for index in range(3)]
+    with training.settled():
+        one_by_one, together = made(training), made(training)
+        for trainer, shard in zip(one_by_one, shards, strict=True):
+            trainer.round(shard)
+        as_one = stacked.Pairs.of(together)
+        as_one.round(shards)
+        as_one.unstack()
+    before = numbers(made(training)[1])
+    for expected, found in zip(map(numbers, one_by_one), map(numbers, together), strict=True):
+        assert expected.keys() == found.keys()
+        for key, array in expected.items():
+            np.testing.assert_allclose(found[key], array, rtol=1e-9, atol=1e-12, err_msg=key)
+    after = numbers(together[1])
+    assert all((after[key] != array).any() for key, array in before.items() if "_avg" in key)
+
+
+def test_what_cannot_be_stacked():
+    def built(name, shape):
+        network = networks.NETWORKS[name]
+        classes = 10 if network.conditional else 0
+        return (
+            network.generator(shape, network.latent, classes, None),
+            network.discriminator(shape, classes, None),
+        )
+
+    mlp = built("mlp", (1, 28, 28))
+    assert stacked.stackable([LOSSES["bce"], LOSSES["hinge"]], *mlp)
+    assert not stacked.stackable([LOSSES["bce"], LOSSES["wgan_gp"]], *mlp)
+    assert not stacked.stackable([LOSSES["wgan"]], *mlp)
+    for name in ("dcgan", "conditional_mlp"):
+        assert not stacked.stackable([LOSSES["bce"]], *built(name, (1, 28, 28)))
+
+
+@pytest.fixture
+def stacking(monkeypatch):
+    """Train as on a GPU; give how many pairs each batched round had."""
+    seen, round = [], stacked.Pairs.round
+
+    def spied(self, shards):
+        seen.append(len(self.trainers))
+        round(self, shards)
+
+    monkeypatch.setattr(stacked, "DEVICES", ("cpu",))
+    monkeypatch.setattr(stacked.Pairs, "round", spied)
+    return seen
+
+
+def test_what_goes_as_one_and_what_goes_one_by_one(stacking, monkeypatch):
+    training = settings().training
+    shard = training.shard("cell/0")[:200]
+
+    def batched(trainers):
+        stacking.clear()
+        with training.settled():
+            stacked.train(trainers, [shard] * len(trainers), CPU)
+        assert all(trainer.counts["generator"] == 2 for trainer in trainers)
+        return stacking
+
+    assert batched(pairs(training, 3)) == [3]
+    assert batched(pairs(training, 1)) == []
+    rivals = pairs(training, 2)
+    rivals[1].rival_generators = [rivals[0].generator.module]
+    assert batched(rivals) == []
+    scaled = dataclasses.replace(training, mutation_scale=1.0)
+    assert batched([*pairs(training, 1), *pairs(scaled, 1)]) == [2]
+    ordered = dataclasses.replace(training, training_order="discriminator_first")
+    assert batched([*pairs(training, 1), *pairs(ordered, 1)]) == []
+    monkeypatch.setattr(stacked, "DEVICES", ("cuda",))
+    assert batched(pairs(training, 3)) == []
+
+
+def ring(**changes):
+    made = {
+        "data": "ring8",
+        "network": "small_mlp",
+        "shape": (2, 2),
+        "rounds": 3,
+        "batch_size": 500,
+        "data_fraction": 0.2,
+        "score_samples": 200,
+        "final_samples": 200,
+    }
+    return Grid(**made | changes)
+
+
+def close(one, other):
+    """Compare numbers that rounding may move a little."""
+    for name in ("fid", "generator_fitness", "discriminator_fitness"):
+        np.testing.assert_allclose(one[name], other[name], rtol=0.05)
+    np.testing.assert_array_equal(one["batches"], other["batches"])
+    np.testing.assert_allclose(one["generator_learning_rate"], other["generator_learning_rate"])
+
+
+def test_a_grid_that_shares_a_gpu(stacking, monkeypatch):
+    """As far as it goes without one: cells go as one in process, and on each of two workers."""
+    expected = gd.run(ring())
+    assert stacking == []
+    monkeypatch.setattr(Training, "on_gpu", True)
+    close(gd.run(ring()), expected)
+    assert stacking == [4, 4, 4]
+
+
+def test_a_worker_trains_its_cells_as_one(stacking, monkeypatch, clients):
+    expected = gd.run(ring())
+    monkeypatch.setattr(Training, "on_gpu", True)
+
+    def devices(names):
+        stacked.DEVICES = names
+
+    clients[2].run(devices, ("cpu",))
+    try:
+        ds = gd.run(ring(), client=clients[2])
+    finally:
+        clients[2].run(devices, ("cuda",))
+    close(ds, expected)
+    # cells of one worker began at the same moment and share the time out
+    for name in np.unique(ds.worker):
+        here = (ds.worker == name).isel(round=1)
+        train = ds["seconds"].sel(routine="train").isel(round=1).where(here).values
+        assert len(np.unique(train[~np.isnan(train)])) == 1
+        assert int(here.sum()) == 2
+
+
+@pytest.mark.parametrize(
+    ("on_gpu", "changes", "expected"),
+    [
+        (True, {}, tasks.train_together),
+        (False, {}, None),
+        (True, {"loss": "wgan"}, None),
+        (True, {"selection": False}, None),
+    ],
+)
+def test_only_what_can_be_stacked_goes_together(monkeypatch, on_gpu, changes, expected):
+    method = ring(**changes)
+    monkeypatch.setattr(Training, "on_gpu", on_gpu)
+    _, plan = method.start()
+    begun = plan[-1][0]  # with selection, fitness comes before
+    if begun.function is tasks.fitness:
+        view, _ = method.start()
+        chosen = {"generator_losses": np.ones((5, 5)), "discriminator_losses": np.ones((5, 5))}
+        reports = [Report(f"cell/{index}", 1, chosen) for index in range(4)]
+        begun = method.advance(view, reports)[1][0][0]
+    assert begun.function is tasks.train
+    assert begun.together is expected
