@@ -3,8 +3,9 @@
     python benchmarks/engine.py --cells 16 256 1024 4096 --rounds 8
 
 Prints cell-rounds per second, what they cost each process in CPU time, and the memory of client and
-scheduler, with and without checkpoints. Client, scheduler and workers are processes of their own;
-on a cluster they have cores of their own, so that the busiest of them sets the limit.
+scheduler: without a store, with one, and without one but with Dask tasks of its own for each task,
+as longer tasks get, which are then three per cell-round. Client, scheduler and workers are processes
+of their own; on a cluster they have cores of their own, so that the busiest of them sets the limit.
 """
 
 from __future__ import annotations
@@ -28,12 +29,15 @@ import xarray as xr
 from distributed import Client, default_client
 
 import gandask as gd
+from gandask import placement
 from gandask.cluster.batch import dask_variable
 from gandask.cluster.local import UNPROFILED
 from gandask.core import Event, Layout, Plan, Record, Report, State, Task, Values, Variable
 
 MIB = 2**20
 PROCESSES = ("client", "scheduler", "workers")
+SETTINGS = ("no store", "checkpoint every 5 rounds", "no store, each task alone")
+ALONE = 3  # of Dask's tasks per cell-round: what performs it, and what picks report and state
 
 
 def idle(state: State) -> tuple[tuple[State, ...], Values]:
@@ -183,13 +187,15 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="zarr to keep the table in")
     asked = parser.parse_args()
     print(f"{measuring.machine()}; {asked.workers} workers", flush=True)
-    rows = []
+    rows, together = [], placement.TOGETHER
     for cells in asked.cells:
         method, measured = Idle(cells, asked.rounds), []
         with separate_cluster(asked.workers) as client, tempfile.TemporaryDirectory() as folder:
-            for store in (None, Path(folder) / "run"):
+            for name in SETTINGS:
+                store = Path(folder) / "run" if "checkpoint" in name else None
+                placement.TOGETHER = 0.0 if "alone" in name else together
                 measured.append(measure(method, client, store))
-        rows.append(xr.concat(measured, "store").assign_coords(store=["none", "every 5 rounds"]))
+        rows.append(xr.concat(measured, "setting").assign_coords(setting=list(SETTINGS)))
         tell(cells, rows[-1])
     table = xr.concat(rows, "cells").assign_coords(cells=asked.cells)
     measuring.keep(table, asked.output)
@@ -197,15 +203,13 @@ def main() -> None:
 
 def tell(cells: int, table: xr.Dataset) -> None:
     """Print what was measured with one number of cells."""
-    for name in table["store"].values:
-        one = table.sel(store=name)
+    for name in table["setting"].values:
+        one = table.sel(setting=name)
         half = one.sizes["round"] // 2
         early, late = one.isel(round=slice(0, half)), one.isel(round=slice(half, None))
         rates = [f"{float(part['rate'].median()):.0f}" for part in (one, early, late)]
         print(
-            "{} cells, checkpoints {}: {} cell-rounds/s (first half {}, second {})".format(
-                cells, name, *rates
-            )
+            "{} cells, {}: {} cell-rounds/s (first half {}, second {})".format(cells, name, *rates)
         )
         cpu = [f"{key} {float(one[f'{key}_cpu'].median()):.2f}" for key in PROCESSES]
         memory = [
