@@ -4,8 +4,9 @@
 
 Prints cell-rounds per second, what they cost each process in CPU time, and the memory of client and
 scheduler: without a store, with one, and without one but with Dask tasks of its own for each task,
-as longer tasks get, which are then three per cell-round. Client, scheduler and workers are processes
-of their own; on a cluster they have cores of their own, so that the busiest of them sets the limit.
+as longer tasks get, which are then three per cell-round. Client, scheduler and workers are
+processes of their own; on a cluster they have cores of their own, so that the busiest of them sets
+the limit.
 """
 
 from __future__ import annotations
