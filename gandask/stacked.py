@@ -7,7 +7,7 @@ batches, noise, learning rates and loss. Adam after Kingma and Ba (2015).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,18 +22,8 @@ from gandask.training import real_batch
 
 EPSILON = 1e-8  # of Adam, as torch has it
 
-#: Layers that treat each sample by itself and keep nothing but weights.
-LAYERS = (
-    nn.Sequential,
-    nn.Linear,
-    nn.Flatten,
-    nn.Unflatten,
-    nn.Identity,
-    nn.LeakyReLU,
-    nn.ReLU,
-    nn.Tanh,
-)
-
+#: Layers that work on each number by itself.
+ELEMENTWISE = (nn.Identity, nn.LeakyReLU, nn.ReLU, nn.Tanh)
 
 #: Where a batched step takes less time than its parts one by one: on a CPU it takes more.
 DEVICES = ("cuda",)
@@ -60,10 +50,35 @@ def train(trainers: Sequence[Trainer], shards: Sequence[Array], device: torch.de
 
 def stackable(losses: Sequence[Loss], *networks: nn.Module) -> bool:
     """Tell whether networks like these can take batched steps with these losses."""
-    layers = [module for network in networks for module in network.modules()]
-    return all(type(layer) in LAYERS for layer in layers) and not any(
-        loss.gradient_penalty or loss.clip for loss in losses
+    layers = [layer for network in networks for layer in layers_of(network)]
+    linear = [layer for layer in layers if type(layer) is nn.Linear]
+    return (
+        all(map(_known, layers))
+        and len(linear) == len(set(linear))  # used twice, it would have its weights twice
+        and not any(loss.gradient_penalty or loss.clip for loss in losses)
     )
+
+
+def layers_of(network: nn.Module) -> list[nn.Module]:
+    """Give the layers of a network in the order in which they are used.
+
+    Examples
+    --------
+    >>> layers_of(nn.Sequential(nn.Flatten(), nn.Sequential(nn.Linear(2, 1), nn.Tanh())))[1:]
+    [Linear(in_features=2, out_features=1, bias=True), Tanh()]
+    """
+    if type(network) is not nn.Sequential:
+        return [network]
+    return [layer for part in network for layer in layers_of(part)]
+
+
+def _known(layer: nn.Module) -> bool:
+    """Tell whether `Stack` has a batched form of a layer."""
+    if type(layer) is nn.Flatten:
+        return (layer.start_dim, layer.end_dim) == (1, -1)
+    if type(layer) is nn.Unflatten:
+        return bool(layer.dim == 1)
+    return type(layer) is nn.Linear or type(layer) in ELEMENTWISE
 
 
 @dataclass
@@ -72,18 +87,18 @@ class Stack:
 
     Attributes
     ----------
-    form
-        One of the networks, whose own weights do not count.
+    layers
+        Those of one of the networks, in order; its own weights do not count.
     shapes
-        Of each weight, by name.
+        Of the weights of one network, in the order of its layers.
     rows, exp_avg, exp_avg_sq
         Weights and Adam moments, (networks, numbers).
     step, learning_rate
         Of each network, (networks, 1).
     """
 
-    form: nn.Module
-    shapes: Mapping[str, torch.Size]
+    layers: Sequence[nn.Module]
+    shapes: Sequence[torch.Size]
     rows: Tensor
     exp_avg: Tensor
     exp_avg_sq: Tensor
@@ -103,8 +118,8 @@ class Stack:
         }
         steps = torch.stack([entry[0]["step"].reshape(1) for entry in entries])
         return cls(
-            form=first.module,
-            shapes={name: part.shape for name, part in first.module.named_parameters()},
+            layers=layers_of(first.module),
+            shapes=[parameter.shape for parameter in first.parameters],
             rows=rows.requires_grad_(True),
             **moments,
             step=steps.to(rows),
@@ -112,20 +127,31 @@ class Stack:
             betas=first.optimiser.defaults["betas"],
         )
 
-    def __call__(self, *inputs: Tensor) -> Tensor:
+    def __call__(self, inputs: Tensor) -> Tensor:
         """Give each network its own inputs, (networks, samples, ...)."""
-        outputs: Tensor = torch.vmap(self._one)(self._named(self.rows), *inputs)
+        outputs, weights = inputs, iter(self._cut(self.rows))
+        for layer in self.layers:
+            if isinstance(layer, nn.Linear):
+                shape = *outputs.shape[:-1], layer.out_features
+                products = torch.bmm(outputs.flatten(1, -2), next(weights).mT)
+                if layer.bias is not None:
+                    products = products + next(weights)[:, None]
+                outputs = products.reshape(shape)
+            elif isinstance(layer, nn.Flatten):
+                outputs = outputs.flatten(2)
+            elif isinstance(layer, nn.Unflatten):
+                outputs = outputs.reshape(*outputs.shape[:2], *layer.unflattened_size)
+            else:
+                outputs = layer(outputs)
         return outputs
 
-    def _one(self, weights: dict[str, Tensor], *inputs: Tensor) -> Tensor:
-        outputs: Tensor = torch.func.functional_call(self.form, weights, inputs)
-        return outputs
-
-    def _named(self, rows: Tensor) -> dict[str, Tensor]:
-        """Cut rows into the weights they are made of, (networks, ...) by name."""
-        parts = torch.split(rows, [shape.numel() for shape in self.shapes.values()], dim=-1)
-        named = zip(self.shapes.items(), parts, strict=True)
-        return {name: part.view(*rows.shape[:-1], *shape) for (name, shape), part in named}
+    def _cut(self, rows: Tensor) -> list[Tensor]:
+        """Cut rows into the weights they are made of, (networks, ...) each."""
+        parts = torch.split(rows, [shape.numel() for shape in self.shapes], dim=-1)
+        return [
+            part.view(*rows.shape[:-1], *shape)
+            for part, shape in zip(parts, self.shapes, strict=True)
+        ]
 
     def take_rates(self, learners: Sequence[Learner]) -> None:
         """Go on with the learning rates of these."""
@@ -146,7 +172,7 @@ class Stack:
     def unstack(self, learners: Sequence[Learner]) -> None:
         """Give every network back its weights and moments."""
         for index, learner in enumerate(learners):
-            parts = [self._named(rows.detach()[index]).values() for rows in self._all()]
+            parts = [self._cut(rows.detach()[index]) for rows in self._all()]
             for parameter, weights, *moments in zip(learner.parameters, *parts, strict=True):
                 entry = learner.optimiser.state[parameter]
                 parameter.data = weights.clone()
@@ -208,16 +234,15 @@ class Pairs:
         parts = real_batch(self.training, indices.reshape(-1), device)
         return tuple(part.reshape(*indices.shape, *part.shape[1:]) for part in parts)
 
-    def noise(self) -> tuple[Tensor, ...]:
+    def noise(self) -> Tensor:
         """Draw inputs for a batch of every generator, from its own stream."""
         size = self.training.batch_size
-        drawn = [trainer.noise.draw(size) for trainer in self.trainers]
-        return tuple(torch.stack(parts) for parts in zip(*drawn, strict=True))
+        return torch.stack([trainer.noise.draw(size)[0] for trainer in self.trainers])
 
     def generator_step(self) -> None:
         """Train every generator on one batch."""
         inputs = self.noise()
-        logits = self.discriminators(self.generators(*inputs), *inputs[1:])
+        logits = self.discriminators(self.generators(inputs))
         losses = self.losses("generator", logits)
         self.generators.descend(losses)
         self.count("generator", losses)
@@ -226,8 +251,8 @@ class Pairs:
         """Train every discriminator on one batch."""
         inputs = self.noise()
         with torch.no_grad():
-            fake = self.generators(*inputs)
-        logits = self.discriminators(*real), self.discriminators(fake, *inputs[1:])
+            fake = self.generators(inputs)
+        logits = self.discriminators(*real), self.discriminators(fake)
         losses = self.losses("discriminator", *logits)
         self.discriminators.descend(losses)
         self.count("discriminator", losses)

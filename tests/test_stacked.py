@@ -5,11 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import gandask as gd
 from gandask import gan, networks, stacked, tasks
 from gandask.core import Report
-from gandask.gan import Trainer
+from gandask.gan import Learner, Trainer
 from gandask.losses import LOSSES
 from gandask.methods.grid import Grid
 from gandask.training import Noise, Training
@@ -118,6 +119,41 @@ def test_what_cannot_be_stacked():
     assert not stacked.stackable([LOSSES["wgan"]], *mlp)
     for name in ("dcgan", "conditional_mlp"):
         assert not stacked.stackable([LOSSES["bce"]], *built(name, (1, 28, 28)))
+    twice = nn.Linear(4, 4)
+    for layers in (
+        [twice, nn.Tanh(), twice],
+        [nn.Flatten(2), nn.Linear(4, 1)],
+        [nn.Unflatten(2, (2, 2))],
+        [nn.Linear(4, 4), nn.Dropout()],
+        [nn.LazyLinear(4)],
+    ):
+        assert not stacked.stackable([LOSSES["bce"]], nn.Sequential(*layers))
+    assert not stacked.stackable([LOSSES["bce"]], type("Mine", (nn.Sequential,), {})(nn.Tanh()))
+    tanh = nn.Tanh()  # has no weights: it may be used twice
+    assert stacked.stackable([LOSSES["bce"]], nn.Sequential(twice, tanh, nn.Linear(4, 1), tanh))
+
+
+def test_layers_as_one_give_what_each_gives():
+    """Images between linear layers, no bias, activations of all kinds, one inside another."""
+
+    def network():
+        return nn.Sequential(
+            nn.Linear(6, 12, bias=False),
+            nn.Sequential(nn.LeakyReLU(0.1), nn.Unflatten(1, (3, 2, 2))),
+            nn.Linear(2, 5),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(30, 4),
+            nn.Tanh(),
+        )
+
+    networks = [network() for _ in range(3)]
+    assert stacked.stackable([LOSSES["bce"]], networks[0])
+    moments = gan.fresh_moments(networks[0], 1e-3)
+    stack = stacked.Stack.of([Learner.of(one, moments, (0.5, 0.999)) for one in networks])
+    inputs = torch.randn(3, 7, 6)
+    expected = torch.stack([one(each) for one, each in zip(networks, inputs, strict=True)])
+    torch.testing.assert_close(stack(inputs), expected)
 
 
 @pytest.fixture
