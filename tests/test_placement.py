@@ -63,6 +63,7 @@ def test_what_does_not_belong_together_stays_apart():
     pinned = tasks("p", None, "p", "q")
     apart = bundled(pinned, dict.fromkeys(range(4), "a"), {"a": 1}, short)
     assert sorted(apart) == [[0, 2], [1], [3]]
+    assert bundled(tasks("a", None), {0: "a", 1: "a"}, {"a": 1}, short) == [[0], [1]]
     # without a worker nothing is known of where a task will run
     assert bundled(tasks(None, None), {0: "", 1: ""}, {}, short) == [[0], [1]]
 

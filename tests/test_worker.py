@@ -1,5 +1,7 @@
 """What a Dask worker does with the tasks it is sent."""
 
+import time
+
 import pytest
 
 from gandask import worker
@@ -96,6 +98,20 @@ def test_each_task_of_a_bundle_reads_its_own_states(clients):
     ]
     assert worker.pick_state(performed, 2, 0) == {"x": 30}
     assert worker.pick_reports(performed) == [((), report) for _, report in performed]
+
+
+def test_the_end_of_a_bundle_tells_of_every_task_in_it(clients):
+    client, heard = clients[1], []
+    client.subscribe_topic("topic", lambda event: heard.extend(s["key"] for s in event[1]))
+    try:
+        bundle(client, *[Task(f"cell/{i}", 1, double) for i in range(3)])
+        for _ in range(100):
+            if len(heard) == 3:
+                break
+            time.sleep(0.05)
+    finally:
+        client.unsubscribe_topic("topic")
+    assert heard == ["task-0", "task-1", "task-2"]
 
 
 def test_a_task_that_fails_in_a_bundle_is_named(clients):
