@@ -6,7 +6,7 @@ import functools
 import itertools
 from collections.abc import Callable, Sequence
 
-from gandask.core import Call, Report, State, Task, Values, perform
+from gandask.core import Report, State, Task, Values, perform
 
 Performed = Sequence[tuple[tuple[State, ...], Report]]
 """What tasks came to, in their order: the states that each wrote, and its report."""
@@ -41,58 +41,49 @@ def perform_all(
         As `perform` does.
     """
     gather = gather or [(0.0, 0)] * len(tasks)
-    size = len(tasks) if tasks[0].together else 1
-    performed: list[tuple[tuple[State, ...], Report]] = []
-    for start in range(0, len(tasks), size):
-        part = slice(start, start + size)
-        tell(part, 0.0)
-        run = perform_one if size == 1 else perform_at_once
-        listener = functools.partial(tell, part)
-        performed += run(tasks[part], states[part], gather[part], seed, worker, listener)
+    if tasks[0].together and len(tasks) > 1:
+        return _perform_at_once(tasks, states, tell, seed, worker, gather)
+    performed = []
+    for index, (task, reads) in enumerate(zip(tasks, states, strict=True)):
+        this = slice(index, index + 1)
+        tell(this, 0.0)
+        performed.append(
+            perform(
+                task.function,
+                task.slot,
+                task.round,
+                task.writes,
+                task.arguments,
+                *reads,
+                seed=seed,
+                worker=worker,
+                gather=gather[index],
+                listener=functools.partial(tell, this),
+            )
+        )
     return performed
 
 
-def perform_one(
+def _perform_at_once(
     tasks: Sequence[Task],
     states: Sequence[Sequence[State]],
-    gather: Sequence[Gather],
+    tell: Callable[[slice, float], None],
     seed: int,
     worker: str,
-    listener: Callable[[float], None],
-) -> Performed:
-    """Run a single task."""
-    (task,), (reads,), (fetching,) = tasks, states, gather
-    return [
-        perform(
-            task.function,
-            task.slot,
-            task.round,
-            task.writes,
-            task.arguments,
-            *reads,
-            seed=seed,
-            worker=worker,
-            gather=fetching,
-            listener=listener,
-        )
-    ]
-
-
-def perform_at_once(
-    tasks: Sequence[Task],
-    states: Sequence[Sequence[State]],
     gather: Sequence[Gather],
-    seed: int,
-    worker: str,
-    listener: Callable[[float], None],
 ) -> Performed:
-    """Run tasks by the form that they have for several; share the time out evenly."""
-    calls = [(reads, task.arguments) for task, reads in zip(tasks, states, strict=True)]
-    slots = ", ".join(task.slot for task in tasks)
-    arguments = {"tasks": tasks, "calls": calls}
-    writes = tuple(name for task in tasks for name in task.writes)
+    """Run tasks by the form that they have for several, and share the time out evenly."""
+    every = slice(0, len(tasks))
+    tell(every, 0.0)
+    named = functools.update_wrapper(functools.partial(_at_once, tasks, states), tasks[0].function)
     written, report = perform(
-        _at_once, slots, tasks[0].round, writes, arguments, seed=seed, listener=listener
+        named,
+        ", ".join(task.slot for task in tasks),
+        tasks[0].round,
+        tuple(name for task in tasks for name in task.writes),
+        {},
+        seed=seed,
+        listener=functools.partial(tell, every),
     )
     given = iter(written)
     shared = {name: taken / len(tasks) for name, taken in report.seconds.items()}
@@ -104,13 +95,15 @@ def perform_at_once(
     return performed
 
 
-def _at_once(*, tasks: Sequence[Task], calls: Sequence[Call]) -> tuple[list[State], Values]:
+def _at_once(
+    tasks: Sequence[Task], states: Sequence[Sequence[State]]
+) -> tuple[list[State], Values]:
     """Call the form for several, and put what it gives for each in one row."""
     together = tasks[0].together
     if together is None:
         raise TypeError("the tasks have no form for several")
-    done = together(calls)
-    for task, (states, _) in zip(tasks, done, strict=True):
-        if len(states) != len(task.writes):
-            raise ValueError(f"it returned {len(states)} states of {task.slot}: {task.writes}")
-    return [state for states, _ in done for state in states], {"each": [v for _, v in done]}
+    done = together([(reads, task.arguments) for reads, task in zip(states, tasks, strict=True)])
+    for task, (made, _) in zip(tasks, done, strict=True):
+        if len(made) != len(task.writes):
+            raise ValueError(f"it returned {len(made)} states of {task.slot}: {task.writes}")
+    return [state for made, _ in done for state in made], {"each": [values for _, values in done]}

@@ -69,7 +69,7 @@ def test_a_task_alone_needs_no_form_for_several():
 def test_what_fails_names_every_task(together, told):
     with pytest.raises(TaskError, match=told) as caught:
         performed(task(0, 4, together), task(1, 4, together))
-    assert "failed in cell/0, cell/1, round 4, seed 3" in str(caught.value)
+    assert "double failed in cell/0, cell/1, round 4, seed 3" in str(caught.value)
 
 
 def make():
