@@ -51,11 +51,29 @@ class Copy:
 
 
 @dataclass(frozen=True)
-class Part:
-    """A task of a bundle, as it travels, and the keys of the states it writes, by name."""
+class Parcel:
+    """Tasks as they travel together, with the keys of their reports and of the states of each."""
 
-    work: Work
-    states: Mapping[str, str]
+    numbers: Bundle
+    works: Sequence[Work]
+    states: Sequence[Mapping[str, str]]
+    reports: str
+
+    @property
+    def keys(self) -> list[str]:
+        """Keys of what is picked apart."""
+        return [self.reports, *(key for states in self.states for key in states.values())]
+
+    def graph(self, inputs: Sequence[Future]) -> dict[str, Any]:
+        """Make Dask's tasks: one that performs all, and those that pick its results apart."""
+        whole = self.works[0].key
+        made: dict[str, Any] = {whole: (perform_on_worker, list(self.works), *inputs)}
+        if self.reports != whole:
+            made[self.reports] = (pick_reports, whole)
+        for position, states in enumerate(self.states):
+            for index, key in enumerate(states.values()):
+                made[key] = (pick_state, whole, position, index)
+        return made
 
 
 class Distributed:
@@ -164,61 +182,52 @@ class Distributed:
             self.client.run_on_scheduler(forget_worker, worker)
 
     def hedge(self, key: str) -> str:
-        """Perform a task under way once more on the worker with least to do; name that worker."""
-        found = [n for n, s in self.under_way.items() if key in [copy.key for copy in s.copies]]
+        """Perform a task under way once more on the worker with least to do; name that worker.
+
+        So are the tasks that were sent together with it: some may wait behind it.
+        """
+        slow = next((s for s in self.under_way.values() if key in [c.key for c in s.copies]), None)
+        if slow is None or len(slow.copies) > 1 or slow.task.pin is not None:
+            return ""
+        first = slow.copies[0]
         with reaching_the_scheduler(self.client):
             workers = self._workers()
-        if not found or len(self.under_way[found[0]].copies) > 1:
-            return ""
-        sent = self.under_way[found[0]]
-        elsewhere = workers.keys() - {sent.copies[0].worker}
-        if not elsewhere or sent.task.pin is not None:
+        elsewhere = workers.keys() - {first.worker}
+        if not elsewhere:
             return ""
         busy = collections.Counter(one.copies[0].worker for one in self.under_way.values())
         chosen = min(sorted(elsewhere), key=lambda address: busy[address])
+        bundle = {n: s for n, s in self.under_way.items() if s.copies[0].reports is first.reports}
         with reaching_the_scheduler(self.client):
-            self._send({found[0]: sent}, {found[0]: chosen}, [found])
+            self._send(bundle, dict.fromkeys(bundle, chosen), [list(bundle)])
         return str(workers[chosen]["name"])
 
     def _send(
         self, tasks: Mapping[int, Sent], homes: Mapping[int, str], together: Iterable[Bundle]
     ) -> None:
         """Submit tasks as one graph in one message, each to its worker; note the copies."""
-        graph: dict[str, Any] = {}
-        where: dict[str, tuple[list[str], bool]] = {}
-        parts: list[tuple[Bundle, str, list[Part]]] = []
-        for bundle in together:
-            made = [self._part(tasks[number]) for number in bundle]
-            first = made[0].work
-            home = first.task.pin or homes[bundle[0]]
-            inputs = [future for number in bundle for future in tasks[number].reads]
-            here: dict[str, Any] = {
-                first.key: (perform_on_worker, [part.work for part in made], *inputs)
-            }
-            reports = first.key
-            if any(part.states for part in made):  # otherwise reports are all there is
-                reports = f"report-{self.token}-{next(self.keys)}"
-                here[reports] = (pick_reports, first.key)
-            for position, (number, part) in enumerate(zip(bundle, made, strict=True)):
-                for index, key in enumerate(part.states.values()):
-                    here[key] = (pick_state, first.key, position, index)
-                self.tell(signal_of(part.work.task, "sent", part.work.key, homes[number]))
-            graph |= here
-            where |= dict.fromkeys(here, ([home] if home else [], first.task.pin is None))
-            parts.append((bundle, reports, made))
-        anchors = self._anchors({name_of(sent.task) for sent in tasks.values()})
-        graph |= anchors
-        where |= dict.fromkeys(anchors, ([], True))
-        wanted = [reports for _, reports, _ in parts]
-        wanted += [key for _, _, made in parts for part in made for key in part.states.values()]
-        futures = self._submitted(graph, where, [*wanted, *anchors])
+        parcels = [self._parcel(bundle, tasks) for bundle in together]
+        graph = self._anchors({name_of(sent.task) for sent in tasks.values()})
+        anchors = list(graph)
+        where: dict[str, tuple[list[str], bool]] = dict.fromkeys(anchors, ([], True))
+        for parcel in parcels:
+            pin = parcel.works[0].task.pin
+            home = pin or homes[parcel.numbers[0]]
+            made = parcel.graph([f for number in parcel.numbers for f in tasks[number].reads])
+            graph |= made
+            where |= dict.fromkeys(made, ([home] if home else [], pin is None))
+            for number, work in zip(parcel.numbers, parcel.works, strict=True):
+                self.tell(signal_of(work.task, "sent", work.key, homes[number]))
+        wanted = [key for parcel in parcels for key in parcel.keys]
+        futures = self._submitted(graph, where, [*anchors, *wanted])
         self.anchors |= {key: futures[key] for key in anchors}
-        for bundle, reports, made in parts:
-            for position, (number, part) in enumerate(zip(bundle, made, strict=True)):
-                states = {name: futures[key] for name, key in part.states.items()}
-                copy = Copy(part.work.key, futures[reports], position, states, homes[number])
-                tasks[number].copies.append(copy)
-            futures[reports].add_done_callback(functools.partial(self._arrive, bundle))
+        for parcel in parcels:
+            reports = futures[parcel.reports]
+            for position, number in enumerate(parcel.numbers):
+                states = {name: futures[key] for name, key in parcel.states[position].items()}
+                key, home = parcel.works[position].key, homes[number]
+                tasks[number].copies.append(Copy(key, reports, position, states, home))
+            reports.add_done_callback(functools.partial(self._arrive, parcel.numbers))
 
     def _submitted(
         self,
@@ -245,15 +254,19 @@ class Distributed:
         keys = [f"{name}-{self.token}-anchor" for name in {"report", "state", *names}]
         return {key: (tuple,) for key in keys if key not in self.anchors}
 
-    def _part(self, sent: Sent) -> Part:
-        """Make the keys of a task and of the states it writes."""
-        key = next(self.keys)
-        reads = tuple(future.key for future in sent.reads)
-        name = f"{name_of(sent.task)}-{self.token}-{key}"
-        states = {
-            state: f"state-{self.token}-{key}-{i}" for i, state in enumerate(sent.task.writes)
-        }
-        return Part(Work(sent.task, self.seed, name, self.topic, reads), states)
+    def _parcel(self, bundle: Bundle, tasks: Mapping[int, Sent]) -> Parcel:
+        """Make the keys of tasks, of their reports and of the states they write."""
+        works, states = [], []
+        for number in bundle:
+            task, key = tasks[number].task, next(self.keys)
+            reads = tuple(future.key for future in tasks[number].reads)
+            name = f"{name_of(task)}-{self.token}-{key}"
+            works.append(Work(task, self.seed, name, self.topic, reads))
+            keys = (f"state-{self.token}-{key}-{index}" for index in range(len(task.writes)))
+            states.append(dict(zip(task.writes, keys, strict=True)))
+        # without states to pick, what performs the tasks gives their reports alone
+        reports = f"report-{self.token}-{next(self.keys)}" if any(states) else works[0].key
+        return Parcel(bundle, works, states, reports)
 
     def _arrive(self, bundle: Bundle, future: Future) -> None:
         self.arriving.put((bundle, future))

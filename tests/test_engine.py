@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -264,6 +265,52 @@ def test_threads_of_one_worker_come_to_the_same(grid, assert_same):
         Client(cluster) as client,
     ):
         assert_same(gd.run(method), gd.run(method, client=client))
+
+
+def await_file(path, own):
+    """Do nothing, but on worker 0 only once there is a file."""
+    from distributed import get_worker
+
+    while own and str(get_worker().name) == "0" and not Path(path).exists():
+        time.sleep(0.02)
+    return ({"x": own},), {"worker": str(get_worker().name)}
+
+
+def test_what_waits_behind_a_slow_task_is_hedged_with_it(clients, tmp_path):
+    """Four short tasks of one worker are sent together, and the second never ends there."""
+    path, told = tmp_path / "released", []
+    executor = Distributed(clients[2], 1, told.append)
+    executor.seconds["await_file"] = 0.0
+    executor.homes = dict.fromkeys((f"s/{i}" for i in range(4)), named(clients[2], "0"))
+    executor.homes |= {f"t/{i}": named(clients[2], "1") for i in range(4)}
+    stage = [
+        Task(f"{kind}/{i}", 1, await_file, (), (f"{kind}/{i}/x",), {"path": str(path), "own": own})
+        for kind in "st"
+        for i, own in enumerate((0, 1, 0, 0))
+    ]
+    with no_stealing(clients[2]):
+        numbers = executor.submit(stage)
+        reports = collect(executor, numbers[4:])
+        assert {report.worker for report in reports.values()} == {"1"}
+        assert not reports.keys() & set(numbers[:4])
+        sent = [signal for signal in told if signal.state == "sent"]
+        try:
+            assert executor.hedge(sent[1].key) == "1"
+            assert executor.hedge(sent[1].key) == ""  # one copy is enough
+            assert executor.hedge(sent[3].key) == ""
+            reports = collect(executor, numbers[:4])
+        finally:
+            path.touch()
+        assert [reports[n].values["worker"] for n in numbers[:4]] == ["1"] * 4
+        dropped = [signal.key for signal in told if signal.state == "dropped"]
+        assert dropped == [signal.key for signal in sent[:4]]
+        executor.cancel()
+
+
+def named(client, name):
+    """Give the address of a worker."""
+    workers = client.scheduler_info(n_workers=-1)["workers"]
+    return next(address for address, told in workers.items() if str(told["name"]) == name)
 
 
 def test_losing_a_worker_changes_nothing(grid, assert_same, tmp_path):
