@@ -15,11 +15,14 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.adam import adam
 
 from gandask import losses
 from gandask.core import Array, State, progress, rng, routine, torch_seed
 from gandask.losses import Loss
 from gandask.training import Noise, Training, real_batch
+
+ADAM_EPSILON = 1e-8
 
 
 def load_module(build: Callable[[], nn.Module], state: State, device: torch.device) -> nn.Module:
@@ -37,42 +40,65 @@ def save_module(module: nn.Module) -> dict[str, Array]:
 
 @dataclass
 class Learner:
-    """A network in training, with its optimiser."""
+    """A network in training, with what Adam remembers of each of its parameters.
+
+    Attributes
+    ----------
+    learning_rate : float
+        That of the next step.
+    """
 
     module: nn.Module
-    parameters: list[nn.Parameter]
-    optimiser: torch.optim.Adam
+    parameters: list[Tensor]
+    exp_avg: list[Tensor]
+    exp_avg_sq: list[Tensor]
+    steps: list[Tensor]
+    learning_rate: float
+    betas: tuple[float, float]
 
     @classmethod
     def of(cls, module: nn.Module, moments: State, betas: tuple[float, float]) -> Learner:
         """Continue training from stored Adam moments and learning rate."""
         named = dict(module.train().named_parameters())
-        optimiser = torch.optim.Adam(
-            named.values(), lr=float(moments["learning_rate"]), betas=betas, fused=True
+
+        def tensors(pattern: str) -> list[Tensor]:
+            """Give an array for each parameter, at its device."""
+            return [
+                torch.tensor(moments[pattern.format(name)], device=parameter.device)
+                for name, parameter in named.items()
+            ]
+
+        return cls(
+            module,
+            [*named.values()],
+            tensors("{}.exp_avg"),
+            tensors("{}.exp_avg_sq"),
+            tensors("step"),
+            float(moments["learning_rate"]),
+            betas,
         )
-        for name, parameter in named.items():
-            optimiser.state[parameter] = {
-                "step": torch.tensor(moments["step"], device=parameter.device),
-                "exp_avg": torch.tensor(moments[f"{name}.exp_avg"], device=parameter.device),
-                "exp_avg_sq": torch.tensor(moments[f"{name}.exp_avg_sq"], device=parameter.device),
-            }
-        return cls(module, list(named.values()), optimiser)
-
-    @property
-    def learning_rate(self) -> float:
-        """The learning rate the next step will use."""
-        return float(self.optimiser.param_groups[0]["lr"])
-
-    @learning_rate.setter
-    def learning_rate(self, value: float) -> None:
-        self.optimiser.param_groups[0]["lr"] = value
 
     def step(self, loss: Tensor) -> None:
         """Take one Adam step; gradients of other networks in `loss` are never computed."""
         gradients = torch.autograd.grad(loss, self.parameters)
-        for parameter, gradient in zip(self.parameters, gradients, strict=True):
-            parameter.grad = gradient
-        self.optimiser.step()
+        with torch.no_grad():
+            # not torch.optim.Adam: the first of those loads torch's compiler, a second or two
+            adam(
+                self.parameters,
+                list(gradients),
+                self.exp_avg,
+                self.exp_avg_sq,
+                [],
+                self.steps,
+                fused=True,
+                amsgrad=False,
+                beta1=self.betas[0],
+                beta2=self.betas[1],
+                lr=self.learning_rate,
+                weight_decay=0.0,
+                eps=ADAM_EPSILON,
+                maximize=False,
+            )
 
     def states(self) -> tuple[dict[str, Array], dict[str, Array]]:
         """Give the weights, and the moments."""
@@ -80,12 +106,13 @@ class Learner:
 
     def moments(self) -> dict[str, Array]:
         """Give the Adam moments and the learning rate as named arrays."""
-        named: dict[Tensor, str] = {p: name for name, p in self.module.named_parameters()}
-        saved: dict[str, Array] = {"learning_rate": np.array(self.learning_rate)}
-        for parameter, entry in self.optimiser.state.items():
-            saved["step"] = entry["step"].cpu().numpy()
-            for key in ("exp_avg", "exp_avg_sq"):
-                saved[f"{named[parameter]}.{key}"] = entry[key].cpu().numpy()
+        saved: dict[str, Array] = {
+            "learning_rate": np.array(self.learning_rate),
+            "step": self.steps[0].cpu().numpy(),
+        }
+        for index, (name, _) in enumerate(self.module.named_parameters()):
+            saved[f"{name}.exp_avg"] = self.exp_avg[index].cpu().numpy()
+            saved[f"{name}.exp_avg_sq"] = self.exp_avg_sq[index].cpu().numpy()
         return saved
 
 

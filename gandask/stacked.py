@@ -16,11 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from gandask.core import Array, routine
-from gandask.gan import Learner, Trainer, train_batches
+from gandask.gan import ADAM_EPSILON, Learner, Trainer, train_batches
 from gandask.losses import Loss
 from gandask.training import real_batch
-
-EPSILON = 1e-8  # of Adam, as torch has it
 
 #: Layers that work on each number by itself.
 ELEMENTWISE = (nn.Identity, nn.LeakyReLU, nn.ReLU, nn.Tanh)
@@ -110,21 +108,17 @@ class Stack:
     def of(cls, learners: Sequence[Learner]) -> Stack:
         """Copy networks and moments into rows."""
         first = learners[0]
-        entries = [[one.optimiser.state[p] for p in one.parameters] for one in learners]
         rows = torch.stack([_flat(learner.parameters) for learner in learners])
-        moments = {
-            key: torch.stack([_flat([part[key] for part in entry]) for entry in entries])
-            for key in ("exp_avg", "exp_avg_sq")
-        }
-        steps = torch.stack([entry[0]["step"].reshape(1) for entry in entries])
+        steps = torch.stack([learner.steps[0].reshape(1) for learner in learners])
         return cls(
             layers=layers_of(first.module),
             shapes=[parameter.shape for parameter in first.parameters],
             rows=rows.requires_grad_(True),
-            **moments,
+            exp_avg=torch.stack([_flat(learner.exp_avg) for learner in learners]),
+            exp_avg_sq=torch.stack([_flat(learner.exp_avg_sq) for learner in learners]),
             step=steps.to(rows),
             learning_rate=torch.empty_like(rows[:, :1]),
-            betas=first.optimiser.defaults["betas"],
+            betas=first.betas,
         )
 
     def __call__(self, inputs: Tensor) -> Tensor:
@@ -166,18 +160,18 @@ class Stack:
             self.step += 1
             self.exp_avg.lerp_(gradient, 1 - first)
             self.exp_avg_sq.mul_(second).addcmul_(gradient, gradient, value=1 - second)
-            root = self.exp_avg_sq.sqrt() / (1 - second**self.step).sqrt() + EPSILON
+            root = self.exp_avg_sq.sqrt() / (1 - second**self.step).sqrt() + ADAM_EPSILON
             self.rows -= self.learning_rate / (1 - first**self.step) * self.exp_avg / root
 
     def unstack(self, learners: Sequence[Learner]) -> None:
         """Give every network back its weights and moments."""
         for index, learner in enumerate(learners):
-            parts = [self._cut(rows.detach()[index]) for rows in self._all()]
-            for parameter, weights, *moments in zip(learner.parameters, *parts, strict=True):
-                entry = learner.optimiser.state[parameter]
-                parameter.data = weights.clone()
-                entry["exp_avg"], entry["exp_avg_sq"] = (moment.clone() for moment in moments)
-                entry["step"] = self.step[index, 0].to(entry["step"], copy=True)
+            weights, *moments = (self._cut(rows.detach()[index]) for rows in self._all())
+            for parameter, trained in zip(learner.parameters, weights, strict=True):
+                parameter.data = trained.clone()
+            learner.exp_avg, learner.exp_avg_sq = ([p.clone() for p in parts] for parts in moments)
+            for step in learner.steps:
+                step.copy_(self.step[index, 0])
 
     def _all(self) -> tuple[Tensor, Tensor, Tensor]:
         return self.rows, self.exp_avg, self.exp_avg_sq

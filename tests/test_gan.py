@@ -1,6 +1,8 @@
 """The training loop, held against plain PyTorch and against what the settings promise."""
 
 import dataclasses
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -80,6 +82,21 @@ def test_a_round_is_the_arithmetic_of_a_plain_loop(training, pair):
         for one, other in zip(mine.parameters, plain.parameters(), strict=True):
             torch.testing.assert_close(one, other, rtol=2e-4, atol=2e-6)
     assert not np.array_equal(save_module(generator)["0.weight"], pair[0]["0.weight"])
+
+
+def test_training_does_not_load_torchs_compiler():
+    """It takes a second in each worker, and torch.optim.Adam loads it."""
+    code = (
+        "import sys, gandask as gd\n"
+        "settings = dict(data='ring8', network='small_mlp', shape=(1, 2), rounds=1)\n"
+        "less = dict(batch_size=500, score_samples=100, final_samples=100)\n"
+        "ds = gd.run(gd.Grid(**settings, **less))\n"
+        "print(int(ds.batches.sum()), 'torch._dynamo' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    batches, loaded = done.stdout.split()
+    assert int(batches) > 0
+    assert loaded == "False"
 
 
 def test_training_changes_nothing_it_was_given(training, pair):

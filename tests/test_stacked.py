@@ -57,8 +57,8 @@ def made(training):
         for learner in (trainer.generator, trainer.discriminator):
             for parameter in learner.parameters:
                 parameter.data = parameter.data.double()
-                entry = learner.optimiser.state[parameter]
-                entry |= {key: entry[key].double() for key in ("exp_avg", "exp_avg_sq")}
+            learner.exp_avg = [moment.double() for moment in learner.exp_avg]
+            learner.exp_avg_sq = [moment.double() for moment in learner.exp_avg_sq]
     trainers[0].round(training.shard("cell/0")[:200])
     return trainers
 
