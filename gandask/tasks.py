@@ -64,7 +64,7 @@ def fitness(*states: State, training: Training, slot: str, round: int, generator
     -------
     values
         ``generator_losses`` and ``discriminator_losses``, both (generators, discriminators), on
-        the slot's fitness batch of the round.
+        the slot's fitness batch of the round; ``device``, the kind it was computed on.
     """
     with training.settled() as device:
         with routine("load"):
@@ -72,7 +72,8 @@ def fitness(*states: State, training: Training, slot: str, round: int, generator
         with routine("fitness"):
             batch = FitnessBatch.draw(training, slot, round, device)
             table = batch.evaluate(rivals.generators, rivals.discriminators)
-    return (), {"generator_losses": table[0], "discriminator_losses": table[1]}
+    losses = {"generator_losses": table[0], "discriminator_losses": table[1]}
+    return (), losses | {"device": device.type}
 
 
 @dataclass(frozen=True)

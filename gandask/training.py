@@ -138,11 +138,6 @@ class Training:
         """Number of classes in the data."""
         return self.classes or self.data.classes
 
-    @property
-    def on_gpu(self) -> bool:
-        """Whether tasks will compute on a GPU, as far as this machine can tell."""
-        return self.device == "cuda" or (self.device == "auto" and torch.cuda.is_available())
-
     def resolve_device(self) -> torch.device:
         """Give the device to compute on: ``auto`` is the GPU where there is one."""
         name = self.device

@@ -13,7 +13,7 @@ from gandask.core import Report
 from gandask.gan import Learner, Trainer
 from gandask.losses import LOSSES
 from gandask.methods.grid import Grid
-from gandask.training import Noise, Training
+from gandask.training import Noise
 
 CPU = torch.device("cpu")
 
@@ -218,16 +218,18 @@ def close(one, other):
 
 def test_a_grid_that_shares_a_gpu(stacking, monkeypatch):
     """As far as it goes without one: cells go as one in process, and on each of two workers."""
-    expected = gd.run(ring())
+    with monkeypatch.context() as patch:
+        patch.setattr(stacked, "DEVICES", ("cuda",))
+        expected = gd.run(ring())
     assert stacking == []
-    monkeypatch.setattr(Training, "on_gpu", True)
     close(gd.run(ring()), expected)
     assert stacking == [4, 4, 4]
 
 
 def test_a_worker_trains_its_cells_as_one(stacking, monkeypatch, clients):
-    expected = gd.run(ring())
-    monkeypatch.setattr(Training, "on_gpu", True)
+    with monkeypatch.context() as patch:
+        patch.setattr(stacked, "DEVICES", ("cuda",))
+        expected = gd.run(ring())
 
     def devices(names):
         stacked.DEVICES = names
@@ -247,22 +249,23 @@ def test_a_worker_trains_its_cells_as_one(stacking, monkeypatch, clients):
 
 
 @pytest.mark.parametrize(
-    ("on_gpu", "changes", "expected"),
+    ("device", "changes", "expected"),
     [
-        (True, {}, tasks.train_together),
-        (False, {}, None),
-        (True, {"loss": "wgan"}, None),
-        (True, {"selection": False}, None),
+        ("cuda", {}, tasks.train_together),
+        ("cpu", {}, None),
+        ("cuda", {"loss": "wgan"}, None),
+        ("cuda", {"selection": False}, None),
     ],
 )
-def test_only_what_can_be_stacked_goes_together(monkeypatch, on_gpu, changes, expected):
+def test_only_what_can_be_stacked_goes_together(device, changes, expected):
+    """The workers decide, by the device that fitness was computed on."""
     method = ring(**changes)
-    monkeypatch.setattr(Training, "on_gpu", on_gpu)
     _, plan = method.start()
     begun = plan[-1][0]  # with selection, fitness comes before
     if begun.function is tasks.fitness:
         view, _ = method.start()
-        chosen = {"generator_losses": np.ones((5, 5)), "discriminator_losses": np.ones((5, 5))}
+        chosen = {f"{kind}_losses": np.ones((5, 5)) for kind in ("generator", "discriminator")}
+        chosen["device"] = device
         reports = [Report(f"cell/{index}", 1, chosen) for index in range(4)]
         begun = method.advance(view, reports)[1][0][0]
     assert begun.function is tasks.train

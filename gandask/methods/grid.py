@@ -13,7 +13,7 @@ only the second. A last plan scores every generator on a large sample.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -23,7 +23,6 @@ from gandask import config, losses, metrics, networks, schedule, stacked, tasks,
 from gandask.config import setting, settings
 from gandask.core import (
     NON_FINITE,
-    Call,
     Event,
     Layout,
     Plan,
@@ -37,7 +36,6 @@ from gandask.methods import cells
 from gandask.methods.adversarial import Adversarial
 from gandask.methods.cells import FITNESS, Cell, GridView, Individual, Population
 from gandask.metrics import Statistics
-from gandask.tasks import States
 from gandask.topology import Schedule
 from gandask.training import Training
 
@@ -274,19 +272,18 @@ class Grid(Adversarial):
         }
         writes = (*children[0].names, *children[1].names)
         reads = (*parents, *opponents)
-        return Task(
-            cell.slot, number, tasks.train, reads, writes, arguments, together=self._together
-        )
+        # where its fitness was computed, it will be trained
+        at_once = self.selection and cell.device in stacked.DEVICES and self._stackable
+        together = tasks.train_together if at_once else None
+        return Task(cell.slot, number, tasks.train, reads, writes, arguments, together=together)
 
     @functools.cached_property
-    def _together(self) -> Callable[[Sequence[Call]], Sequence[States]] | None:
-        """What trains the cells that share a GPU at once, where their nets and losses allow it."""
+    def _stackable(self) -> bool:
+        """Whether nets and losses allow cells that share a device to be trained at once."""
         t = self.training
-        if not (t.on_gpu and self.selection):
-            return None
         builders = (t.build_generator, t.build_discriminator)
         built = [networks.build(builder, seed=0) for builder in builders]
-        return tasks.train_together if stacked.stackable(t.losses, *built) else None
+        return stacked.stackable(t.losses, *built)
 
     def _decide(self, cell: Cell, report: Report) -> tuple[Cell, list[Event]]:
         """Take one report into the cell it is about."""
@@ -297,7 +294,7 @@ class Grid(Adversarial):
         if cell.phase == "fitness":
             chance = rng(self.seed, report.round, cell.slot, "tournament")
             chosen = cells.select(cell, values, self.fitness_mode, self.tournament_size, chance)
-            return replace(chosen, phase="train"), []
+            return replace(chosen, phase="train", device=values["device"]), []
         done = replace(cell, round=report.round, phase="trained", pool=Population())
         if values["finite"]:
             serial = self.population_size + cell.round
