@@ -304,7 +304,7 @@ def reaching_the_scheduler(client: Client) -> Iterator[None]:
     Raises
     ------
     ClusterError
-        If the scheduler cannot be reached, or has no gandask.
+        If the scheduler cannot be reached, or lacks a module that the tasks need.
     TaskError
         If a task took its workers down with it.
     """
@@ -320,9 +320,14 @@ def reaching_the_scheduler(client: Client) -> Iterator[None]:
             f"a task took down every worker that tried it, which is what running out of "
             f"memory looks like; see the workers' logs ({error})"
         ) from error
-    except ModuleNotFoundError as error:
+    except (ModuleNotFoundError, RuntimeError) as error:
+        # what Dask raises where it cannot read tasks has the reason as its cause
+        reason = error if isinstance(error, ModuleNotFoundError) else error.__cause__
+        if type(error) is TaskError or not isinstance(reason, ModuleNotFoundError):
+            raise
         raise ClusterError(
-            f"the scheduler lacks what the client has ({error}): start it from the same environment"
+            f"the scheduler lacks what the client has ({reason}): start scheduler and workers "
+            "from the same environment, where modules of your own can be imported"
         ) from error
     except (CancelledError, ClosedClientError, OSError) as error:
         raise ClusterError(

@@ -6,6 +6,7 @@ checkpoint. Processes are really killed, at moments that a seed chooses by the r
 
 import contextlib
 import hashlib
+import importlib
 import json
 import os
 import pickle
@@ -31,6 +32,7 @@ from distributed import Client
 import gandask as gd
 from gandask import config, engine, heartbeat
 from gandask.methods import METHODS
+from gandask.networks import NETWORKS, mlp_discriminator
 from gandask.store import Store
 
 ROUNDS, EVERY, CELLS = 8, 3, 4
@@ -658,6 +660,22 @@ def end_group(process):
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def test_a_scheduler_without_a_users_own_module_is_told_of(grid, tmp_path, monkeypatch):
+    (tmp_path / "my_nets.py").write_text(
+        "from gandask.networks import mlp_discriminator, mlp_generator\n"
+        "def generator(*arguments):\n    return mlp_generator(*arguments)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    mine = gd.Network(importlib.import_module("my_nets").generator, mlp_discriminator, latent=8)
+    monkeypatch.setitem(NETWORKS, "mine", mine)
+    (tmp_path / "elsewhere").mkdir()
+    with (
+        outside(tmp_path / "elsewhere") as (client, _),
+        pytest.raises(gd.ClusterError, match=r"the scheduler lacks .*'my_nets'.*of your own"),
+    ):
+        gd.run(grid(network="mine", latent=None), client=client)
 
 
 @pytest.mark.parametrize(
