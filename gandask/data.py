@@ -56,6 +56,7 @@ __all__ = [
 
 _FORMAT = 1  # of the cache: raise it when the same sources come to be decoded differently
 _POINTS = 50_000
+_KEPT_ON_GPU = 2**30  # bytes: data sets up to this size are copied to a GPU once, and not by batch
 _lock = threading.Lock()  # of the threads of one worker, the first decodes for all
 
 
@@ -99,23 +100,34 @@ class Data:
         return len(self.samples)
 
     @functools.cached_property
-    def _tensor(self) -> torch.Tensor:
+    def _tensors(self) -> dict[torch.device, torch.Tensor]:
+        """The samples by device: in memory first, and then where batches were asked for."""
         import torch
 
-        return torch.from_numpy(self.samples)
+        return {torch.device("cpu"): torch.from_numpy(self.samples)}
 
-    def batch(self, indices: Array) -> torch.Tensor:
+    def _nearest(self, device: torch.device) -> torch.Tensor:
+        """Give the samples on a device, or in memory if they are too large for that."""
+        in_memory = next(iter(self._tensors.values()))
+        if device not in self._tensors and self.samples.nbytes <= _KEPT_ON_GPU:
+            self._tensors[device] = in_memory.to(device)
+        return self._tensors.get(device, in_memory)
+
+    def batch(self, indices: Array, device: str | torch.device = "cpu") -> torch.Tensor:
         """Assemble a batch for training.
 
         Parameters
         ----------
         indices : array
             Which samples, integers of shape (B,).
+        device : str or torch.device
+            Where they are wanted.
 
         Returns
         -------
         torch.Tensor
-            float32 of shape (B, C, H, W), scaled from 0..255 to [-1, 1]; or points as they are.
+            On the device: float32 of shape (B, C, H, W), scaled from 0..255 to [-1, 1]; or points
+            as they are.
 
         Raises
         ------
@@ -131,7 +143,9 @@ class Data:
         import torch
 
         # A copy, for indices that came through Dask are read-only and torch warns of those.
-        chosen = self._tensor.index_select(0, torch.from_numpy(np.array(indices, dtype=np.int64)))
+        rows = torch.from_numpy(np.array(indices, dtype=np.int64))
+        samples = self._nearest(torch.device(device))
+        chosen = samples.index_select(0, rows.to(samples.device)).to(device)
         return chosen if chosen.is_floating_point() else chosen.float().mul_(2 / 255).sub_(1)
 
 

@@ -213,7 +213,7 @@ class Noise:
 
 def real_batch(training: Training, indices: Array, device: torch.device) -> tuple[Tensor, ...]:
     """Assemble real samples, with their labels where the network is conditional."""
-    samples = training.data.batch(indices).to(device)
+    samples = training.data.batch(indices, device)
     if not training.network.conditional:
         return (samples,)
     return samples, torch.from_numpy(training.data.labels[indices]).to(device)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from gandask import data
@@ -154,6 +155,28 @@ def test_point_batches_are_unchanged() -> None:
     ring = data.load("ring8")
     indices = np.array([5, 1])
     np.testing.assert_array_equal(ring.batch(indices).numpy(), ring.samples[indices])
+
+
+@pytest.mark.parametrize(
+    ("limit", "copied"), [(2**30, ["all", "indices", "indices"]), (100, ["batch", "batch"])]
+)
+def test_what_is_copied_to_a_gpu(monkeypatch, limit, copied) -> None:
+    """torch's device without numbers stands for it: all samples go once, or the chosen ones do."""
+    loaded, gpu, seen = data.load("digits"), torch.device("meta"), []
+    kinds = {(1797, 1, 8, 8): "all", (5,): "indices", (5, 1, 8, 8): "batch"}
+    to = torch.Tensor.to
+
+    def spied(tensor, device):
+        if tensor.device != torch.device(device):
+            seen.append(kinds[tuple(tensor.shape)])
+        return to(tensor, device)
+
+    monkeypatch.setattr(data, "_KEPT_ON_GPU", limit)
+    monkeypatch.setattr(torch.Tensor, "to", spied)
+    for _ in range(2):
+        batch = loaded.batch(np.arange(5), gpu)
+        assert (batch.device, batch.shape, batch.dtype) == (gpu, (5, 1, 8, 8), torch.float32)
+    assert seen == copied
 
 
 def test_batches_refuse_indices_outside() -> None:
