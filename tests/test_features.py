@@ -356,7 +356,7 @@ def inception_weights(inception_state, tmp_path):
 def test_inception_features(channels, inception_weights, inception_state):
     images = made((channels, 28, 28), count=3)
     batch = images.batch(np.arange(3))
-    with mock.patch.object(features, "INCEPTION_CHUNK", 2):
+    with mock.patch.object(features, "PIECE", 2):
         found, probabilities, good = features.extractor(
             images, "inception", inception_weights
         ).apply(batch)
