@@ -62,9 +62,10 @@ class Noticed:
 
 @dataclass
 class Watched:
-    """A task that has not reported, with its last signal and the time it began to run."""
+    """A task that has not reported, with its last signal, and when it was sent and began to run."""
 
     signal: Signal
+    sent: float
     state: str = "inactive"
     begun: float | None = None
 
@@ -77,7 +78,8 @@ class Monitor:
     """Conclude from signals and silence what every slot is doing.
 
     A slot is *inactive* while its task waits for a worker, *processing*, *finished* when its task
-    has reported, *delayed* well past the median of its peers, and *lost* with its worker.
+    has reported, *delayed* well past the median of its peers, be it that the task takes so long or
+    that its worker begins nothing, and *lost* with its worker.
     """
 
     def __init__(self, settings: Heartbeat) -> None:
@@ -86,6 +88,7 @@ class Monitor:
         self.reported: set[str] = set()
         self.finished: dict[str, Signal] = {}  # by slot, its last report
         self.places: dict[str, str] = {}  # by slot, the worker it was last seen on
+        self.active: dict[str, float] = {}  # by worker, when a task was last seen to run there
         self.workers: dict[str, Heard] = {}
         self.names: dict[str, str] = {}  # of workers that are gone, too
         self.given_up: set[str] = set()
@@ -97,7 +100,7 @@ class Monitor:
     def take(self, signal: Signal, now: float) -> None:
         """Take up one signal, at a time in seconds."""
         if signal.state == "sent":
-            self.tasks[signal.key] = Watched(signal)
+            self.tasks[signal.key] = Watched(signal, now)
             self.round = max(self.round, signal.round)
         elif signal.state == "running":
             self._running(signal, now)
@@ -110,6 +113,7 @@ class Monitor:
                 if signal.round or signal.slot not in self.finished:  # 0: checkpoints, preparation
                     self.finished[signal.slot] = watched.signal
                 if watched.begun is not None:
+                    self.active[watched.signal.worker] = now
                     recent = collections.deque[float](maxlen=PEERS)
                     self.durations.setdefault(signal.function, recent).append(now - watched.begun)
 
@@ -133,9 +137,14 @@ class Monitor:
 
     def look(self, now: float) -> Noticed:
         """Say what has happened since the last look."""
+        busy = {one.signal.worker for one in self.tasks.values() if one.begun is not None}
         for watched in self.tasks.values():
             self._lose(watched)
-            reason = self._delay(watched, now) if watched.state == "processing" else None
+            reason = None
+            if watched.state == "processing":
+                reason = self._slow(watched, now)
+            elif watched.state == "inactive" and watched.signal.worker not in busy:
+                reason = self._held_up(watched, now)
             if reason:
                 watched.state = "delayed"
                 self.noticed.delayed.append(watched.signal)
@@ -174,6 +183,7 @@ class Monitor:
             if signal.key in self.reported and signal.fraction == 0 and signal.round > 0:
                 self._note("recomputed", signal, signal.function)
             return
+        self.active[signal.worker] = now
         if watched.begun is None or watched.signal.worker != signal.worker:
             watched.begun, watched.state = now, "processing"
         watched.signal = signal
@@ -185,21 +195,41 @@ class Monitor:
             watched.state, watched.begun = "lost", None
             self._note("lost", watched.signal, f"worker {self._name(worker)}")
 
-    def _delay(self, watched: Watched, now: float) -> str | None:
+    def _slow(self, watched: Watched, now: float) -> str | None:
         """Give the reason why a running task is delayed, if it is."""
         heard = self.workers.get(watched.signal.worker)
         if heard and heard.silence > self.settings.lost_after / 2:
             return f"worker {heard.name} was not heard from for {heard.silence:.0f} s"
-        peers = self.durations.get(watched.signal.function, ())
         taken = now - (watched.begun if watched.begun is not None else now)
-        if len(peers) < 2 or taken < self.settings.delay_minimum:
-            return None
-        median = statistics.median(peers)
-        if taken <= self.settings.delay_factor * median:
+        median = self._exceeded(watched.signal.function, taken)
+        if median is None:
             return None
         return (
             f"{watched.signal.function} has run for {taken:.0f} s, its peers' median {median:.1f}"
         )
+
+    def _held_up(self, watched: Watched, now: float) -> str | None:
+        """Give the reason why a waiting task is delayed, if it is: its worker runs none.
+
+        What blocks a worker may be a copy that was dropped, which is not watched any more.
+        """
+        worker, function = watched.signal.worker, watched.signal.function
+        if worker not in self.active or worker not in self.workers:
+            return None
+        waited = now - max(self.active[worker], watched.sent)
+        if self._exceeded(function, waited) is None:
+            return None
+        return (
+            f"{function} has waited {waited:.0f} s for worker {self._name(worker)}, idle or stuck"
+        )
+
+    def _exceeded(self, function: str, taken: float) -> float | None:
+        """Give the median time of a function's tasks, if this was too long by it."""
+        peers = self.durations.get(function, ())
+        if len(peers) < 2 or taken < self.settings.delay_minimum:
+            return None
+        median = statistics.median(peers)
+        return median if taken > self.settings.delay_factor * median else None
 
     def _name(self, address: str) -> str:
         return self.names.get(address, address)

@@ -327,6 +327,50 @@ def test_only_a_task_that_runs_is_delayed(state):
     assert monitor.states()["cell/0"]["state"] == state
 
 
+# the worker of the first had a task that was hedged and never ends; then it is sent another
+BLOCKED = [
+    *((now + 100, step) for now, step in peers(1, 1)),
+    (110, BOTH),
+    (110, sent()),
+    (110, running()),
+    (125, sent(0, B, copy="'")),
+    (125, running(0, B, copy="'")),
+    (126, reported(copy="'")),
+    (126, dropped()),
+    (130, sent(round=2)),
+]
+
+
+@pytest.mark.parametrize(
+    ("between", "now", "known", "delayed"),
+    [
+        ([], 139.9, BOTH, False),
+        ([], 140, BOTH, True),
+        # what was dropped may go on for long, and does not count
+        ([(138, running(fraction=0.5))], 140, BOTH, True),
+        # another task runs there, or did so of late
+        ([(135, sent(1)), (136, running(1))], 145, BOTH, False),
+        ([(135, sent(1)), (136, running(1)), (137, reported(1))], 146.9, BOTH, False),
+        ([(135, sent(1)), (136, running(1)), (137, reported(1))], 147, BOTH, True),
+        # nothing is known of the worker
+        ([], 1e6, None, True),
+        ([], 1e6, workers(B), False),
+    ],
+)
+def test_a_task_is_delayed_by_a_worker_that_begins_nothing(between, now, known, delayed):
+    _, noticed = play(*BLOCKED, *between, (now, known))
+    assert bool(noticed.delayed) == delayed
+    if delayed:
+        (event,) = said(noticed, "delayed")
+        assert event[2].startswith("train has waited ")
+        assert event[2].endswith(" s for worker ann, idle or stuck")
+
+
+def test_a_worker_that_has_not_begun_yet_is_given_time():
+    _, noticed = play(*peers(1, 1), (100, BOTH), (100, sent(0, B)), (1e6, BOTH))
+    assert noticed.delayed == []
+
+
 def test_peers_are_tasks_of_the_same_function():
     story = [*peers(100, 100), *peers(1, 1, function="fitness"), (500, sent()), (500, running())]
     _, noticed = play(*story, (600, BOTH))
