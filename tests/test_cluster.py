@@ -6,6 +6,7 @@ Batch systems are scripts here that write down what they are asked; test_slurm.p
 import datetime
 import gc
 import importlib
+import json
 import os
 import shlex
 import signal
@@ -504,6 +505,17 @@ def test_connect(clients, tmp_path, found_by):
         assert client.submit(sum, [1, 2]).result(timeout=SOON) == 3
     # it is not ours to end
     assert clients[1].submit(sum, [2, 3]).result(timeout=SOON) == 5
+
+
+def test_connect_by_a_file_that_is_being_written(clients, tmp_path, monkeypatch):
+    """Found empty at first, as schedulers leave it for a moment, and then half full."""
+    path = tmp_path / "scheduler.json"
+    whole = json.dumps({"address": clients[1].scheduler.address}).encode()
+    seen = [b"", whole[: len(whole) // 2], whole]
+    monkeypatch.setattr(type(path), "read_bytes", lambda self: seen.pop(0))
+    with cluster.start(str(path), timeout=SOON) as client:
+        assert client.submit(sum, [1, 2]).result(timeout=SOON) == 3
+    assert seen == []
 
 
 @pytest.mark.parametrize(

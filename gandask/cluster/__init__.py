@@ -7,10 +7,12 @@ the table ``[cluster]`` of a TOML file do.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import json
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ from gandask.cluster.batch import SYSTEMS, batch, slurm
 from gandask.cluster.local import local
 from gandask.config import suggestion
 from gandask.core import ClusterError, SettingError
+
+WRITTEN_WITHIN = 1.0  # seconds that a scheduler may take to fill its file
 
 __all__ = ["batch", "connect", "local", "slurm", "srun", "start"]
 
@@ -76,7 +80,7 @@ def connect(address: str, timeout: float = 30.0) -> Client:
     try:
         found = address
         if address.endswith(".json"):
-            found = json.loads(Path(address).read_bytes())["address"]
+            found = _address_in(Path(address))
         host, port = parse_host_port(found.partition("://")[2])
         # Dask would try again and again, and leave half a client behind
         socket.create_connection((host, port), timeout).close()
@@ -86,6 +90,16 @@ def connect(address: str, timeout: float = 30.0) -> Client:
             f"no scheduler answers at {address!r} ({type(error).__name__}: {error}); for tls:// "
             "addresses Dask's settings distributed.comm.tls.* name the certificates"
         ) from error
+
+
+def _address_in(file: Path) -> str:
+    """Read a scheduler file, which is there a moment before what it says."""
+    deadline = time.monotonic() + WRITTEN_WITHIN
+    while time.monotonic() < deadline:
+        with contextlib.suppress(json.JSONDecodeError):
+            return str(json.loads(file.read_bytes())["address"])
+        time.sleep(0.05)
+    return str(json.loads(file.read_bytes())["address"])
 
 
 def srun(*arguments: Any, **options: Any) -> Client:
