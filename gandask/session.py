@@ -167,9 +167,10 @@ class Session:
                     self.stopping = True
                 elif command.name == steering.PAUSE and paused is None:
                     paused = time.monotonic()
-                    store.describe("paused", self.view.round)
+                    # the event first: who sees the state is to find it
                     told = "until it is resumed or stopped"
                     self.note([Event(self.view.round, "paused", "", told, machine=True)])
+                    store.describe("paused", self.view.round)
                 elif command.name == steering.RESUME and paused is not None:
                     self._go_on(store, paused)
                     paused = None
@@ -192,9 +193,9 @@ class Session:
         """End a pause, whose time is none of the run's."""
         taken = time.monotonic() - paused
         self.origin += taken
-        store.describe("running", self.view.round)
         detail = f"after a pause of {taken:.0f} s"
         self.note([Event(self.view.round, "resumed", "", detail, machine=True)])
+        store.describe("running", self.view.round)
 
     def _change(
         self, store: Store, command: Command, before: View, reports: Sequence[Report]

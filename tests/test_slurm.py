@@ -330,7 +330,9 @@ def test_a_run_outlives_the_walltime_of_its_jobs(
     monkeypatch.setitem(gd.LOSSES, "patient", patient(0))
     expected = gd.run(tiny(**method))
     monkeypatch.setitem(gd.LOSSES, "patient", patient(0.05))
-    client = slurm(2, walltime="00:01:00")
+    # sooner than a minute's walltime has them leave, for starting a job may take long here
+    sooner = ["--lifetime", "40s", "--lifetime-stagger", "4s"]
+    client = slurm(2, walltime="00:01:00", worker_extra_args=sooner)
     first, begun = {job for (job,) in jobs()}, time.monotonic()
     ds = gd.run(tiny(**method), client=client, store=tmp_path / "run", checkpoint_every=1)
     print(f"{time.monotonic() - begun:.0f} s, {happened(ds)}")
@@ -505,14 +507,15 @@ CLUSTER = {"kind": "slurm", "workers": 2, "interface": "lo", "walltime": "00:20:
 
 
 def test_train_from_the_shell(free, expected, assert_same, tmp_path):
-    written(tmp_path / "mine.toml", CLUSTER)
+    # long enough that the second worker joins in time
+    written(tmp_path / "mine.toml", CLUSTER, rounds=20)
     done = shell(*GANDASK, "train", "mine.toml", "--store", "run", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "best: row " in done.stdout
     no_jobs()
     run = gd.open_run(tmp_path / "run")
     assert run.state == "finished"
-    assert_same(expected(), run.ds)
+    assert_same(expected(rounds=20), run.ds)
     assert kinds(run.ds).count("worker joined") == 2
     assert not secrets_in(tmp_path)
 
@@ -524,13 +527,13 @@ def secrets_in(folder):
 
 
 def test_train_within_one_allocation(free, expected, assert_same, tmp_path):
-    written(tmp_path / "mine.toml")
+    written(tmp_path / "mine.toml", rounds=20)
     train = (*GANDASK, "train", "mine.toml", "--cluster", "srun", "--store", "run")
     done = shell("srun", "-n", 4, *train, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     run = gd.open_run(tmp_path / "run")
     assert run.state == "finished"
-    assert_same(expected(), run.ds)
+    assert_same(expected(rounds=20), run.ds)
     assert len({*run.ds.worker.values.ravel()}) == 2
     assert done.stdout.count("best: row ") == 1
     assert [*(tmp_path / "gandask-jobs").iterdir()] == []
