@@ -7,6 +7,7 @@ batches, noise, learning rates and loss. Adam after Kingma and Ba (2015).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -49,11 +50,12 @@ def train(trainers: Sequence[Trainer], shards: Sequence[Array], device: torch.de
 def stackable(losses: Sequence[Loss], *networks: nn.Module) -> bool:
     """Tell whether networks like these can take batched steps with these losses."""
     layers = [layer for network in networks for layer in layers_of(network)]
-    linear = [layer for layer in layers if type(layer) is nn.Linear]
+    weights = [id(w) for layer in layers if type(layer) is nn.Linear for w in layer.parameters()]
     return (
         all(map(_known, layers))
-        and len(linear) == len(set(linear))  # used twice, it would have its weights twice
-        and not any(loss.gradient_penalty or loss.clip for loss in losses)
+        and all(_plain(module) for network in networks for module in network.modules())
+        and len(weights) == len(set(weights))  # used twice, they would be there twice
+        and all(map(_batchable, losses))
     )
 
 
@@ -76,7 +78,29 @@ def _known(layer: nn.Module) -> bool:
         return (layer.start_dim, layer.end_dim) == (1, -1)
     if type(layer) is nn.Unflatten:
         return bool(layer.dim == 1)
-    return type(layer) is nn.Linear or type(layer) in ELEMENTWISE
+    if type(layer) is nn.Linear:
+        return {name for name, _ in layer.named_parameters()} <= {"weight", "bias"}
+    return type(layer) in ELEMENTWISE
+
+
+def _plain(module: nn.Module) -> bool:
+    """Tell whether a module does only what its class does: spectral norm, say, is a hook."""
+    hooks = module._forward_hooks, module._forward_pre_hooks, module._backward_hooks
+    return not any((*hooks, module._backward_pre_hooks, module._buffers))
+
+
+@functools.cache
+def _batchable(loss: Loss) -> bool:
+    """Tell whether a loss can be computed for several pairs at once, and no step needs more."""
+    if loss.gradient_penalty or loss.clip is not None:
+        return False
+    logits = torch.linspace(-2, 2, 6).reshape(2, 3, 1)
+    try:
+        for kind, count in (("generator", 1), ("discriminator", 2)):
+            torch.vmap(getattr(loss, kind))(*[logits] * count)
+    except RuntimeError:  # it looks at single numbers, or writes to tensors of its own
+        return False
+    return True
 
 
 @dataclass
@@ -134,7 +158,7 @@ class Stack:
             elif isinstance(layer, nn.Flatten):
                 outputs = outputs.flatten(2)
             elif isinstance(layer, nn.Unflatten):
-                outputs = outputs.reshape(*outputs.shape[:2], *layer.unflattened_size)
+                outputs = torch.unflatten(outputs, 2, layer.unflattened_size)
             else:
                 outputs = layer(outputs)
         return outputs
@@ -253,11 +277,14 @@ class Pairs:
 
     def losses(self, kind: str, *logits: Tensor) -> Tensor:
         """Compute the loss of every pair by the one it has drawn, (pairs,)."""
-        each = {
-            index: torch.vmap(getattr(self.training.losses[index], kind))(*logits)
-            for index in sorted(set(self.drawn))
-        }
-        return torch.stack([each[index][pair] for pair, index in enumerate(self.drawn)])
+        each: dict[int, Tensor] = {}
+        for index in sorted(set(self.drawn)):
+            # only of those that drew it: elsewhere its gradients might not be finite
+            pairs = [pair for pair, drawn in enumerate(self.drawn) if drawn == index]
+            chosen = [torch.stack([part[pair] for pair in pairs]) for part in logits]
+            losses = torch.vmap(getattr(self.training.losses[index], kind))(*chosen)
+            each |= dict(zip(pairs, losses, strict=True))
+        return torch.stack([each[pair] for pair in range(len(self.drawn))])
 
     def count(self, kind: str, losses: Tensor) -> None:
         """Add a step to the totals, on the device: to wait for a number would cost the most."""

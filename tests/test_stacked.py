@@ -11,7 +11,7 @@ import gandask as gd
 from gandask import gan, networks, stacked, tasks
 from gandask.core import Report
 from gandask.gan import Learner, Trainer
-from gandask.losses import LOSSES
+from gandask.losses import LOSSES, Loss
 from gandask.methods.grid import Grid
 from gandask.training import Noise
 
@@ -128,9 +128,69 @@ def test_what_cannot_be_stacked():
         [nn.LazyLinear(4)],
     ):
         assert not stacked.stackable([LOSSES["bce"]], nn.Sequential(*layers))
+    tied = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4))
+    tied[2].weight = tied[0].weight
+    assert not stacked.stackable([LOSSES["bce"]], tied)
     assert not stacked.stackable([LOSSES["bce"]], type("Mine", (nn.Sequential,), {})(nn.Tanh()))
     tanh = nn.Tanh()  # has no weights: it may be used twice
     assert stacked.stackable([LOSSES["bce"]], nn.Sequential(twice, tanh, nn.Linear(4, 1), tanh))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_layers_that_do_more_than_their_class_are_not_stacked(bias):
+    def network():
+        return nn.Sequential(nn.Linear(4, 4, bias=bias), nn.Tanh(), nn.Sequential(nn.Linear(4, 1)))
+
+    bce = [LOSSES["bce"]]
+    assert stacked.stackable(bce, network())
+    for change in (
+        nn.utils.spectral_norm,
+        nn.utils.weight_norm,
+        nn.utils.parametrizations.spectral_norm,
+    ):
+        changed = network()
+        changed[0] = change(changed[0])
+        assert not stacked.stackable(bce, changed)
+    for place in (lambda net: net, lambda net: net[1], lambda net: net[2]):
+        watched = network()
+        place(watched).register_forward_hook(lambda *call: None)
+        assert not stacked.stackable(bce, watched)
+
+
+def branching(fake):
+    mean = -fake.mean()
+    return mean if mean < 10 else mean * 0.1
+
+
+def filling(fake):
+    out = torch.zeros(len(fake))
+    out[:] = fake.flatten()
+    return -out.mean()
+
+
+@pytest.mark.parametrize("generator", [branching, filling, lambda f: -f.mean() * f.mean().item()])
+def test_losses_that_go_one_by_one_alone_are_not_stacked(generator):
+    loss = Loss(generator, LOSSES["bce"].discriminator)
+    assert torch.isfinite(loss.generator(torch.ones(3, 1)))
+    assert not stacked.stackable([LOSSES["bce"], loss], nn.Sequential(nn.Linear(4, 1)))
+
+
+def test_a_loss_that_another_pair_has_drawn_does_no_harm():
+    """Its gradient is not finite where the sigmoid is exactly 0."""
+    naive = Loss(
+        lambda fake: -torch.sigmoid(fake).log().mean(),
+        lambda real, fake: -(torch.sigmoid(real).log() + (1 - torch.sigmoid(fake)).log()).mean(),
+    )
+    training = dataclasses.replace(settings().training, losses=(LOSSES["bce"], naive))
+    trainers = pairs(training, 2)  # the first has drawn bce, the second what is naive
+    with torch.no_grad():
+        for parameter in trainers[0].discriminator.parameters:
+            parameter *= 1000.0
+    as_one = stacked.Pairs.of(trainers)
+    as_one.round([training.shard("cell/0")[:200]] * 2)
+    as_one.unstack()
+    assert [trainer.finite() for trainer in trainers] == [True, True]
 
 
 def test_layers_as_one_give_what_each_gives():
@@ -142,6 +202,7 @@ def test_layers_as_one_give_what_each_gives():
             nn.Sequential(nn.LeakyReLU(0.1), nn.Unflatten(1, (3, 2, 2))),
             nn.Linear(2, 5),
             nn.ReLU(),
+            nn.Unflatten(1, (1, 3)),
             nn.Flatten(),
             nn.Linear(30, 4),
             nn.Tanh(),
