@@ -83,6 +83,11 @@ class Task:
     pin: str | None = None
     together: Callable[[Sequence[Call]], Sequence[tuple[Sequence[State], Values]]] | None = None
 
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """What tasks that are performed in one go have in common."""
+        return self.function, self.round, self.together
+
 
 Stage = Sequence[Task]
 """Independent tasks: each of them reads the states as they were before the stage."""
@@ -126,8 +131,9 @@ class Signal:
     Parameters
     ----------
     state : str
-        ``sent`` to the workers, ``running`` on one, ``reported``, or ``dropped`` because another
-        copy was first; ``saved`` of no task, but of all states.
+        ``sent`` to the workers, ``running`` on one, ``ended`` there while its report waits for
+        those of others, ``reported``, or ``dropped`` because another copy was first; ``saved`` of
+        no task, but of all states.
     key : str
         Which task; two copies of one task have two keys.
     slot, round, function
@@ -136,6 +142,8 @@ class Signal:
         Address of the worker: where it runs, or where it was sent to.
     fraction : float
         How much of it is done, from 0 to 1.
+    age : float
+        Seconds since it was so, when it was told.
     """
 
     state: str
@@ -145,6 +153,7 @@ class Signal:
     function: str = ""
     worker: str = ""
     fraction: float = 0.0
+    age: float = 0.0
 
 
 @dataclass(frozen=True)

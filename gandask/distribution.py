@@ -6,12 +6,11 @@ import collections
 import contextlib
 import functools
 import itertools
-import operator
 import queue
 import statistics
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,8 @@ from gandask.core import ClusterError, Report, Signal, Stage, Task, TaskError
 from gandask.executors import Tell, read
 from gandask.heartbeat import Heard
 from gandask.placement import Bundle, bundled, place, spent
+from gandask.scheduler import forget_worker, reaching_the_scheduler, tend
+from gandask.together import Performed
 from gandask.worker import Work, name_of, perform_on_worker, pick_reports, pick_state, signal_of
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Sent:
 
 @dataclass(frozen=True)
 class Copy:
-    """One copy of a task: its key, its futures, and the worker it was sent to.
+    """One copy of a task: its key, its futures, and the worker it was sent to, not always runs on.
 
     `reports` holds those of all tasks that were sent together, its own at `position`.
     """
@@ -135,16 +136,20 @@ class Distributed:
         for bundle, future in filter(None, arrived):
             for number in self.under_way.keys() & bundle:
                 first.setdefault(number, future)
-        futures = list(set(first.values()))
-        with reaching_the_scheduler(self.client):
-            fetched = dict(zip(futures, self.client.gather(futures), strict=True))
+        fetched = self._fetched(first)
         reports: dict[int, Report] = {}
         taken: dict[str, list[float]] = {}
+        dropped: dict[Future, Future] = {}
         for number, future in first.items():
             sent = self.under_way.pop(number)
-            report = reports[number] = fetched[future][self._settle(sent, future).position][1]
+            counted = self._settle(sent, future)
+            states = sent.copies[0].states
+            if counted is not sent.copies[0]:
+                dropped |= {states[name]: made for name, made in counted.states.items()}
+            report = reports[number] = fetched[future][counted.position][1]
             taken.setdefault(name_of(sent.task), []).append(spent(report))
         self.seconds |= {name: statistics.fmean(each) for name, each in taken.items()}
+        self._send_behind(dropped)
         return reports
 
     def keep(self, names: Iterable[str]) -> None:
@@ -181,18 +186,20 @@ class Distributed:
         with reaching_the_scheduler(self.client):
             self.client.run_on_scheduler(forget_worker, worker)
 
-    def hedge(self, key: str) -> str:
+    def hedge(self, delayed: Signal) -> str:
         """Perform a task under way once more on the worker with least to do; name that worker.
 
         So are the tasks that were sent together with it: some may wait behind it.
         """
-        slow = next((s for s in self.under_way.values() if key in [c.key for c in s.copies]), None)
+        copies = {copy.key: sent for sent in self.under_way.values() for copy in sent.copies}
+        slow = copies.get(delayed.key)
         if slow is None or len(slow.copies) > 1 or slow.task.pin is not None:
             return ""
         first = slow.copies[0]
         with reaching_the_scheduler(self.client):
             workers = self._workers()
-        elsewhere = workers.keys() - {first.worker}
+        # it may run elsewhere than where it was sent to
+        elsewhere = workers.keys() - {first.worker, delayed.worker}
         if not elsewhere:
             return ""
         busy = collections.Counter(one.copies[0].worker for one in self.under_way.values())
@@ -271,6 +278,37 @@ class Distributed:
     def _arrive(self, bundle: Bundle, future: Future) -> None:
         self.arriving.put((bundle, future))
 
+    def _fetched(self, reporting: Mapping[int, Future]) -> dict[Future, Performed]:
+        """Fetch reports, by the numbers of the tasks."""
+        from distributed import KilledWorker
+
+        futures = list(set(reporting.values()))
+        try:
+            with reaching_the_scheduler(self.client):
+                return dict(zip(futures, self.client.gather(futures), strict=True))
+        except KilledWorker as error:
+            failed = [self.under_way[n].task for n, f in reporting.items() if f.status == "error"]
+            slots = ", ".join(task.slot for task in failed)
+            raise TaskError(
+                f"{name_of(failed[0])} failed in {slots}, round {failed[0].round}, seed "
+                f"{self.seed}: it, or what it reads, took down every worker that tried it, which "
+                f"is what running out of memory looks like; see the workers' logs ({error})"
+            ) from error
+
+    def _send_behind(self, dropped: Mapping[Future, Future]) -> None:
+        """Send what waits for states that were dropped once more, for those that count instead."""
+        behind = {
+            number: sent
+            for number, sent in self.under_way.items()
+            if any(future in dropped for future in sent.reads)
+        }
+        for sent in behind.values():
+            sent.reads = [dropped.get(future, future) for future in sent.reads]
+        homes = {number: self.homes.get(sent.task.slot, "") for number, sent in behind.items()}
+        if behind:
+            with reaching_the_scheduler(self.client):
+                self._send(behind, homes, [[number] for number in behind])
+
     def _settle(self, sent: Sent, reported: Future) -> Copy:
         """Take the states of the copy that reported, and forget the other."""
         for copy in sent.copies:
@@ -295,71 +333,3 @@ class Distributed:
     def _find_homes(self, slots: Sequence[str], threads: Mapping[str, int]) -> None:
         """Give every slot a living worker; without any, the first to come takes what waits."""
         self.homes = place([*self.homes, *slots], threads, self.homes) if threads else {}
-
-
-@contextlib.contextmanager
-def reaching_the_scheduler(client: Client) -> Iterator[None]:
-    """Say in our own words what Dask raises when scheduler or workers are lost.
-
-    Raises
-    ------
-    ClusterError
-        If the scheduler cannot be reached, or lacks a module that the tasks need.
-    TaskError
-        If a task took its workers down with it.
-    """
-    from concurrent.futures import CancelledError
-
-    from distributed import KilledWorker
-    from distributed.client import ClosedClientError
-
-    try:
-        yield
-    except KilledWorker as error:
-        raise TaskError(
-            f"a task took down every worker that tried it, which is what running out of "
-            f"memory looks like; see the workers' logs ({error})"
-        ) from error
-    except (ModuleNotFoundError, RuntimeError) as error:
-        # what Dask raises where it cannot read tasks has the reason as its cause
-        reason = error if isinstance(error, ModuleNotFoundError) else error.__cause__
-        if type(error) is TaskError or not isinstance(reason, ModuleNotFoundError):
-            raise
-        raise ClusterError(
-            f"the scheduler lacks what the client has ({reason}): start scheduler and workers "
-            "from the same environment, where modules of your own can be imported"
-        ) from error
-    except (CancelledError, ClosedClientError, OSError) as error:
-        raise ClusterError(
-            f"the scheduler cannot be reached any more ({type(error).__name__}: {error}); a run "
-            "with a store continues from its last checkpoint: gandask resume DIR"
-        ) from error
-
-
-def tend(dask_scheduler: Any) -> dict[str, tuple[str, float]]:
-    """Give a scheduler's workers by address: name, and when each was last heard from.
-
-    On the way, free waiting tasks of workers that are gone, where others would do. Dask does so as
-    long as there is a worker; a task that came to wait without any stays bound to the address it
-    was sent to, for ever.
-    """
-    bound = [
-        task
-        for task in dask_scheduler.unrunnable
-        if task.loose_restrictions and not dask_scheduler.valid_workers(task)
-    ]
-    for task in bound:
-        task.worker_restrictions = set()
-    # taken up from the last to the first
-    bound.sort(key=operator.attrgetter("priority"), reverse=True)
-    freed = {task.key: "processing" for task in bound}
-    dask_scheduler.transitions(freed, stimulus_id="gandask-heartbeat")
-    return {
-        address: (str(worker.name), worker.last_seen)
-        for address, worker in dask_scheduler.workers.items()
-    }
-
-
-async def forget_worker(worker: str, dask_scheduler: Any) -> None:
-    """Make a scheduler forget a worker that does not answer, as its own time-out would."""
-    await dask_scheduler.remove_worker(worker, stimulus_id="gandask-heartbeat")

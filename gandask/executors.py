@@ -35,7 +35,7 @@ class Executor(Watchable, Protocol):
     def cancel(self) -> None:
         """Drop everything, states and tasks under way."""
 
-    def hedge(self, key: str) -> str:
+    def hedge(self, delayed: Signal) -> str:
         """Perform a task under way once more, elsewhere; name that worker, or nothing."""
 
 
@@ -64,12 +64,12 @@ class Serial:
     def next_reports(self) -> dict[int, Report]:
         """Perform the next task, or all that can be performed with it at once."""
         queued = [self.queue.popleft()]
-        together = queued[0][1].together
+        first = queued[0][1]
         # of the same stage: what a later one reads may not be written yet
         while (
-            together
+            first.together
             and self.queue
-            and self.queue[0][1].together == together
+            and self.queue[0][1].kind == first.kind
             and all(self.queue[0][2])
         ):
             queued.append(self.queue.popleft())
@@ -77,7 +77,7 @@ class Serial:
         performed = perform_all(
             tasks,
             [[state for place in each for state in place] for each in reads],
-            functools.partial(self._running, numbers, tasks),
+            functools.partial(self._progress, numbers, tasks),
             seed=self.seed,
         )
         reports = {}
@@ -108,15 +108,15 @@ class Serial:
     def give_up(self, worker: str) -> None:
         """There is no worker to do without."""
 
-    def hedge(self, key: str) -> str:
+    def hedge(self, delayed: Signal) -> str:
         """There is nowhere else."""
         return ""
 
-    def _running(
-        self, numbers: Sequence[int], tasks: Sequence[Task], part: slice, fraction: float
+    def _progress(
+        self, numbers: Sequence[int], tasks: Sequence[Task], part: slice, state: str, done: float
     ) -> None:
         for number, task in zip(numbers[part], tasks[part], strict=True):
-            self._tell("running", number, task, fraction)
+            self._tell(state, number, task, done)
 
     def _tell(self, state: str, number: int, task: Task, fraction: float = 0.0) -> None:
         self.tell(signal_of(task, state, str(number), "client", fraction))

@@ -104,6 +104,8 @@ class Monitor:
             self.round = max(self.round, signal.round)
         elif signal.state == "running":
             self._running(signal, now)
+        elif signal.state == "ended":
+            self._ended(self.tasks.get(signal.key), signal, now)
         elif signal.state == "saved":  # what a checkpoint holds never runs again
             self.reported.clear()
         else:
@@ -112,10 +114,7 @@ class Monitor:
                 self.reported.add(signal.key)
                 if signal.round or signal.slot not in self.finished:  # 0: checkpoints, preparation
                     self.finished[signal.slot] = watched.signal
-                if watched.begun is not None:
-                    self.active[watched.signal.worker] = now
-                    recent = collections.deque[float](maxlen=PEERS)
-                    self.durations.setdefault(signal.function, recent).append(now - watched.begun)
+                self._ended(watched, watched.signal, now)
 
     def meet(self, workers: Mapping[str, Heard]) -> None:
         """Take up what the scheduler knows of its workers, by address."""
@@ -187,6 +186,14 @@ class Monitor:
         if watched.begun is None or watched.signal.worker != signal.worker:
             watched.begun, watched.state = now, "processing"
         watched.signal = signal
+
+    def _ended(self, watched: Watched | None, signal: Signal, now: float) -> None:
+        """Take up that a task runs no more: its report may wait for those of others."""
+        if watched is not None and watched.begun is not None:
+            self.active[signal.worker] = now
+            recent = collections.deque[float](maxlen=PEERS)
+            self.durations.setdefault(signal.function, recent).append(now - watched.begun)
+            watched.signal, watched.begun = signal, None
 
     def _lose(self, watched: Watched) -> None:
         """Notice that the worker of a task is gone, once."""
@@ -267,7 +274,7 @@ class Watch:
 
     def tell(self, signal: Signal) -> None:
         """Take a signal, from any thread."""
-        self.signals.put((signal, time.monotonic()))
+        self.signals.put((signal, time.monotonic() - signal.age))
 
     @contextlib.contextmanager
     def over(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from gandask.core import Report, Task
 from gandask.worker import name_of
@@ -49,7 +50,7 @@ def bundled(
     threads: Mapping[str, int],
     seconds: Mapping[str, float],
 ) -> list[Bundle]:
-    """Put tasks of one function that go to one worker together, in their order.
+    """Put tasks of one kind that go to one worker together, in their order.
 
     Those that can be performed at once all go together, others as long as they are short.
 
@@ -62,7 +63,7 @@ def bundled(
     threads : mapping of str to int
         Of each worker, which all get their share.
     seconds : mapping of str to float
-        What a task of a function takes; those of functions not seen before go alone.
+        What a task of a function takes; by default too long to share a Dask task.
 
     Examples
     --------
@@ -73,15 +74,16 @@ def bundled(
     >>> bundled(tasks, homes, {"v": 1, "w": 1}, {})
     [[0], [1], [3], [2]]
     """
-    groups: dict[tuple[str, bool, str, bool], list[int]] = {}
+    groups: dict[tuple[str, bool, tuple[Any, ...]], list[int]] = {}
     for number, task in tasks.items():
-        home, at_once = task.pin or homes[number], task.together is not None
-        groups.setdefault((home, task.pin is None, name_of(task), at_once), []).append(number)
+        home = task.pin or homes[number]
+        groups.setdefault((home, task.pin is None, task.kind), []).append(number)
     made: list[Bundle] = []
-    for (home, _, name, at_once), group in groups.items():
+    for (home, *_), group in groups.items():
+        task = tasks[group[0]]
         share = -(-len(group) // threads.get(home, 1))
-        short = int(TOGETHER / max(seconds.get(name, TOGETHER), 1e-9))
-        most = min(share, len(group) if at_once else short) if home else 1
+        short = int(TOGETHER / max(seconds.get(name_of(task), TOGETHER), 1e-9))
+        most = min(share, len(group) if task.together else short) if home else 1
         count = -(-len(group) // max(1, most))
         size = -(-len(group) // count)
         made += [group[start : start + size] for start in range(0, len(group), size)]

@@ -242,7 +242,7 @@ class Session:
             noticed = self.watch.noticed.get()
             self.note(noticed.events)
             for signal in noticed.delayed if self.watch.settings.hedge else ():
-                elsewhere = self.executor.hedge(signal.key)
+                elsewhere = self.executor.hedge(signal)
                 if elsewhere:
                     detail = f"{signal.function} a second time, on worker {elsewhere}"
                     event = Event(signal.round, "hedged", signal.slot, detail, machine=True)

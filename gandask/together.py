@@ -12,12 +12,15 @@ Performed = Sequence[tuple[tuple[State, ...], Report]]
 """What tasks came to, in their order: the states that each wrote, and its report."""
 Gather = tuple[float, int]
 """Seconds and bytes that fetching the states of a task took."""
+Tell = Callable[[slice, str, float], None]
+"""Takes tasks, by their places in a sequence, whether they are running or ended, and the fraction
+of them that is done."""
 
 
 def perform_all(
     tasks: Sequence[Task],
     states: Sequence[Sequence[State]],
-    tell: Callable[[slice, float], None],
+    tell: Tell,
     *,
     seed: int,
     worker: str = "client",
@@ -28,10 +31,9 @@ def perform_all(
     Parameters
     ----------
     tasks : sequence of Task
-        All with the same function.
+        All of one kind.
     tell : callable
-        Called with tasks, by their places in the sequence, and the fraction of them done: 0 when
-        they begin.
+        Called with the fraction 0 when tasks begin, and when one ends before others.
     gather : sequence of (seconds, bytes), optional
         What fetching the states of each took.
 
@@ -46,7 +48,7 @@ def perform_all(
     performed = []
     for index, (task, reads) in enumerate(zip(tasks, states, strict=True)):
         this = slice(index, index + 1)
-        tell(this, 0.0)
+        tell(this, "running", 0.0)
         performed.append(
             perform(
                 task.function,
@@ -58,23 +60,25 @@ def perform_all(
                 seed=seed,
                 worker=worker,
                 gather=gather[index],
-                listener=functools.partial(tell, this),
+                listener=functools.partial(tell, this, "running"),
             )
         )
+        if index + 1 < len(tasks):
+            tell(this, "ended", 1.0)
     return performed
 
 
 def _perform_at_once(
     tasks: Sequence[Task],
     states: Sequence[Sequence[State]],
-    tell: Callable[[slice, float], None],
+    tell: Tell,
     seed: int,
     worker: str,
     gather: Sequence[Gather],
 ) -> Performed:
     """Run tasks by the form that they have for several, and share the time out evenly."""
     every = slice(0, len(tasks))
-    tell(every, 0.0)
+    tell(every, "running", 0.0)
     named = functools.update_wrapper(functools.partial(_at_once, tasks, states), tasks[0].function)
     written, report = perform(
         named,
@@ -83,7 +87,7 @@ def _perform_at_once(
         tuple(name for task in tasks for name in task.writes),
         {},
         seed=seed,
-        listener=functools.partial(tell, every),
+        listener=functools.partial(tell, every, "running"),
     )
     given = iter(written)
     shared = {name: taken / len(tasks) for name, taken in report.seconds.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 import time
 import weakref
 from collections.abc import Container, Mapping, Sequence
@@ -79,6 +80,7 @@ class Fetched:
     """
 
     def __init__(self) -> None:
+        self.lock = threading.Lock()  # a worker may have several threads
         self.last: Mapping[str, Any] | None = None
         self.untold: dict[str, tuple[float, float, int]] = {}
 
@@ -96,6 +98,12 @@ class Fetched:
         held : container of str
             Keys that the worker has; what is gone will not be asked for.
         """
+        with self.lock:
+            return self._taken(log, reads, held)
+
+    def _taken(
+        self, log: Sequence[Mapping[str, Any]], reads: Sequence[str], held: Container[str]
+    ) -> tuple[float, int]:
         # of a long run, the log is long
         new = list(itertools.takewhile(lambda entry: entry is not self.last, reversed(log)))
         self.last = new[0] if new else self.last
@@ -116,15 +124,16 @@ class Telling:
     def __init__(self, worker: Any, works: Sequence[Work]) -> None:
         self.worker, self.works = worker, works
         self.last = float("-inf")
-        self.untold: list[Signal] = []
+        self.untold: list[tuple[float, Signal]] = []  # with their times
 
-    def tell(self, part: slice, fraction: float) -> None:
-        """Tell the fraction done of tasks, if it is time to; that they begin is never left out."""
-        due = time.monotonic() - self.last > EVERY
-        if due or fraction == 0:
+    def tell(self, part: slice, state: str, fraction: float) -> None:
+        """Tell how far tasks are, if it is time to; when they begin and end is never left out."""
+        now = time.monotonic()
+        due = now - self.last > EVERY
+        if due or fraction == 0 or state == "ended":
             address = self.worker.address
             self.untold += [
-                signal_of(work.task, "running", work.key, address, fraction)
+                (now, signal_of(work.task, state, work.key, address, fraction))
                 for work in self.works[part]
             ]
         if due:
@@ -132,9 +141,9 @@ class Telling:
 
     def send(self) -> None:
         """Send what was not told."""
-        self.last = time.monotonic()
+        now = self.last = time.monotonic()
         if self.untold:
-            told = [asdict(signal) for signal in self.untold]
+            told = [asdict(signal) | {"age": now - then} for then, signal in self.untold]
             self.worker.log_event(self.works[0].topic, told)
         self.untold = []
 

@@ -1,11 +1,13 @@
 """run and its executors: errors, stores, resuming, placement, losing a worker."""
 
 import contextlib
+import dataclasses
 import os
 import signal
 import time
 from pathlib import Path
 
+import dask
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster
@@ -295,9 +297,12 @@ def test_what_waits_behind_a_slow_task_is_hedged_with_it(clients, tmp_path):
         assert not reports.keys() & set(numbers[:4])
         sent = [signal for signal in told if signal.state == "sent"]
         try:
-            assert executor.hedge(sent[1].key) == "1"
-            assert executor.hedge(sent[1].key) == ""  # one copy is enough
-            assert executor.hedge(sent[3].key) == ""
+            # not where it runs now, should Dask have moved it there
+            there = dataclasses.replace(sent[1], worker=named(clients[2], "1"))
+            assert executor.hedge(there) == ""
+            assert executor.hedge(sent[1]) == "1"
+            assert executor.hedge(sent[1]) == ""  # one copy is enough
+            assert executor.hedge(sent[3]) == ""
             reports = collect(executor, numbers[:4])
         finally:
             path.touch()
@@ -305,6 +310,50 @@ def test_what_waits_behind_a_slow_task_is_hedged_with_it(clients, tmp_path):
         dropped = [signal.key for signal in told if signal.state == "dropped"]
         assert dropped == [signal.key for signal in sent[:4]]
         executor.cancel()
+
+
+def follow(state, path, own):
+    return await_file(path, own)
+
+
+def test_what_reads_what_a_slow_task_writes_is_freed_by_hedging(clients, tmp_path):
+    """A stage is under way before the one that it reads from has ended."""
+    path, told = tmp_path / "released", []
+    executor = Distributed(clients[2], 1, told.append)
+    executor.homes = {"s": named(clients[2], "0")}
+    slow = Task("s", 0, await_file, (), ("x",), {"path": str(path), "own": 1})
+    after = Task("s", 1, follow, ("x",), ("y",), {"path": str(path), "own": 0})
+    with no_stealing(clients[2]):
+        (number,), (behind,) = executor.submit([slow]), executor.submit([after])
+        try:
+            assert executor.hedge(told[0]) == "1"
+            assert collect(executor, [number])[number].values["worker"] == "1"
+            assert behind in collect(executor, [behind])
+            assert clients[2].gather(executor.states["y"]) == {"x": 0}
+        finally:
+            path.touch()
+        executor.cancel()
+
+
+def exit_at_once():
+    os._exit(1)
+
+
+def test_tasks_that_take_workers_down_are_named():
+    """Which of those that were sent together it was, nobody can say."""
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        LocalCluster(
+            n_workers=1, threads_per_worker=1, dashboard_address=":0", silence_logs=50
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        executor = Distributed(client, 7)
+        executor.seconds["exit_at_once"] = 0.0
+        numbers = executor.submit([Task(f"cell/{index}", 3, exit_at_once) for index in range(2)])
+        named = r"exit_at_once failed in cell/0, cell/1, round 3, seed 7: .* took down every worker"
+        with pytest.raises(gd.TaskError, match=named):
+            collect(executor, numbers)
 
 
 def named(client, name):

@@ -1,5 +1,6 @@
 """The heartbeat: what it concludes, by signals and clocks made by hand; and its thread."""
 
+import dataclasses
 import json
 import queue
 import threading
@@ -32,6 +33,10 @@ def running(*place, **changes):
 
 def reported(cell=0, **changes):
     return signal("reported", cell, "", **changes)
+
+
+def ended(*place, **changes):
+    return signal("ended", *place, fraction=1.0, **changes)
 
 
 def dropped(cell=0, **changes):
@@ -325,6 +330,22 @@ def test_only_a_task_that_runs_is_delayed(state):
     monitor, noticed = play(*peers(1, 1), *story[state], (1e6, workers(B)))
     assert noticed.delayed == []
     assert monitor.states()["cell/0"]["state"] == state
+
+
+def test_a_task_that_ended_before_it_is_reported_is_not_delayed():
+    """It was sent with others, and its report waits for theirs."""
+    story = [*peers(1, 1), (100, BOTH), (100, sent()), (100, sent(1))]
+    story += [(100, running()), (102, ended()), (102, running(1))]
+    monitor, noticed = play(*story, (109, BOTH))
+    assert noticed.delayed == []
+    told = monitor.states()
+    assert (told["cell/0"]["state"], told["cell/0"]["fraction"]) == ("processing", 1.0)
+    assert list(monitor.durations["train"]) == [1, 1, 2]
+    monitor, noticed = play(*story, (200, BOTH), (201, reported()), (201, reported(1)))
+    assert [late.slot for late in noticed.delayed] == ["cell/1"]
+    # it took as long as it ran, however long its report waited
+    assert list(monitor.durations["train"]) == [1, 1, 2, 99]
+    assert monitor.states()["cell/0"]["state"] == "finished"
 
 
 # the worker of the first had a task that was hedged and never ends; then it is sent another
@@ -870,6 +891,17 @@ def test_a_watch_needs_nowhere_to_write(heard):
         watch.tell(sent())
     assert watch.monitor.states()["cell/0"]["state"] == "inactive"
     assert heard.nudges.qsize() == 1
+
+
+def test_a_signal_has_the_time_at_which_it_was_so(monkeypatch):
+    monkeypatch.setattr(heartbeat.time, "monotonic", lambda: 100.0)
+    watch = Watch(Heartbeat())
+    watch.tell(sent())
+    watch.tell(dataclasses.replace(running(), age=2.5))
+    assert [watch.signals.get() for _ in range(2)] == [
+        (sent(), 100.0),
+        (dataclasses.replace(running(), age=2.5), 97.5),
+    ]
 
 
 def test_a_signal_has_the_time_it_was_told_at_not_the_time_of_the_look(heard, monkeypatch):

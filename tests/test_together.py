@@ -49,7 +49,7 @@ def test_tasks_at_once_come_to_what_each_comes_to(monkeypatch):
     assert (first.slot, second.slot) == ("cell/0", "cell/1")
     assert (first.worker, first.gathered, second.gathered) == ("w", 10, 20)
     assert first.values == second.values == {"alone": False}
-    assert told == [(slice(0, 2), 0.0), (slice(0, 2), 0.5)]
+    assert told == [(slice(0, 2), "running", 0.0), (slice(0, 2), "running", 0.5)]
     # what they took together is shared out; what each waited for is its own
     assert first.seconds["other"] == second.seconds["other"] == 0.5
     assert (first.seconds["gather"], second.seconds["gather"]) == (1.0, 2.0)
@@ -58,10 +58,12 @@ def test_tasks_at_once_come_to_what_each_comes_to(monkeypatch):
 def test_a_task_alone_needs_no_form_for_several():
     found, told = performed(task(0))
     assert found[0][1].values == {"alone": True}
-    assert told == [(slice(0, 1), 0.0)]
+    assert told == [(slice(0, 1), "running", 0.0)]
     found, told = performed(task(0, together=None), task(1, together=None))
     assert [report.values for _, report in found] == [{"alone": True}] * 2
-    assert told == [(slice(0, 1), 0.0), (slice(1, 2), 0.0)]
+    # the report of the first waits for the second's
+    first, second = slice(0, 1), slice(1, 2)
+    assert told == [(first, "running", 0.0), (first, "ended", 1.0), (second, "running", 0.0)]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """What a Dask worker does with the tasks it is sent."""
 
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -26,6 +28,22 @@ def test_what_was_fetched_is_told_once():
     assert Fetched().take([], ["a"], held) == (0.0, 0)
 
 
+def test_threads_of_a_worker_may_fetch_at_the_same_time():
+    """A thread that is interrupted in its middle would see what another has half changed."""
+    fetched, held, before = Fetched(), [], sys.getswitchinterval()
+    log = [{"keys": {str(n): 1 for n in range(200)}, "start": 0.0, "stop": 1.0} for _ in range(3)]
+
+    def take(number):
+        return [fetched.take(log[: i % 4], [str(number)], held) for i in range(300)]
+
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            assert all(map(len, pool.map(take, range(4))))
+    finally:
+        sys.setswitchinterval(before)
+
+
 class Deaf:
     """A worker as far as telling goes."""
 
@@ -35,7 +53,9 @@ class Deaf:
         self.sent = []
 
     def log_event(self, topic, signals):
-        self.sent.append((topic, [(s["key"], s["fraction"], s["worker"]) for s in signals]))
+        told = [(s["key"], s["state"], s["fraction"], s["age"]) for s in signals]
+        self.sent.append((topic, told))
+        assert {s["worker"] for s in signals} == {self.address}
 
 
 def works(*keys):
@@ -48,21 +68,25 @@ def test_every_beginning_is_told_and_not_each_by_itself(monkeypatch):
     deaf = Deaf()
     telling = Telling(deaf, works("a", "b", "c"))
     a, b, c = (slice(index, index + 1) for index in range(3))
-    telling.tell(a, 0.0)  # the first at once: a worker that freezes now is missed
-    telling.tell(a, 0.5)
-    telling.tell(b, 0.0)
-    assert deaf.sent == [("topic", [("a", 0.0, Deaf.address)])]
-    now[0] += worker.EVERY + 0.1
-    telling.tell(b, 0.7)
-    telling.tell(c, 0.0)
-    assert deaf.sent[1:] == [("topic", [("b", 0.0, Deaf.address), ("b", 0.7, Deaf.address)])]
+    telling.tell(a, "running", 0.0)  # the first at once: a worker that freezes now is missed
+    telling.tell(a, "running", 0.5)
+    now[0] += 0.25
+    telling.tell(a, "ended", 1.0)
+    telling.tell(b, "running", 0.0)
+    assert deaf.sent == [("topic", [("a", "running", 0.0, 0.0)])]
+    now[0] += 0.5
+    telling.tell(b, "running", 0.7)
+    telling.tell(c, "running", 0.0)
+    # late, but with the time since
+    ended, began, goes_on = ("a", "ended", 1.0, 0.5), ("b", "running", 0.0, 0.5), ("b", "running")
+    assert deaf.sent[1:] == [("topic", [ended, began, (*goes_on, 0.7, 0.0)])]
     telling.send()
-    assert deaf.sent[2:] == [("topic", [("c", 0.0, Deaf.address)])]
+    assert deaf.sent[2:] == [("topic", [("c", "running", 0.0, 0.0)])]
     telling.send()
     assert len(deaf.sent) == 3
     telling = Telling(deaf, works("a", "b"))
-    telling.tell(slice(0, 2), 0.0)
-    assert deaf.sent[3:] == [("topic", [("a", 0.0, Deaf.address), ("b", 0.0, Deaf.address)])]
+    telling.tell(slice(0, 2), "running", 0.0)
+    assert deaf.sent[3:] == [("topic", [(key, "running", 0.0, 0.0) for key in "ab"])]
 
 
 def double(*states, by=2):
@@ -102,16 +126,18 @@ def test_each_task_of_a_bundle_reads_its_own_states(clients):
 
 def test_the_end_of_a_bundle_tells_of_every_task_in_it(clients):
     client, heard = clients[1], []
-    client.subscribe_topic("topic", lambda event: heard.extend(s["key"] for s in event[1]))
+    told = "{key} {state}".format_map
+    client.subscribe_topic("topic", lambda event: heard.extend(map(told, event[1])))
     try:
         bundle(client, *[Task(f"cell/{i}", 1, double) for i in range(3)])
         for _ in range(100):
-            if len(heard) == 3:
+            if len(heard) == 5:
                 break
             time.sleep(0.05)
     finally:
         client.unsubscribe_topic("topic")
-    assert heard == ["task-0", "task-1", "task-2"]
+    whole = [f"task-{number} {state}" for number in range(3) for state in ("running", "ended")]
+    assert heard == whole[:-1]  # with the last, all are reported
 
 
 def test_a_task_that_fails_in_a_bundle_is_named(clients):

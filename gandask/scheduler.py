@@ -1,0 +1,73 @@
+"""What is asked of Dask's scheduler, and how its loss is told."""
+
+from __future__ import annotations
+
+import contextlib
+import operator
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from gandask.core import ClusterError, TaskError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+@contextlib.contextmanager
+def reaching_the_scheduler(client: Client) -> Iterator[None]:
+    """Say in our own words what Dask raises when scheduler or workers are lost.
+
+    Raises
+    ------
+    ClusterError
+        If the scheduler cannot be reached, or lacks a module that the tasks need.
+    """
+    from concurrent.futures import CancelledError
+
+    from distributed.client import ClosedClientError
+
+    try:
+        yield
+    except (ModuleNotFoundError, RuntimeError) as error:
+        # what Dask raises where it cannot read tasks has the reason as its cause
+        reason = error if isinstance(error, ModuleNotFoundError) else error.__cause__
+        if type(error) is TaskError or not isinstance(reason, ModuleNotFoundError):
+            raise
+        raise ClusterError(
+            f"the scheduler lacks what the client has ({reason}): start scheduler and workers "
+            "from the same environment, where modules of your own can be imported"
+        ) from error
+    except (CancelledError, ClosedClientError, OSError) as error:
+        raise ClusterError(
+            f"the scheduler cannot be reached any more ({type(error).__name__}: {error}); a run "
+            "with a store continues from its last checkpoint: gandask resume DIR"
+        ) from error
+
+
+def tend(dask_scheduler: Any) -> dict[str, tuple[str, float]]:
+    """Give a scheduler's workers by address: name, and when each was last heard from.
+
+    On the way, free waiting tasks of workers that are gone, where others would do. Dask does so as
+    long as there is a worker; a task that came to wait without any stays bound to the address it
+    was sent to, for ever.
+    """
+    bound = [
+        task
+        for task in dask_scheduler.unrunnable
+        if task.loose_restrictions and not dask_scheduler.valid_workers(task)
+    ]
+    for task in bound:
+        task.worker_restrictions = set()
+    # taken up from the last to the first
+    bound.sort(key=operator.attrgetter("priority"), reverse=True)
+    freed = {task.key: "processing" for task in bound}
+    dask_scheduler.transitions(freed, stimulus_id="gandask-heartbeat")
+    return {
+        address: (str(worker.name), worker.last_seen)
+        for address, worker in dask_scheduler.workers.items()
+    }
+
+
+async def forget_worker(worker: str, dask_scheduler: Any) -> None:
+    """Make a scheduler forget a worker that does not answer, as its own time-out would."""
+    await dask_scheduler.remove_worker(worker, stimulus_id="gandask-heartbeat")
