@@ -7,7 +7,7 @@ import threading
 import time
 import weakref
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from gandask.core import Signal, State, Task
@@ -143,7 +143,7 @@ class Telling:
         """Send what was not told."""
         now = self.last = time.monotonic()
         if self.untold:
-            told = [asdict(signal) | {"age": now - then} for then, signal in self.untold]
+            told = [vars(signal) | {"age": now - then} for then, signal in self.untold]
             self.worker.log_event(self.works[0].topic, told)
         self.untold = []
 
