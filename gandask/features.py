@@ -158,7 +158,12 @@ def _by_device(model: nn.Module) -> Callable[[torch.device], nn.Module]:
         if parameter.dim() == 4:
             # torch's pooling takes a fifth of the time where the channels of a pixel are neighbours
             parameter.data = parameter.data.clone(memory_format=torch.channels_last)
-    return functools.cache(lambda device: copy.deepcopy(model).to(device))
+
+    @functools.cache
+    def at(device: torch.device) -> nn.Module:
+        return model if device.type == "cpu" else copy.deepcopy(model).to(device)
+
+    return at
 
 
 def train_classifier(data: Data) -> tuple[nn.Module, float]:
