@@ -30,10 +30,10 @@ import xarray as xr
 from distributed import Client, default_client
 
 import gandask as gd
-from gandask import placement
 from gandask.cluster.batch import dask_variable
 from gandask.cluster.local import UNPROFILED
 from gandask.core import Event, Layout, Plan, Record, Report, State, Task, Values, Variable
+from gandask.execution import placement
 
 MIB = 2**20
 PROCESSES = ("client", "scheduler", "workers")

@@ -20,7 +20,8 @@ import xarray as xr
 from distributed import Client
 
 import gandask as gd
-from gandask import cluster, features, metrics, presets
+from gandask import cluster, presets
+from gandask.scores import features, metrics
 
 KEPT = 500
 

@@ -20,7 +20,8 @@ import xarray as xr
 from distributed import Client
 
 import gandask as gd
-from gandask import cluster, demo, presets
+from gandask import cluster, presets
+from gandask.presets import demo
 
 PRESETS = {
     "Lipizzaner": "table1-mnist-3x3",

@@ -19,7 +19,9 @@ import xarray as xr
 from distributed import Client
 
 import gandask as gd
-from gandask import cluster, demo, features, metrics, presets
+from gandask import cluster, presets
+from gandask.presets import demo
+from gandask.scores import features, metrics
 
 SAMPLES = 2500
 

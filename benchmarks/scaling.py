@@ -23,9 +23,11 @@ import xarray as xr
 from distributed import Client
 
 import gandask as gd
-from gandask import cluster, presets, published, tasks
-from gandask.gan import Trainer
-from gandask.training import Training
+from gandask import cluster, presets
+from gandask.methods import tasks
+from gandask.results import published
+from gandask.training.pair import Trainer
+from gandask.training.settings import Training
 
 
 def settings(asked: argparse.Namespace) -> dict[str, Any]:

@@ -16,9 +16,11 @@ import torch
 import xarray as xr
 
 import gandask as gd
-from gandask import presets, stacked, tasks
-from gandask.gan import Trainer
-from gandask.training import Training
+from gandask import presets
+from gandask.methods import tasks
+from gandask.training import stacked
+from gandask.training.pair import Trainer
+from gandask.training.settings import Training
 
 
 def pairs(training: Training, cells: int, device: torch.device) -> list[Trainer]:

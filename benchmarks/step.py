@@ -22,9 +22,10 @@ from torch import nn
 from torch.nn.functional import softplus
 
 import gandask as gd
-from gandask import presets, tasks
-from gandask.gan import Trainer
-from gandask.training import Training
+from gandask import presets
+from gandask.methods import tasks
+from gandask.training.pair import Trainer
+from gandask.training.settings import Training
 
 FEATURES, LATENT, HIDDEN = 784, 64, 256
 

@@ -17,8 +17,9 @@ import numpy as np
 import xarray as xr
 
 import gandask as gd
-from gandask import cluster, tasks
+from gandask import cluster
 from gandask.core import State
+from gandask.methods import tasks
 
 KINDS = ("generator", "discriminator")
 

@@ -6,38 +6,38 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gandask import cluster, plots
-    from gandask.background import start
+    from gandask import cluster, data, plots
     from gandask.core import ClusterError, DataError, SettingError, StoreError, TaskError
-    from gandask.engine import run
-    from gandask.heartbeat import Heartbeat
-    from gandask.losses import LOSSES, Loss
+    from gandask.engine.background import start
+    from gandask.engine.run import run
+    from gandask.execution.heartbeat import Heartbeat
     from gandask.methods import METHODS
-    from gandask.methods.grid import Grid
-    from gandask.methods.mggan import MGGAN
-    from gandask.metrics import METRICS
-    from gandask.networks import NETWORKS, Network
+    from gandask.methods.grid.method import Grid
+    from gandask.methods.mggan.method import MGGAN
     from gandask.results import profile, speedup, without_timings
     from gandask.runs import Run, open_run
+    from gandask.scores.metrics import METRICS
+    from gandask.training.losses import LOSSES, Loss
+    from gandask.training.networks import NETWORKS, Network
 
 __version__ = "0.1.0"
 
 # torch and Dask take a second to import: each name brings its module when it is first used
 _HOMES = {
-    "background": ("start",),
+    "engine.background": ("start",),
     "core": ("ClusterError", "DataError", "SettingError", "StoreError", "TaskError"),
-    "engine": ("run",),
-    "heartbeat": ("Heartbeat",),
-    "losses": ("LOSSES", "Loss"),
+    "engine.run": ("run",),
+    "execution.heartbeat": ("Heartbeat",),
+    "training.losses": ("LOSSES", "Loss"),
     "methods": ("METHODS",),
     "methods.grid": ("Grid",),
     "methods.mggan": ("MGGAN",),
-    "metrics": ("METRICS",),
-    "networks": ("NETWORKS", "Network"),
+    "scores.metrics": ("METRICS",),
+    "training.networks": ("NETWORKS", "Network"),
     "results": ("profile", "speedup", "without_timings"),
     "runs": ("Run", "open_run"),
 }
-_PACKAGES = ("cluster", "plots")
+_PACKAGES = ("cluster", "data", "plots")
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
@@ -57,6 +57,7 @@ __all__ = [
     "StoreError",
     "TaskError",
     "cluster",
+    "data",
     "open_run",
     "plots",
     "profile",

@@ -131,7 +131,7 @@ def doctor(assignments: tuple[str, ...], timeout: float, **where: Any) -> None:
 
     Example: gandask doctor --cluster slurm --partition gpu
     """
-    from gandask import doctor as examination
+    from gandask.cluster import doctor as examination
 
     table = read_where({}, assignments, where)["cluster"] or {"kind": "local"}
     findings = examination.examine(table | {"workers": 1}, timeout)
@@ -153,7 +153,7 @@ def sample(run: Path, count: int, output: Path, seed: int, slot: str | None) -> 
 
     Example: gandask sample runs/first -n 64 -o grid.png
     """
-    from gandask import pictures
+    from gandask.plots import pictures
     from gandask.runs import open_run
 
     opened = open_run(run)
@@ -171,7 +171,7 @@ def report(run: Path, output: Path | None) -> None:
 
     Example: gandask report runs/first
     """
-    from gandask import report as reports
+    from gandask.pages import report as reports
     from gandask.runs import open_run
 
     click.echo(reports.write(open_run(run), output))
@@ -239,7 +239,7 @@ def demo(store: Path, workers: int, seed: int) -> None:
 
     Example: gandask demo --store runs/demo
     """
-    from gandask import demo as demonstration
+    from gandask.presets import demo as demonstration
 
     click.echo(demonstration.run(store, workers, seed=seed))
 
@@ -278,7 +278,7 @@ def read_plan(source: str, assignments: tuple[str, ...], where: dict[str, Any]) 
     from gandask import config
     from gandask import presets as known
     from gandask.core import SettingError
-    from gandask.heartbeat import Heartbeat
+    from gandask.execution.heartbeat import Heartbeat
     from gandask.methods import METHODS
 
     if (Path(source) / "config.toml").is_file():
@@ -326,7 +326,8 @@ def carry_out(plan: Plan, store: Path | None, resumed: bool, **options: Any) -> 
     """Train, and say what came of it."""
     import contextlib
 
-    from gandask import cluster, engine
+    from gandask import cluster
+    from gandask.engine import run as engine
     from gandask.store import Store
 
     plan.method.check()  # before any worker starts

@@ -15,8 +15,11 @@ from click.testing import CliRunner
 from PIL import Image
 
 import gandask as gd
-from gandask import cluster, demo, doctor, engine, presets
+from gandask import cluster, presets
 from gandask.__main__ import main
+from gandask.cluster import doctor
+from gandask.engine import run as engine
+from gandask.presets import demo
 from gandask.results import Results
 
 TINY = {

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gandask import METHODS, METRICS, NETWORKS, Grid, SettingError, config
-from gandask.losses import LOSSES
-from gandask.topology import NEIGHBOURHOODS
+from gandask.methods.grid.topology import NEIGHBOURHOODS
+from gandask.training.losses import LOSSES
 
 NAN, INF = float("nan"), float("inf")
 READ_ONLY = dataclasses.FrozenInstanceError
@@ -365,7 +365,7 @@ def test_a_function_has_no_toml_but_a_likeness():
 
 
 def test_a_named_function_survives_toml():
-    method = Grid(neighbourhood="gandask.topology:cross")
+    method = Grid(neighbourhood="gandask.methods.grid.topology:cross")
     assert through_toml(method) == method
 
 
@@ -402,7 +402,7 @@ def test_assignments_need_key_and_value(text):
 
 
 def test_objects_load_by_reference():
-    assert config.load_object("gandask.topology:cross") is NEIGHBOURHOODS["cross"]
+    assert config.load_object("gandask.methods.grid.topology:cross") is NEIGHBOURHOODS["cross"]
 
 
 @pytest.mark.parametrize("name", ["no.such:thing", "gandask.topology:crss", "gandask", "", ":x"])

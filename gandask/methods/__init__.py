@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gandask.methods.grid import Grid
-from gandask.methods.mggan import MGGAN
+from gandask.methods.grid.method import Grid
+from gandask.methods.mggan.method import MGGAN
 
 METHODS: dict[str, Any] = {method.name: method for method in (Grid, MGGAN)}

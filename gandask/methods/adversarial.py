@@ -15,14 +15,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from gandask import config, data, features, mixture, networks
+from gandask import config, data
 from gandask.config import setting, settings
 from gandask.core import Array, SettingError
 from gandask.data import Data
-from gandask.losses import Loss
-from gandask.metrics import METRICS, Reference, Statistics
-from gandask.networks import Network
-from gandask.training import Training
+from gandask.scores import features, mixture
+from gandask.scores.metrics import METRICS, Reference, Statistics
+from gandask.training import networks
+from gandask.training.losses import Loss
+from gandask.training.networks import Network
+from gandask.training.settings import Training
 
 
 @settings

@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from gandask import config, networks
+from gandask import config
 from gandask.core import SettingError
-from gandask.networks import Network
+from gandask.training import networks
+from gandask.training.networks import Network
 
 
 def read(base: Any, groups: int) -> Any:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import panel as pn
 from markupsafe import Markup
 
-from gandask import pictures, plots
+from gandask import plots
 from gandask.core import StoreError
-from gandask.following import Followed
 from gandask.pages.frame import card, html
 from gandask.pages.view import Lines, View
+from gandask.plots import pictures
 from gandask.runs import Run
+from gandask.runs.following import Followed
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -16,11 +16,11 @@ import panel as pn
 from markupsafe import Markup, escape
 
 from gandask.core import StoreError
-from gandask.following import Followed, follow
 from gandask.pages import catalogue, status
 from gandask.pages.frame import argument, html, message
 from gandask.pages.pace import Pace
 from gandask.runs import Run
+from gandask.runs.following import Followed, follow
 
 logger = logging.getLogger("gandask")
 

@@ -11,15 +11,15 @@ import panel as pn
 from markupsafe import Markup
 
 from gandask import plots, results
-from gandask.following import Followed
-from gandask.metrics import METRICS
 from gandask.pages import parts
 from gandask.pages.cell import picture
 from gandask.pages.choice import Choice
 from gandask.pages.frame import card, html, page
 from gandask.pages.view import View
+from gandask.results.scaling import scaling
 from gandask.runs import Run
-from gandask.scaling import scaling
+from gandask.runs.following import Followed
+from gandask.scores.metrics import METRICS
 
 if TYPE_CHECKING:
     import xarray as xr

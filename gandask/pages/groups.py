@@ -11,13 +11,13 @@ import panel as pn
 from markupsafe import Markup
 
 from gandask import plots
-from gandask.following import Followed
-from gandask.metrics import METRICS
 from gandask.pages import parts
 from gandask.pages.choice import Choice
 from gandask.pages.frame import card, html, page
 from gandask.pages.view import View
 from gandask.runs import Run
+from gandask.runs.following import Followed
+from gandask.scores.metrics import METRICS
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -15,13 +15,13 @@ from markupsafe import Markup
 
 from gandask import plots
 from gandask.core import StoreError
-from gandask.following import Followed, follow
 from gandask.pages import catalogue, status
 from gandask.pages.cell import CellPanel
 from gandask.pages.cursor import Player
 from gandask.pages.frame import argument, card, html, message, page
 from gandask.pages.pace import Pace
 from gandask.pages.view import Lines, View
+from gandask.runs.following import Followed, follow
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -9,15 +9,16 @@ from typing import Any
 import panel as pn
 from markupsafe import Markup
 
-from gandask import plots, published, results
-from gandask.following import Followed
+from gandask import plots, results
 from gandask.pages import parts
 from gandask.pages.choice import Choice
 from gandask.pages.frame import card, html, page
 from gandask.pages.view import View
 from gandask.plots.style import dimension
+from gandask.results import published
+from gandask.results.scaling import scaling
 from gandask.runs import Run
-from gandask.scaling import scaling
+from gandask.runs.following import Followed
 
 COLUMNS = ("shape", "cells", "workers", "rounds", "wall", "speedup", "efficiency")
 

@@ -13,11 +13,11 @@ from markupsafe import Markup
 
 from gandask import plots, results
 from gandask.core import SettingError, StoreError
-from gandask.following import Followed
+from gandask.methods.grid.topology import NEIGHBOURHOODS
 from gandask.pages.frame import html
-from gandask.report import duration
+from gandask.pages.report import duration
+from gandask.runs.following import Followed
 from gandask.store import LIVE
-from gandask.topology import NEIGHBOURHOODS
 
 if TYPE_CHECKING:
     import xarray as xr

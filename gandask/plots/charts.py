@@ -12,8 +12,9 @@ import numpy as np
 import xarray as xr
 from bokeh.models import HoverTool
 
-from gandask import pictures, results
+from gandask import results
 from gandask.core import Array
+from gandask.plots import pictures
 from gandask.plots.style import (
     BEST,
     COLOURS,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import holoviews as hv
 import numpy as np
 
-from gandask import published, results
+from gandask import results
 from gandask.core import Array
 from gandask.plots import selection
 from gandask.plots.style import (
@@ -26,6 +26,7 @@ from gandask.plots.style import (
     message,
     whole_numbers,
 )
+from gandask.results import published
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -134,7 +135,7 @@ def speedup(table: xr.Dataset, efficiency: bool = False) -> hv.Element:
     Parameters
     ----------
     table : Dataset
-        As `gandask.scaling.scaling` gives it.
+        As `gandask.results.scaling.scaling` gives it.
     efficiency : bool
         Draw the share of the ideal speedup instead.
     """

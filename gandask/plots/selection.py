@@ -12,7 +12,7 @@ import numpy as np
 
 from gandask.config import suggestion
 from gandask.core import Array
-from gandask.metrics import METRICS
+from gandask.scores.metrics import METRICS
 
 if TYPE_CHECKING:
     import xarray as xr

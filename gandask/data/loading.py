@@ -1,0 +1,427 @@
+"""Load data sets by name or path, and share them out as index arrays.
+
+Everything is decoded once into plain ``.npy`` files in the cache folder; later loads map them into
+memory, so that the worker processes of one machine share one copy. A shard (all of the data, a
+part, one class, one client's share) is a sorted array of indices into it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import math
+import os
+import tempfile
+import threading
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gandask.config import suggestion
+from gandask.core import Array, DataError, SettingError, rng
+from gandask.data.sources import (
+    KNOWN,
+    NAMES,
+    UNEQUAL,
+    Block,
+    decode,
+    files,
+    locate,
+    resized,
+    torchvision,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = [
+    "NAMES",
+    "Data",
+    "absolute",
+    "by_class",
+    "by_client",
+    "cache_dir",
+    "check_name",
+    "fraction",
+    "load",
+    "torchvision",
+    "whole",
+]
+
+_FORMAT = 1  # of the cache: raise it when the same sources come to be decoded differently
+_POINTS = 50_000
+_KEPT_ON_GPU = 2**30  # bytes: data sets up to this size are copied to a GPU once, and not by batch
+_lock = threading.Lock()  # of the threads of one worker, the first decodes for all
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """A data set, in memory or mapped into it.
+
+    Parameters
+    ----------
+    name : str
+        What it was loaded as.
+    samples : array
+        Images, uint8 of shape (N, C, H, W), or points, float32 of shape (N, 2).
+    labels : array
+        Classes, int64 of shape (N,), from 0 to `classes` - 1; zeros where there are none.
+    classes : int
+        Number of distinct labels; 1 for an unlabelled set.
+    fingerprint : str
+        Digest of samples and labels: names in caches whatever was computed from them.
+    modes : array, optional
+        Centres of a mixture of Gaussians, of shape (K, 2).
+    mode_std : float, optional
+        Standard deviation of each of them, along each axis.
+    """
+
+    name: str
+    samples: Array
+    labels: Array
+    classes: int
+    fingerprint: str
+    modes: Array | None = None
+    mode_std: float | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Give the shape of one sample: (C, H, W) or (2,)."""
+        return tuple(self.samples.shape[1:])
+
+    def __len__(self) -> int:
+        """Count the samples."""
+        return len(self.samples)
+
+    @functools.cached_property
+    def _tensors(self) -> dict[torch.device, torch.Tensor]:
+        """The samples by device: in memory first, and then where batches were asked for."""
+        import torch
+
+        return {torch.device("cpu"): torch.from_numpy(self.samples)}
+
+    def _nearest(self, device: torch.device) -> torch.Tensor:
+        """Give the samples on a device, or in memory if they are too large for that."""
+        in_memory = next(iter(self._tensors.values()))
+        if device not in self._tensors and self.samples.nbytes <= _KEPT_ON_GPU:
+            self._tensors[device] = in_memory.to(device)
+        return self._tensors.get(device, in_memory)
+
+    def batch(self, indices: Array, device: str | torch.device = "cpu") -> torch.Tensor:
+        """Assemble a batch for training.
+
+        Parameters
+        ----------
+        indices : array
+            Which samples, integers of shape (B,).
+        device : str or torch.device
+            Where they are wanted.
+
+        Returns
+        -------
+        torch.Tensor
+            On the device: float32 of shape (B, C, H, W), scaled from 0..255 to [-1, 1]; or points
+            as they are.
+
+        Raises
+        ------
+        IndexError
+            For an index outside of the data set.
+
+        Examples
+        --------
+        >>> batch = load("digits").batch(np.arange(5))
+        >>> batch.shape, batch.min().item(), batch.max().item()
+        (torch.Size([5, 1, 8, 8]), -1.0, 1.0)
+        """
+        import torch
+
+        # A copy, for indices that came through Dask are read-only and torch warns of those.
+        rows = torch.from_numpy(np.array(indices, dtype=np.int64))
+        samples = self._nearest(torch.device(device))
+        chosen = samples.index_select(0, rows.to(samples.device)).to(device)
+        return chosen if chosen.is_floating_point() else chosen.float().mul_(2 / 255).sub_(1)
+
+
+@functools.cache
+def load(
+    name: str,
+    data_dir: str | None = None,
+    *,
+    download: bool = False,
+    image_size: int | None = None,
+    skip_unreadable: bool = False,
+) -> Data:
+    """Load a data set by name or path; the same arguments give the same object.
+
+    Parameters
+    ----------
+    name : str
+        One of `NAMES`, or a path (also relative to `data_dir`): a folder of images, a ``.zip`` of
+        images or a folder inside one (``cifar10.zip/train``), a ``.npy`` of uint8 (N, H, W) or
+        (N, C, H, W) or of float (N, 2), a ``.npz`` with such `samples` and optional integer
+        `labels`. The folder that directly holds an image is its class; labels are renumbered
+        0, 1, ... in sorted order.
+    data_dir : str, optional
+        The folder of the named sets, laid out as torchvision does.
+    download : bool
+        Let torchvision download a named set into `data_dir` if it is missing.
+    image_size : int, optional
+        Crop images to their central square and resize it to this many pixels a side. Images of
+        unequal sizes, and ``lfw``, ``celeba`` and ``lsun``, get 64 if nothing is given.
+    skip_unreadable : bool
+        Go on without images that cannot be read, warning of their number.
+
+    Returns
+    -------
+    Data
+
+    Raises
+    ------
+    SettingError
+        For an unknown name, or an `image_size` that is not positive or meant for points.
+    DataError
+        For data that is missing, unreadable, empty or of the wrong form.
+
+    Notes
+    -----
+    ``load.cache_clear()`` forgets what this process has loaded; the cache folder stays. Files
+    that change are noticed by the next process, or after that.
+    """
+    if image_size is not None and image_size < 1:
+        raise SettingError(f"image_size: expected a positive number or None, got {image_size}")
+    if name in NAMES and name not in KNOWN:
+        return _embedded(name, image_size)
+    with _lock:
+        root = locate(name, data_dir, download)
+        if name in KNOWN and not KNOWN[name].arrays:
+            image_size = image_size or UNEQUAL
+        folder = cache_dir() / _key(name, root, image_size, skip_unreadable)
+        kept = _recall(folder)
+        if kept is None:
+            _keep(folder, decode(name, root, image_size, skip_unreadable))
+            kept = _recall(folder)
+        if kept is None:
+            raise DataError(f"cache {folder}: unreadable as soon as written; check that disk")
+    samples, labels, about = kept
+    if about["skipped"]:
+        warnings.warn(f"{name}: went on without {about['skipped']} unreadable images", stacklevel=2)
+    return Data(name, samples, labels, about["classes"], about["fingerprint"])
+
+
+def check_name(name: str) -> None:
+    """Refuse what is neither the name of a data set nor looks like a path.
+
+    Raises
+    ------
+    SettingError
+        Naming the nearest data set.
+    """
+    is_path = name and (Path(name).suffix or len(Path(name).parts) > 1 or Path(name).exists())
+    if name not in NAMES and not is_path:
+        raise SettingError(
+            f"data={name!r}: there is no such data set; {suggestion(name, NAMES)} "
+            "(or give a path to images or arrays)"
+        )
+
+
+def absolute(name: str, data_dir: str | None) -> str:
+    """Spell a path out, so that a worker elsewhere finds it; names stay as they are."""
+    if name in NAMES or (data_dir and (Path(data_dir) / name).exists()):
+        return name
+    return str(Path(name).expanduser().resolve())
+
+
+def cache_dir() -> Path:
+    """Give the cache folder: ``$GANDASK_CACHE``, or ``~/.cache/gandask``."""
+    return Path(os.environ.get("GANDASK_CACHE") or "~/.cache/gandask").expanduser()
+
+
+# --- Shards ---------------------------------------------------------------------------------------
+
+
+def whole(size: int) -> Array:
+    """Take everything.
+
+    >>> whole(3)
+    array([0, 1, 2])
+    """
+    return np.arange(size, dtype=np.int64)
+
+
+def fraction(size: int, share: float, generator: np.random.Generator) -> Array:
+    """Take a random part of the samples, a `share` in (0, 1] of them and at least one.
+
+    Raises
+    ------
+    SettingError
+        For another share.
+
+    Examples
+    --------
+    >>> len(fraction(10, 0.4, np.random.default_rng(1)))
+    4
+    """
+    if not 0 < share <= 1:
+        raise SettingError(f"share: expected a number above 0 and up to 1, got {share}; 1 is all")
+    count = max(1, round(share * size))
+    return np.sort(generator.choice(size, count, replace=False)).astype(np.int64)
+
+
+def by_class(labels: Array, label: int) -> Array:
+    """Take the samples of one class.
+
+    Raises
+    ------
+    SettingError
+        If no sample has the label.
+
+    Examples
+    --------
+    >>> by_class(np.array([1, 0, 1]), 1)
+    array([0, 2])
+    """
+    chosen = np.flatnonzero(labels == label).astype(np.int64)
+    if not len(chosen):
+        raise SettingError(f"label: expected one of {np.unique(labels).tolist()}, got {label}")
+    return chosen
+
+
+def by_client(size: int, clients: int, client: int, generator: np.random.Generator) -> Array:
+    """Take the share of one client, counted from 0, in a random partition into near-equal parts.
+
+    Generators of one seed give the parts of one partition: disjoint, and covering everything.
+
+    Raises
+    ------
+    SettingError
+        For more clients than samples, or a client that is not among them.
+
+    Examples
+    --------
+    >>> [len(by_client(10, 3, client, np.random.default_rng(1))) for client in range(3)]
+    [4, 3, 3]
+    """
+    if not 1 <= clients <= size:
+        raise SettingError(f"clients: expected 1 to {size}, one sample each, got {clients}")
+    if not 0 <= client < clients:
+        raise SettingError(f"client: expected 0 to {clients - 1}, got {client}")
+    return np.sort(np.array_split(generator.permutation(size), clients)[client]).astype(np.int64)
+
+
+# --- Embedded sets --------------------------------------------------------------------------------
+
+
+def _embedded(name: str, image_size: int | None) -> Data:
+    """Make one of the sets that need no files."""
+    modes, std = None, None
+    if name == "digits":
+        samples, labels = _digits()
+    else:
+        if name == "ring8":  # covariance 0.02 I, as in chapter 3 of Wu's thesis (2022)
+            angles = np.arange(8) * (math.pi / 4)
+            modes, std = 2 * np.stack([np.cos(angles), np.sin(angles)], axis=1), math.sqrt(0.02)
+        else:
+            axes = np.meshgrid(np.arange(-4.0, 5, 2), np.arange(-4.0, 5, 2), indexing="ij")
+            modes, std = np.stack(axes, axis=-1).reshape(-1, 2), 0.05
+        generator = rng(0, name)
+        labels = generator.integers(len(modes), size=_POINTS)
+        points = modes[labels] + std * generator.standard_normal((_POINTS, 2))
+        samples = points.astype(np.float32)
+    samples, labels = resized(samples, image_size), labels.astype(np.int64)
+    digest = hashlib.blake2b(digest_size=16)
+    for part in (samples, labels):
+        digest.update(part.data)
+    classes = len(np.unique(labels))
+    return Data(name, samples, labels, classes, digest.hexdigest(), modes, std)
+
+
+def _digits() -> Block:
+    """Give scikit-learn's digits: from the cache, as scikit-learn takes a second to load."""
+    folder = cache_dir() / f"digits-{_FORMAT}"
+    kept = _recall(folder)
+    if kept is not None:
+        return kept[:2]
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    samples = np.rint(images * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
+    made = samples, labels.astype(np.int64)
+    with contextlib.suppress(DataError):  # without a cache, the next process loads it again
+        _keep(folder, [made])
+    return made
+
+
+# --- The cache ------------------------------------------------------------------------------------
+
+
+def _key(name: str, root: Path, image_size: int | None, skip: bool) -> str:
+    """Name the cache entry of a source in its present state."""
+    known = name if name in KNOWN else ""
+    source = [_FORMAT, known, str(root), image_size, skip, files(root)]
+    digest = hashlib.blake2b(json.dumps(source).encode(), digest_size=8).hexdigest()
+    return f"{known or root.stem}-{digest}"
+
+
+def _write(folder: Path, blocks: Iterable[Block | None]) -> None:
+    """Write samples.npy, labels.npy and about.json, with one block at a time in memory."""
+    digest = hashlib.blake2b(digest_size=16)
+    header: dict[str, Any] = {}
+    found: list[Array] = []
+    skipped = 0
+    with (folder / "samples.npy").open("wb") as file:
+        for block in blocks:
+            if block is None:
+                skipped += 1
+                continue
+            samples = np.ascontiguousarray(block[0])
+            if not found:
+                header = np.lib.format.header_data_from_array_1_0(samples)
+                np.lib.format.write_array_header_1_0(file, header)
+            digest.update(samples.data)
+            file.write(samples.data)
+            found.append(block[1])
+        # Now that the number is known: NumPy pads headers so that it has room to grow.
+        header["shape"] = (sum(map(len, found)), *header["shape"][1:])
+        file.seek(0)
+        np.lib.format.write_array_header_1_0(file, header)
+    distinct, labels = np.unique(np.concatenate(found), return_inverse=True)
+    np.save(folder / "labels.npy", labels.astype(np.int64))
+    digest.update(repr((header["shape"], header["descr"], labels.tolist())).encode())
+    about = {"classes": len(distinct), "fingerprint": digest.hexdigest(), "skipped": skipped}
+    about |= {file: (folder / file).stat().st_size for file in ("samples.npy", "labels.npy")}
+    (folder / "about.json").write_text(json.dumps(about))
+
+
+def _keep(folder: Path, blocks: Iterable[Block | None]) -> None:
+    """Put a cache entry in place, each file whole or not at all; processes may race to it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            _write(Path(scratch), blocks)
+            for file in ("samples.npy", "labels.npy", "about.json"):
+                Path(scratch, file).replace(folder / file)
+    except OSError as error:
+        raise DataError(
+            f"cannot write the cache {folder} ({error}); set GANDASK_CACHE to a folder with room"
+        ) from error
+
+
+def _recall(folder: Path) -> tuple[Array, Array, dict[str, Any]] | None:
+    """Map a cache entry into memory; None if it is not there, not whole or not readable."""
+    try:
+        about = json.loads((folder / "about.json").read_text())
+        for file in ("samples.npy", "labels.npy"):
+            if (folder / file).stat().st_size != about[file]:
+                return None
+        # Copy on write: pages are shared between processes, and torch gets a writable array.
+        samples = np.load(folder / "samples.npy", mmap_mode="c")
+        return samples, np.load(folder / "labels.npy"), about
+    except (OSError, ValueError, EOFError, LookupError, TypeError):
+        return None

@@ -1,0 +1,1 @@
+"""The engine: a run from its first plan to its Dataset."""

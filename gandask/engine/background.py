@@ -1,0 +1,83 @@
+"""Training without blocking: start gives a run at once, and a thread carries it out."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import threading
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gandask.engine import run as engine
+from gandask.engine.session import Session, logger
+from gandask.runs import Run
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from distributed import Client
+
+    from gandask.execution.heartbeat import Heartbeat
+
+
+def start(
+    method: Any,
+    *,
+    client: Client | None = None,
+    store: str | os.PathLike[str] | None = None,
+    checkpoint_every: int = 10,
+    synchronous: bool = True,
+    resume: bool = False,
+    heartbeat: Heartbeat | None = None,
+    progress: bool | None = None,
+) -> Run:
+    """Train a population of GANs without waiting for it.
+
+    The parameters are those of `gandask.run`, and so is what is refused before anything starts.
+
+    Parameters
+    ----------
+    store : path-like, optional
+        Folder to keep the run in; by default one under the system's temporary folder, which stays
+        there (``run.store.path``) and is of no use to workers on other machines.
+
+    Returns
+    -------
+    Run
+        With ``ds``, ``wait()``, ``stop()``, ``pause()``, ``dashboard()``.
+
+    Examples
+    --------
+    >>> import gandask as gd
+    >>> grid = gd.Grid(data="ring8", network="small_mlp", shape=(1, 2), rounds=1, batch_size=500,
+    ...                score_samples=100, final_samples=100)
+    >>> run = gd.start(grid)
+    >>> ds = run.wait()
+    >>> run.state
+    'finished'
+    """
+    folder = Path(tempfile.mkdtemp(prefix="gandask-")) / method.name if store is None else store
+    begun = engine.begin(method, folder, checkpoint_every, synchronous, resume)
+    ended: Future[xr.Dataset] = Future()
+    if not isinstance(begun, Session):
+        ended.set_result(begun)
+        return Run(folder, ended)
+    drawn = contextlib.ExitStack()
+    # here, not in the thread: a notebook shows it below this very cell
+    bar = drawn.enter_context(engine.progress_bar(begun.method, progress))
+
+    def carry_out() -> None:
+        try:
+            with drawn:
+                ended.set_result(engine.carry_out(begun, bar, client, heartbeat))
+        except BaseException as error:  # whoever waits gets it; perhaps nobody does
+            logger.error("%s ended: %s: %s", begun.store, type(error).__name__, error)
+            ended.set_exception(error)
+
+    thread = threading.Thread(target=carry_out, name="gandask-run", daemon=True)
+    thread.start()
+    # a script that comes to its end waits here, while Dask and zarr still can do their work: Python
+    # waits for threads later, and runs functions of atexit last of all
+    vars(threading)["_register_atexit"](thread.join)
+    return Run(folder, ended)

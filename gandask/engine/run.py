@@ -1,0 +1,239 @@
+"""The engine: run carries a method's plans to their end."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from gandask import config, display, results
+from gandask.core import SettingError, StoreError
+from gandask.engine.session import Session, logger
+from gandask.execution.dask import Distributed
+from gandask.execution.heartbeat import Heartbeat, Watch
+from gandask.execution.serial import Serial
+from gandask.methods import METHODS
+from gandask.store import Store
+from gandask.store.checkpoint import SAFE
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from distributed import Client
+
+
+def run(
+    method: Any,
+    *,
+    client: Client | None = None,
+    store: str | os.PathLike[str] | None = None,
+    checkpoint_every: int = 10,
+    synchronous: bool = True,
+    resume: bool = False,
+    heartbeat: Heartbeat | None = None,
+    progress: bool | None = None,
+) -> xr.Dataset:
+    """Train a population of GANs.
+
+    Parameters
+    ----------
+    method : Method
+        What to do, such as ``gandask.Grid(shape=(2, 2), rounds=20)``.
+    client : distributed.Client, optional
+        Where to do it; in this process by default, with identical numbers.
+    store : path-like, optional
+        Folder to keep the run in. It must be one that the workers share. Without one nothing is
+        kept, and a lost worker costs recomputing from the start.
+    checkpoint_every : int
+        Rounds between checkpoints, each of which ends the chain of tasks that Dask remembers.
+    synchronous : bool
+        Wait for all tasks of a plan before the next. Otherwise each slot goes on at its own pace,
+        and the result depends on theirs.
+    resume : bool
+        Continue the run in `store` after its last checkpoint.
+    heartbeat : Heartbeat, optional
+        How to watch over slots and workers: when they are delayed or lost, and whether to hedge.
+    progress : bool, optional
+        Show a progress bar, by default in a terminal and in a notebook, and a line for each
+        thing that the machine does or that diverges, through the logger ``gandask``: in a
+        notebook only for the latter. False is silent unless logging is set up.
+
+    Returns
+    -------
+    Dataset
+        Rounds and units as dimensions, with names and units on every variable.
+
+    Raises
+    ------
+    SettingError, DataError, StoreError
+        Before anything starts.
+    TaskError
+        When a task fails: with slot, round, seed and the original traceback.
+    ClusterError
+        When the scheduler is lost. What was checkpointed is kept, as after any error.
+
+    Examples
+    --------
+    >>> import gandask as gd
+    >>> grid = gd.Grid(data="ring8", network="small_mlp", shape=(1, 2), rounds=1, batch_size=500,
+    ...                score_samples=100, final_samples=100)
+    >>> ds = gd.run(grid)
+    >>> dict(ds.fid.sizes)
+    {'round': 1, 'row': 1, 'col': 2}
+    """
+    begun = begin(method, store, checkpoint_every, synchronous, resume)
+    if not isinstance(begun, Session):
+        return begun
+    with progress_bar(begun.method, progress) as bar:
+        return carry_out(begun, bar, client, heartbeat)
+
+
+def begin(
+    method: Any,
+    store: str | os.PathLike[str] | None,
+    checkpoint_every: int = 10,
+    synchronous: bool = True,
+    resume: bool = False,
+) -> Session | xr.Dataset:
+    """Do all that can be refused: give a run that is ready to go, or what a finished one came to.
+
+    Parameters, and what is raised, are those of `run`.
+    """
+    if checkpoint_every < 1:
+        raise SettingError(f"checkpoint_every={checkpoint_every}: expected at least 1")
+    method.check()
+    if store is None:
+        if resume:
+            raise StoreError("resume=True needs store=, the folder of the run to continue")
+        return Session(method, None, method.prepare(), checkpoint_every, synchronous)
+    if not resume:
+        Store(store).refuse_existing()
+        facts = method.prepare()
+        kept = Store.create(store, method, facts)
+        return Session(method, kept, facts, checkpoint_every, synchronous)
+    kept = Store.open(store)
+    method = _stored(kept, method)
+    finished = kept.read_dataset() if kept.state == "finished" else None
+    if finished is not None:
+        return finished
+    facts = method.prepare()
+    if kept.state != "finished":
+        kept.claim()
+    return Session(method, kept, facts, checkpoint_every, synchronous, resumed=True)
+
+
+def _stored(kept: Store, method: Any) -> Any:
+    """Give the settings of a stored run, and refuse to continue it with others.
+
+    It may have been changed while it ran: who continues it need not repeat that.
+    """
+    stored = kept.method(METHODS)
+    given = config.to_dict(method)
+    if given == config.to_dict(kept.begun_with(METHODS)):
+        return stored
+    found = config.to_dict(stored)
+    for key in dict.fromkeys([*given, *found]):
+        if found.get(key) != given.get(key):
+            raise StoreError(
+                f"{key}={given.get(key)!r}: the run in {str(kept.path)!r} has {found.get(key)!r}; "
+                "continue it with its own settings, or choose another name"
+            )
+    return stored
+
+
+def carry_out(
+    session: Session, bar: Any, client: Client | None, heartbeat: Heartbeat | None
+) -> xr.Dataset:
+    """Carry a run to its end, or until it is asked to stop; see `run`."""
+    kept = session.store
+    link = client.dashboard_link if client else None
+    with _writing(kept, session, link):
+        with _watched(session, client, heartbeat):
+            session.begin()
+            finished = session.work(bar)
+        dataset = session.results.dataset(results.attributes(session.method, session.facts))
+        if kept:
+            if finished:
+                kept.write_dataset(dataset)
+            kept.describe("finished" if finished else "stopped", session.view.round)
+    return dataset
+
+
+@contextlib.contextmanager
+def _writing(kept: Store | None, session: Session, link: str | None) -> Iterator[None]:
+    """Write down that a run is going on, and how it ends, if it does not end well."""
+    if kept:
+        kept.describe("running", kept.description["round"], dask_dashboard=link)
+        kept.busy.add(kept.path)
+    try:
+        yield
+    except BaseException as error:
+        state = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
+        if kept:
+            with contextlib.suppress(OSError, StoreError):  # the disk may be full
+                kept.describe(state, session.view.round, error=f"{type(error).__name__}: {error}")
+        if kept and isinstance(error, OSError):
+            raise StoreError(f"{kept.path} cannot be written: {error}; {SAFE}") from error
+        raise
+    finally:
+        if kept:
+            kept.busy.discard(kept.path)
+
+
+@contextlib.contextmanager
+def _watched(session: Session, client: Client | None, settings: Heartbeat | None) -> Iterator[None]:
+    """Perform a session's tasks with a client, or in process, under the heartbeat's watch."""
+    watch = session.watch = Watch(settings or Heartbeat())
+    seed = session.method.seed
+    session.executor = executor = (
+        Distributed(client, seed, watch.tell) if client else Serial(seed, watch.tell)
+    )
+    try:
+        with watch.over(executor, session.store.beat if session.store else None):
+            yield
+        session.attend()
+    finally:
+        executor.cancel()
+
+
+def _speak() -> None:
+    """Let events be seen where no logging is set up."""
+    if not logger.hasHandlers():
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)
+        # in a notebook a line would go to whichever cell is at work
+        logger.setLevel(logging.WARNING if display.in_notebook() else logging.INFO)
+
+
+@contextlib.contextmanager
+def progress_bar(method: Any, shown: bool | None) -> Iterator[Any]:
+    """Show how many turns of slots are done: in a terminal, in a notebook, or not at all."""
+    if shown is not False:
+        _speak()
+    notebook = display.in_notebook()
+    if shown is None:
+        shown = notebook or sys.stderr.isatty()
+    if not shown:
+        yield tqdm(disable=True)
+        return
+    total = method.rounds * len(method.layout().slots)
+    made = _widget() if notebook else tqdm
+    # lines go above the bar, not through it
+    with made(total=total, unit="turn", desc=method.name) as bar, logging_redirect_tqdm([logger]):
+        yield bar
+
+
+def _widget() -> Any:
+    """Give the bar of notebooks where it can be drawn, or else the one of text."""
+    if importlib.util.find_spec("ipywidgets") is None:
+        return tqdm
+    from tqdm.notebook import tqdm as drawn
+
+    return drawn

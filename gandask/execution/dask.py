@@ -1,0 +1,342 @@
+"""Tasks on the workers of a Dask cluster: the executor that knows Dask."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import functools
+import itertools
+import queue
+import statistics
+import time
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import dask
+
+from gandask.core import ClusterError, Report, Signal, Stage, Task, TaskError
+from gandask.execution.dask_internals import forget_worker, reaching_the_scheduler, tend
+from gandask.execution.heartbeat import Heard
+from gandask.execution.placement import Bundle, bundled, place, spent
+from gandask.execution.serial import Tell, read
+from gandask.execution.together import Performed
+from gandask.execution.worker import (
+    Work,
+    name_of,
+    perform_on_worker,
+    pick_reports,
+    pick_state,
+    signal_of,
+)
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+
+@dataclass
+class Sent:
+    """A task under way: what it reads, and its copies: usually one, two when hedged."""
+
+    task: Task
+    reads: list[Future]
+    copies: list[Copy] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Copy:
+    """One copy of a task: its key, its futures, and the worker it was sent to, not always runs on.
+
+    `reports` holds those of all tasks that were sent together, its own at `position`.
+    """
+
+    key: str
+    reports: Future
+    position: int
+    states: Mapping[str, Future]
+    worker: str
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """Tasks as they travel together, with the keys of their reports and of the states of each."""
+
+    numbers: Bundle
+    works: Sequence[Work]
+    states: Sequence[Mapping[str, str]]
+    reports: str
+
+    @property
+    def keys(self) -> list[str]:
+        """Keys of what is picked apart."""
+        return [self.reports, *(key for states in self.states for key in states.values())]
+
+    def graph(self, inputs: Sequence[Future]) -> dict[str, Any]:
+        """Make Dask's tasks: one that performs all, and those that pick its results apart."""
+        whole = self.works[0].key
+        made: dict[str, Any] = {whole: (perform_on_worker, list(self.works), *inputs)}
+        if self.reports != whole:
+            made[self.reports] = (pick_reports, whole)
+        for position, states in enumerate(self.states):
+            for index, key in enumerate(states.values()):
+                made[key] = (pick_state, whole, position, index)
+        return made
+
+
+class Distributed:
+    """Perform tasks on a Dask cluster; states stay on the worker that made them.
+
+    A task becomes one Dask task that returns states and report together, and small ones that pick
+    them apart beside it, if it writes any, so that each travels only where it is read. Short tasks
+    of one worker share one Dask task.
+    """
+
+    def __init__(self, client: Client, seed: int, tell: Tell = lambda signal: None) -> None:
+        self.client, self.seed, self.tell = client, seed, tell
+        self.states: dict[str, Future] = {}
+        self.homes: dict[str, str] = {}
+        self.token = uuid.uuid4().hex[:8]
+        self.topic = f"gandask-{self.token}"
+        self.numbers, self.keys = itertools.count(), itertools.count()
+        self.under_way: dict[int, Sent] = {}
+        # numbers with the future of their reports, and None after a nudge
+        self.arriving: queue.SimpleQueue[tuple[Bundle, Future] | None] = queue.SimpleQueue()
+        self.seconds: dict[str, float] = {}  # by function, what a task took of late
+        self.last_seen: dict[str, tuple[float, float]] = {}
+        self.anchors: dict[str, Future] = {}
+        from distributed import span
+
+        client.subscribe_topic(self.topic, self._heard_of_progress)
+        # one span for the whole run: otherwise the scheduler remembers one for every graph
+        with span(self.topic):
+            self.span = dask.get_annotations()["span"]
+        self.hear()
+
+    def submit(self, stage: Stage) -> list[int]:
+        """Send independent tasks to the workers that hold their slots, in one graph."""
+        if not stage:
+            return []
+        reads = [[read(self.states, name, task) for name in task.reads] for task in stage]
+        sent = {
+            next(self.numbers): Sent(task, futures)
+            for task, futures in zip(stage, reads, strict=True)
+        }
+        with reaching_the_scheduler(self.client):
+            threads = {address: told["nthreads"] for address, told in self._workers().items()}
+            self._find_homes([task.slot for task in stage], threads)
+            homes = {number: self.homes.get(s.task.slot, "") for number, s in sent.items()}
+            tasks = {number: one.task for number, one in sent.items()}
+            self._send(sent, homes, bundled(tasks, homes, threads, self.seconds))
+        for one in sent.values():
+            self.states |= one.copies[0].states
+        self.under_way |= sent
+        return list(sent)
+
+    def next_reports(self) -> dict[int, Report]:
+        """Wait for at least one report or a nudge, and fetch all that have arrived."""
+        arrived = [self.arriving.get()]
+        while not self.arriving.empty():
+            arrived.append(self.arriving.get())
+        # of two copies of a task, the first counts
+        first: dict[int, Future] = {}
+        for bundle, future in filter(None, arrived):
+            for number in self.under_way.keys() & bundle:
+                first.setdefault(number, future)
+        fetched = self._fetched(first)
+        reports: dict[int, Report] = {}
+        taken: dict[str, list[float]] = {}
+        dropped: dict[Future, Future] = {}
+        for number, future in first.items():
+            sent = self.under_way.pop(number)
+            counted = self._settle(sent, future)
+            states = sent.copies[0].states
+            if counted is not sent.copies[0]:
+                dropped |= {states[name]: made for name, made in counted.states.items()}
+            report = reports[number] = fetched[future][counted.position][1]
+            taken.setdefault(name_of(sent.task), []).append(spent(report))
+        self.seconds |= {name: statistics.fmean(each) for name, each in taken.items()}
+        self._send_behind(dropped)
+        return reports
+
+    def keep(self, names: Iterable[str]) -> None:
+        """Drop every state but these."""
+        self.states = {name: self.states[name] for name in names}
+
+    def cancel(self) -> None:
+        """Drop everything, states and tasks under way."""
+        self.under_way.clear()
+        self.states.clear()
+        self.anchors.clear()
+        with contextlib.suppress(ClusterError), reaching_the_scheduler(self.client):
+            self.client.unsubscribe_topic(self.topic)
+
+    def hear(self) -> Mapping[str, Heard]:
+        """Give the workers by address, with the seconds since each last spoke to the scheduler."""
+        with reaching_the_scheduler(self.client):
+            told = self.client.run_on_scheduler(tend)
+        now = time.monotonic()
+        heard = {}
+        for address, (name, last_seen) in told.items():
+            # the scheduler's clock may differ from ours: only whether it has moved on counts
+            if self.last_seen.get(address, (None, 0.0))[0] != last_seen:
+                self.last_seen[address] = (last_seen, now)
+            heard[address] = Heard(name, now - self.last_seen[address][1])
+        return heard
+
+    def nudge(self) -> None:
+        """Let `next_reports` return, from another thread."""
+        self.arriving.put(None)
+
+    def give_up(self, worker: str) -> None:
+        """Make the scheduler forget a worker: what it was doing begins again elsewhere."""
+        with reaching_the_scheduler(self.client):
+            self.client.run_on_scheduler(forget_worker, worker)
+
+    def hedge(self, delayed: Signal) -> str:
+        """Perform a task under way once more on the worker with least to do; name that worker.
+
+        So are the tasks that were sent together with it: some may wait behind it.
+        """
+        copies = {copy.key: sent for sent in self.under_way.values() for copy in sent.copies}
+        slow = copies.get(delayed.key)
+        if slow is None or len(slow.copies) > 1 or slow.task.pin is not None:
+            return ""
+        first = slow.copies[0]
+        with reaching_the_scheduler(self.client):
+            workers = self._workers()
+        # it may run elsewhere than where it was sent to
+        elsewhere = workers.keys() - {first.worker, delayed.worker}
+        if not elsewhere:
+            return ""
+        busy = collections.Counter(one.copies[0].worker for one in self.under_way.values())
+        chosen = min(sorted(elsewhere), key=lambda address: busy[address])
+        bundle = {n: s for n, s in self.under_way.items() if s.copies[0].reports is first.reports}
+        with reaching_the_scheduler(self.client):
+            self._send(bundle, dict.fromkeys(bundle, chosen), [list(bundle)])
+        return str(workers[chosen]["name"])
+
+    def _send(
+        self, tasks: Mapping[int, Sent], homes: Mapping[int, str], together: Iterable[Bundle]
+    ) -> None:
+        """Submit tasks as one graph in one message, each to its worker; note the copies."""
+        parcels = [self._parcel(bundle, tasks) for bundle in together]
+        graph = self._anchors({name_of(sent.task) for sent in tasks.values()})
+        anchors = list(graph)
+        where: dict[str, tuple[list[str], bool]] = dict.fromkeys(anchors, ([], True))
+        for parcel in parcels:
+            pin = parcel.works[0].task.pin
+            home = pin or homes[parcel.numbers[0]]
+            made = parcel.graph([f for number in parcel.numbers for f in tasks[number].reads])
+            graph |= made
+            where |= dict.fromkeys(made, ([home] if home else [], pin is None))
+            for number, work in zip(parcel.numbers, parcel.works, strict=True):
+                self.tell(signal_of(work.task, "sent", work.key, homes[number]))
+        wanted = [key for parcel in parcels for key in parcel.keys]
+        futures = self._submitted(graph, where, [*anchors, *wanted])
+        self.anchors |= {key: futures[key] for key in anchors}
+        for parcel in parcels:
+            reports = futures[parcel.reports]
+            for position, number in enumerate(parcel.numbers):
+                states = {name: futures[key] for name, key in parcel.states[position].items()}
+                key, home = parcel.works[position].key, homes[number]
+                tasks[number].copies.append(Copy(key, reports, position, states, home))
+            reports.add_done_callback(functools.partial(self._arrive, parcel.numbers))
+
+    def _submitted(
+        self,
+        graph: Mapping[str, Any],
+        where: Mapping[str, tuple[list[str], bool]],
+        wanted: Sequence[str],
+    ) -> dict[str, Future]:
+        """Hand a graph to Dask, and give the futures that are wanted of it."""
+        # picking apart goes first, so that reports do not wait for the worker's other tasks
+        with dask.annotate(
+            workers=lambda key: where[key][0],
+            allow_other_workers=lambda key: where[key][1],
+            priority=lambda key: int(key.startswith(("report-", "state-"))),
+            span=self.span,
+        ):
+            return dict(zip(wanted, self.client.get(graph, wanted, sync=False), strict=True))
+
+    def _anchors(self, names: set[str]) -> dict[str, Any]:
+        """Make a task to be kept for each name that is new.
+
+        The scheduler groups tasks by name, and remembers a group more whenever all tasks of the
+        last one are gone: it would grow with every round.
+        """
+        keys = [f"{name}-{self.token}-anchor" for name in {"report", "state", *names}]
+        return {key: (tuple,) for key in keys if key not in self.anchors}
+
+    def _parcel(self, bundle: Bundle, tasks: Mapping[int, Sent]) -> Parcel:
+        """Make the keys of tasks, of their reports and of the states they write."""
+        works, states = [], []
+        for number in bundle:
+            task, key = tasks[number].task, next(self.keys)
+            reads = tuple(future.key for future in tasks[number].reads)
+            name = f"{name_of(task)}-{self.token}-{key}"
+            works.append(Work(task, self.seed, name, self.topic, reads))
+            keys = (f"state-{self.token}-{key}-{index}" for index in range(len(task.writes)))
+            states.append(dict(zip(task.writes, keys, strict=True)))
+        # without states to pick, what performs the tasks gives their reports alone
+        reports = f"report-{self.token}-{next(self.keys)}" if any(states) else works[0].key
+        return Parcel(bundle, works, states, reports)
+
+    def _arrive(self, bundle: Bundle, future: Future) -> None:
+        self.arriving.put((bundle, future))
+
+    def _fetched(self, reporting: Mapping[int, Future]) -> dict[Future, Performed]:
+        """Fetch reports, by the numbers of the tasks."""
+        from distributed import KilledWorker
+
+        futures = list(set(reporting.values()))
+        try:
+            with reaching_the_scheduler(self.client):
+                return dict(zip(futures, self.client.gather(futures), strict=True))
+        except KilledWorker as error:
+            failed = [self.under_way[n].task for n, f in reporting.items() if f.status == "error"]
+            slots = ", ".join(task.slot for task in failed)
+            raise TaskError(
+                f"{name_of(failed[0])} failed in {slots}, round {failed[0].round}, seed "
+                f"{self.seed}: it, or what it reads, took down every worker that tried it, which "
+                f"is what running out of memory looks like; see the workers' logs ({error})"
+            ) from error
+
+    def _send_behind(self, dropped: Mapping[Future, Future]) -> None:
+        """Send what waits for states that were dropped once more, for those that count instead."""
+        behind = {
+            number: sent
+            for number, sent in self.under_way.items()
+            if any(future in dropped for future in sent.reads)
+        }
+        for sent in behind.values():
+            sent.reads = [dropped.get(future, future) for future in sent.reads]
+        homes = {number: self.homes.get(sent.task.slot, "") for number, sent in behind.items()}
+        if behind:
+            with reaching_the_scheduler(self.client):
+                self._send(behind, homes, [[number] for number in behind])
+
+    def _settle(self, sent: Sent, reported: Future) -> Copy:
+        """Take the states of the copy that reported, and forget the other."""
+        for copy in sent.copies:
+            first = copy.reports is reported
+            self.tell(signal_of(sent.task, "reported" if first else "dropped", copy.key, ""))
+            if first:
+                counted = copy
+        if counted is not sent.copies[0]:
+            self.homes[sent.task.slot] = counted.worker
+            for name, future in counted.states.items():
+                if self.states.get(name) is sent.copies[0].states[name]:
+                    self.states[name] = future
+        return counted
+
+    def _heard_of_progress(self, event: tuple[float, list[dict[str, Any]]]) -> None:
+        for signal in event[1]:
+            self.tell(Signal(**signal))
+
+    def _workers(self) -> dict[str, Any]:
+        return dict(self.client.scheduler_info(n_workers=-1)["workers"])
+
+    def _find_homes(self, slots: Sequence[str], threads: Mapping[str, int]) -> None:
+        """Give every slot a living worker; without any, the first to come takes what waits."""
+        self.homes = place([*self.homes, *slots], threads, self.homes) if threads else {}

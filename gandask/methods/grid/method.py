@@ -1,0 +1,362 @@
+"""Cellular coevolution on a toroidal grid.
+
+Pérez, Nesmachnow, Toutouh, Hemberg, O'Reilly: Parallel/distributed implementation of cellular
+training for generative adversarial neural networks (PDCO 2020). Lipizzaner, Mustangs, SPaGAN,
+IsoCoGAN and PaGAN are settings of this one method.
+
+A round of a cell is two plans. *Fitness*: every generator of its neighbourhood against every
+discriminator; the client holds the tournament. *Training*: the winners train for an epoch and the
+offspring is evaluated; the client decides replacement and evolves the mixture. Without selection
+only the second. A last plan scores every generator on a large sample.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from gandask import config, schedule
+from gandask.config import setting, settings
+from gandask.core import (
+    NON_FINITE,
+    Event,
+    Layout,
+    Plan,
+    Record,
+    Report,
+    SettingError,
+    Task,
+    rng,
+)
+from gandask.methods import tasks
+from gandask.methods.adversarial import Adversarial
+from gandask.methods.grid import topology
+from gandask.methods.grid import view as cells
+from gandask.methods.grid.topology import Schedule
+from gandask.methods.grid.view import FITNESS, Cell, GridView, Individual, Population
+from gandask.scores import metrics
+from gandask.scores.metrics import Statistics
+from gandask.training import losses, networks, stacked
+from gandask.training.settings import Training
+
+LOSS_SETS = {"mustangs": ("bce", "least_squares", "heuristic")}
+
+
+@settings
+class Grid(Adversarial):
+    """Train a grid of GANs by cellular coevolution; its fields are its settings."""
+
+    name: ClassVar[str] = "grid"
+    schedules: ClassVar[Mapping[str, str]] = {
+        "neighbourhood": "neighbourhood_schedule",
+        "mutation_scale": "mutation_scale_schedule",
+    }
+
+    shape: tuple[int, int] = setting((2, 2), "rows and columns of the torus", minimum=1)
+    rounds: int = setting(200, "rounds of every cell", minimum=1)
+    epochs_per_round: int = setting(1, "passes over the data per round", minimum=1)
+    network: str = setting("mlp", f"name in NETWORKS, such as {', '.join(networks.NETWORKS)}")
+    loss: str | tuple[str, ...] = setting(
+        "bce",
+        f"name in LOSSES, such as {', '.join(losses.LOSSES)}; several to draw from, of which the "
+        "first measures fitness for all; or mustangs",
+    )
+    loss_draw: str = setting("round", "when a generator draws a loss", choices=("round", "batch"))
+    neighbourhood: Any = setting(
+        "cross",
+        "cross, moore, ring, isolated; a map {(row, col): [(row, col), ...]}, where a cell left "
+        "out has no neighbours; or a function from the view (its round and cells) to one of these, "
+        "which a store needs by name, as 'package.module:function'",
+    )
+    neighbourhood_schedule: Mapping[str, Any] = setting(
+        {}, "neighbourhoods from given rounds on: {10: 'moore'}"
+    )
+    exchange: bool = setting(True, "see the neighbours' individuals")
+    selection: bool = setting(True, "tournament and replacement by fitness")
+    population_size: int = setting(1, "individuals per cell", minimum=1)
+    tournament_size: int = setting(2, "individuals per tournament", minimum=1)
+    mutation_probability: float = setting(
+        0.5, "that a learning rate mutates at a step", minimum=0, maximum=1
+    )
+    mutation_scale: float = setting(1e-4, "of learning rates (α)", minimum=0)
+    mutation_scale_schedule: Mapping[str, float] = setting(
+        {}, "mutation scales from given rounds on: {10: 0.01}", minimum=0
+    )
+    skip_discriminator_steps: int = setting(1, "batches between discriminator steps", minimum=0)
+    training_order: str = setting(
+        "generator_first",
+        "order of steps in a batch",
+        choices=("generator_first", "discriminator_first"),
+    )
+    fitness_mode: str = setting("average", "over opponents", choices=tuple(FITNESS))
+    fitness_samples: int = setting(1000, "real and generated samples for fitness", minimum=1)
+    mixture_evolution: str = setting("round", "when mixtures evolve", choices=("round", "end"))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        config.lookup("network", self.network, networks.NETWORKS)
+        if isinstance(self.loss, str):
+            config.lookup("loss", self.loss, losses.LOSSES | LOSS_SETS)
+        for name in self.loss_names:
+            config.lookup("loss", name, losses.LOSSES)
+        object.__setattr__(self, "neighbourhood", self._schedule.first)
+        object.__setattr__(self, "neighbourhood_schedule", self._schedule.later)
+        scales = schedule.read("mutation_scale_schedule", self.mutation_scale_schedule)
+        object.__setattr__(self, "mutation_scale_schedule", scales)
+        # a lone pair has nothing to select from: the default size of 2 is no mistake there
+        seen = min(self._schedule.sizes, default=1) if self.exchange else 1
+        smallest = max(2, seen * self.population_size)
+        if self.selection and self.tournament_size > smallest:
+            raise SettingError(
+                f"tournament_size={self.tournament_size}: the smallest sub-population has only "
+                f"{smallest} individuals (neighbours × population_size); choose at most {smallest}"
+            )
+
+    @property
+    def loss_names(self) -> tuple[str, ...]:
+        """Names of the losses a generator may draw from."""
+        if isinstance(self.loss, str):
+            return LOSS_SETS.get(self.loss, (self.loss,))
+        if not self.loss:
+            raise SettingError("loss=[]: expected a name in LOSSES, or several")
+        return self.loss
+
+    @functools.cached_property
+    def _schedule(self) -> Schedule:
+        return Schedule.read(self.shape, self.neighbourhood, self.neighbourhood_schedule)
+
+    @functools.cached_property
+    def training(self) -> Training:
+        """What tasks are given."""
+        chosen = [losses.LOSSES[name] for name in self.loss_names]
+        return self._training(networks.NETWORKS[self.network], chosen)
+
+    def check(self) -> None:
+        """Load the data and refuse what does not fit it.
+
+        Raises
+        ------
+        SettingError, DataError
+        """
+        loaded = self._load("cell/0")
+        if isinstance(self.neighbourhood, str) and topology.is_function(self.neighbourhood):
+            config.load_object(self.neighbourhood)
+        networks.check(self.network, self.training.network, loaded.shape, loaded.classes)
+        self.training.check_networks(f"network={self.network!r}")
+
+    def layout(self) -> Layout:
+        """Describe the result: ``(round, row, col)``."""
+        rows, cols = self.shape
+        return Layout(
+            coords={"row": range(rows), "col": range(cols), "neighbour": range(self._width)},
+            unit=("row", "col"),
+            slots={f"cell/{i}": topology.position(i, self.shape) for i in range(rows * cols)},
+            variables=cells.VARIABLES,
+        )
+
+    def start(self) -> tuple[GridView, Plan]:
+        """Make every cell's individuals, and begin the first round."""
+        size = range(self.population_size)
+        rate = self.learning_rate
+        born = [
+            Cell(
+                index,
+                Population(
+                    *(
+                        tuple(Individual(f"cell/{index}/{kind}/{i}", index, rate) for i in size)
+                        for kind in ("generator", "discriminator")
+                    )
+                ),
+            )
+            for index in range(self.shape[0] * self.shape[1])
+        ]
+        arguments = {"training": self.training, "population_size": self.population_size}
+        stage = [
+            Task(
+                cell.slot,
+                0,
+                tasks.initialise,
+                writes=tuple(
+                    name
+                    for individual in (*cell.own.generators, *cell.own.discriminators)
+                    for name in individual.names
+                ),
+                arguments=arguments | {"slot": cell.slot},
+            )
+            for cell in born
+        ]
+        begun = self._begun(GridView(tuple(born)), range(len(born)))
+        view = GridView(tuple(begun), metric=self.score)
+        return view, [stage, [self._task(cell) for cell in begun]]
+
+    def advance(self, view: GridView, reports: Sequence[Report]) -> tuple[GridView, Plan]:
+        """Decide selection, replacement and mixtures, and say what each cell does next."""
+        grid, events = list(view.cells), []
+        news = {topology.cell_of(report.slot): report for report in reports if report.round}
+        for report in reports:
+            index = topology.cell_of(report.slot)
+            grid[index], happened = self._decide(grid[index], report)
+            events += happened
+        if all(cell.phase == "scored" for cell in grid):
+            return self._conclude(replace(view, cells=tuple(grid), events=tuple(events))), []
+        # mixtures see what all these reports brought, and the next round all these mixtures
+        records = []
+        for index, report in news.items():
+            if grid[index].phase == "trained":
+                grid[index], record = self._evolve(grid, index, report)
+                records.append(record)
+        now = GridView(tuple(grid), tuple(records), tuple(events), self.score)
+        for cell in self._begun(now, news):
+            grid[cell.index] = cell
+        busy = [grid[i] for i in news if grid[i].phase in ("fitness", "train")]
+        if all(cell.phase == "trained" for cell in grid):
+            busy = grid = [replace(cell, phase="score") for cell in grid]
+        return replace(now, cells=tuple(grid)), [[self._task(cell) for cell in busy]]
+
+    def _begun(self, view: GridView, indices: Iterable[int]) -> list[Cell]:
+        """Take cells into their next round, where there is one, with the neighbours of then."""
+        ready = [view.cells[index] for index in indices]
+        ready = [cell for cell in ready if cell.phase == "trained" and cell.round < self.rounds]
+        numbers = {cell.round + 1 for cell in ready} if self.exchange else set()
+        found = {number: self._schedule.neighbours(number, view) for number in numbers}
+        return [
+            self._begin(view, cell, found[cell.round + 1][cell.index] if found else ())
+            for cell in ready
+        ]
+
+    def _begin(self, view: GridView, cell: Cell, neighbours: Sequence[int]) -> Cell:
+        """Take a cell into its next round."""
+        number = cell.round + 1
+        others = [view.cells[index].own for index in neighbours]
+        chance = rng(self.seed, number, cell.slot, "begin")
+        # without selection, one of the cell's own pairs is trained: it goes first in the pool
+        first = 0 if self.selection else int(chance.integers(self.population_size))
+        own = [cell.own.rotated(first), *others]
+        pool = Population(
+            tuple(individual for part in own for individual in part.generators),
+            tuple(individual for part in own for individual in part.discriminators),
+        )
+        drawn = int(chance.integers(len(self.loss_names))) if self.loss_draw == "round" else 0
+        return replace(
+            cell,
+            phase="fitness" if self.selection else "train",
+            members=(cell.index, *neighbours),
+            pool=pool,
+            parents=Population(pool.generators[:1], pool.discriminators[:1]),
+            loss=drawn,
+        )
+
+    def _task(self, cell: Cell) -> Task:
+        """Make the task that a cell's phase asks for."""
+        number = cell.round + 1
+        opponents = tuple(i.name for i in (*cell.pool.generators, *cell.pool.discriminators))
+        scale = schedule.in_force(self.mutation_scale, self.mutation_scale_schedule, number)
+        training = self.training
+        if scale != training.mutation_scale:
+            training = replace(training, mutation_scale=scale)
+        arguments = {"training": training, "slot": cell.slot, "round": number}
+        if cell.phase == "score":
+            names = tuple(individual.name for individual in cell.own.generators)
+            arguments |= {"samples": self.final_samples}
+            return Task(cell.slot, number, tasks.score, names, arguments=arguments)
+        if cell.phase == "fitness":
+            arguments |= {"generators": len(cell.pool.generators)}
+            return Task(cell.slot, number, tasks.fitness, opponents, arguments=arguments)
+        parents = (*cell.parents.generators[0].names, *cell.parents.discriminators[0].names)
+        serial = self.population_size + cell.round
+        children = [Individual(f"{cell.slot}/{kind}/{serial}", cell.index) for kind in cells.KINDS]
+        arguments |= {
+            "loss": cell.loss,
+            "rivals": len(cell.pool.generators),
+            "train_against_rivals": not self.selection,
+        }
+        writes = (*children[0].names, *children[1].names)
+        reads = (*parents, *opponents)
+        # where its fitness was computed, it will be trained
+        at_once = self.selection and cell.device in stacked.DEVICES and self._stackable
+        together = tasks.train_together if at_once else None
+        return Task(cell.slot, number, tasks.train, reads, writes, arguments, together=together)
+
+    @functools.cached_property
+    def _stackable(self) -> bool:
+        """Whether nets and losses allow cells that share a device to be trained at once."""
+        t = self.training
+        builders = (t.build_generator, t.build_discriminator)
+        built = [networks.build(builder, seed=0) for builder in builders]
+        return stacked.stackable(t.losses, *built)
+
+    def _decide(self, cell: Cell, report: Report) -> tuple[Cell, list[Event]]:
+        """Take one report into the cell it is about."""
+        values = report.values
+        if report.round == 0 or cell.phase == "score":
+            phase = "scored" if cell.phase == "score" else cell.phase
+            return replace(cell.measured(values), phase=phase), []
+        if cell.phase == "fitness":
+            chance = rng(self.seed, report.round, cell.slot, "tournament")
+            chosen = cells.select(cell, values, self.fitness_mode, self.tournament_size, chance)
+            return replace(chosen, phase="train", device=values["device"]), []
+        done = replace(cell, round=report.round, phase="trained", pool=Population())
+        if values["finite"]:
+            serial = self.population_size + cell.round
+            child = cells.offspring(cell, values, self.fitness_mode, serial)
+            return replace(done, own=cells.succeed(cell, child, self.selection)), []
+        detail = "a loss or weight of the offspring is not finite; it was discarded"
+        return done, [Event(report.round, NON_FINITE, cell.slot, detail)]
+
+    def _evolve(self, grid: Sequence[Cell], index: int, report: Report) -> tuple[Cell, Record]:
+        """Evolve a cell's mixture, and record its round."""
+        generations = self.mixture_generations if self.mixture_evolution == "round" else 0
+        cell, merged = self._mix(grid, index, generations, report.round)
+        values = cells.outcome(cell, report, self.loss_names)
+        values |= self._padded(cell)
+        if merged is not None:
+            values |= metrics.scores(self._real, merged)
+            packed = cells.centre(cell.own.generators).statistics
+            if packed is not None:
+                alone = Statistics.from_array(packed)
+                values |= metrics.scores(self._real, alone, prefix="generator_")
+            cell = replace(cell, score=values[self.score])
+        return cell, Record(cell.slot, report.round, values)
+
+    def _mix(
+        self, grid: Sequence[Cell], index: int, generations: int, number: int
+    ) -> tuple[Cell, Statistics | None]:
+        """Evolve the mixture of a cell over its neighbours' newest generators."""
+        cell = grid[index]
+        members = [(m, i) for m in cell.members for i in range(self.population_size)]
+        weights = cells.aligned(cell, members)
+        packed = [grid[m].own.generators[i].statistics for m, i in members]
+        chance = rng(self.seed, number, cell.slot, "mixture")
+        weights, merged = self._evolved(weights, packed, generations, chance)
+        return replace(cell, weights=dict(zip(members, weights.tolist(), strict=True))), merged
+
+    def _conclude(self, view: GridView) -> GridView:
+        """Compare the mixtures on the large samples, and name the best."""
+        grid, records = list(view.cells), []
+        generations = self.mixture_generations if self.mixture_evolution == "end" else 0
+        for index in range(len(grid)):
+            cell, merged = self._mix(view.cells, index, generations, self.rounds + 1)
+            if merged is None:
+                raise AssertionError("the last plan measures every generator")
+            values = metrics.scores(self._real, merged, prefix="final_")
+            grid[index] = replace(cell, score=values[f"final_{self.score}"])
+            values["final_mixture_weight"] = self._padded(cell)["mixture_weight"]
+            records.append(Record(cell.slot, self.rounds, values))
+        return replace(view, cells=tuple(grid), records=tuple(records))
+
+    def _padded(self, cell: Cell) -> dict[str, Any]:
+        """Give mixture weights and the cells they belong to, for the result's fixed width."""
+        weights = cell.weights or {}
+        values, owners = np.full(self._width, np.nan), np.full(self._width, -1)
+        values[: len(weights)] = list(weights.values())
+        owners[: len(weights)] = [member for member, _ in weights]
+        return {"mixture_weight": values, "neighbour_cell": owners}
+
+    @functools.cached_property
+    def _width(self) -> int:
+        """Individuals in the largest sub-population."""
+        return (self._schedule.largest if self.exchange else 1) * self.population_size

@@ -1,0 +1,287 @@
+"""What the client knows of a grid's cells, and the evolution it decides from reported numbers.
+
+Selection, replacement and the mixture of Lipizzaner, as pure functions: a cell and what a task
+reported in, a new cell out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from gandask.core import Array, Event, Record, Report, Values, Variable
+from gandask.scores.metrics import METRICS
+
+KINDS = ("generator", "discriminator")
+FITNESS: dict[str, Callable[..., Any]] = {"worst": np.max, "average": np.mean, "best": np.min}
+"""How an individual's losses against all its opponents make one fitness; lower is better."""
+
+
+@dataclass(frozen=True)
+class Individual:
+    """A generator or a discriminator, as the client knows it: never its weights.
+
+    `name` is that of its state; `parent` the cell it was cloned from; `loss` the index of the loss
+    it was trained with; `statistics` those of a generator's samples, packed.
+    """
+
+    name: str
+    parent: int
+    learning_rate: float = np.nan
+    loss: int = 0
+    fitness: float = np.nan
+    statistics: Array | None = None
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """Names of its weights and of its moments."""
+        return self.name, f"{self.name}/moments"
+
+    @property
+    def cell(self) -> int:
+        """The cell it was made in."""
+        return int(self.name.split("/")[1])
+
+
+@dataclass(frozen=True)
+class Population:
+    """Generators and discriminators: a cell's own, or those of its neighbourhood."""
+
+    generators: tuple[Individual, ...] = ()
+    discriminators: tuple[Individual, ...] = ()
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Names of all their states."""
+        return frozenset(n for i in (*self.generators, *self.discriminators) for n in i.names)
+
+    def rotated(self, first: int) -> Population:
+        """Begin with the individuals at `first`."""
+        return Population(
+            self.generators[first:] + self.generators[:first],
+            self.discriminators[first:] + self.discriminators[:first],
+        )
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of the grid.
+
+    Parameters
+    ----------
+    index : int
+    own : Population
+        Its individuals.
+    round : int
+        Completed rounds.
+    phase : str
+        The task under way ("fitness", "train", "score"), or "trained" and "scored" after them.
+    members : tuple of int
+        The cells of its neighbourhood, itself first.
+    pool : Population
+        Their individuals, its own first, as the round's tasks read them.
+    parents : Population
+        The pair in training.
+    loss : int
+        Index of the loss it trains with.
+    device : str
+        The kind of device that its fitness was computed on.
+    weights : mapping of (cell, individual) to float
+        Its mixture.
+    score : float
+        That of its mixture.
+    """
+
+    index: int
+    own: Population
+    round: int = 0
+    phase: str = "trained"
+    members: tuple[int, ...] = ()
+    pool: Population = Population()
+    parents: Population = Population()
+    loss: int = 0
+    device: str = ""
+    weights: Mapping[tuple[int, int], float] | None = None
+    score: float = np.nan
+
+    @property
+    def slot(self) -> str:
+        """Name of the cell's slot."""
+        return f"cell/{self.index}"
+
+    def measured(self, values: Values) -> Cell:
+        """Take in the statistics of its generators, where they were reported."""
+        if "statistics" not in values:
+            return self
+        generators = tuple(
+            replace(individual, statistics=row)
+            for individual, row in zip(self.own.generators, values["statistics"], strict=True)
+        )
+        return replace(self, own=replace(self.own, generators=generators))
+
+
+@dataclass(frozen=True)
+class GridView:
+    """What the client knows of the grid."""
+
+    cells: tuple[Cell, ...]
+    records: tuple[Record, ...] = ()
+    events: tuple[Event, ...] = ()
+    metric: str = "fid"
+
+    @property
+    def round(self) -> int:
+        """Number of rounds that every cell has completed."""
+        return min(cell.round for cell in self.cells)
+
+    @property
+    def best(self) -> str | None:
+        """The cell whose mixture scores best so far."""
+        best = None
+        for cell in self.cells:
+            if METRICS[self.metric].better(cell.score, best.score if best else np.nan):
+                best = cell
+        return best.slot if best else None
+
+    @property
+    def keeps(self) -> frozenset[str]:
+        """Names of every living individual's states, and of those under evaluation."""
+        populations = [p for cell in self.cells for p in (cell.own, cell.pool)]
+        return frozenset[str]().union(*(population.names for population in populations))
+
+    @property
+    def mixtures(self) -> Mapping[str, Mapping[str, float]]:
+        """By slot, the weights of its neighbourhood's generators."""
+        return {
+            cell.slot: {
+                self.cells[member].own.generators[individual].name: weight
+                for (member, individual), weight in cell.weights.items()
+            }
+            for cell in self.cells
+            if cell.weights
+        }
+
+
+def _variables() -> dict[str, Variable]:
+    """List what a record of a cell's round may hold."""
+    made = {"batches": Variable("generator steps in the round", "batches", dtype="int64")}
+    made["loss"] = Variable("loss function of the round", "", dtype="str")
+    for kind in KINDS:
+        made |= {
+            f"{kind}_fitness": Variable(f"{kind} fitness (a loss: lower is better)"),
+            f"{kind}_training_loss": Variable(f"mean {kind} loss in training"),
+            f"{kind}_learning_rate": Variable(f"{kind} learning rate"),
+            f"{kind}_parent": Variable(f"cell the trained {kind} came from", "cell", dtype="int64"),
+            f"{kind}_replaced": Variable(f"whether the {kind} was replaced", dtype="bool"),
+        }
+    for name, metric in METRICS.items():
+        title, units = metric.long_name, metric.units
+        made[name] = Variable(f"{title} of the mixture", units)
+        made[f"generator_{name}"] = Variable(f"{title} of the cell's own generator", units)
+        made[f"final_{name}"] = Variable(f"{title} of the final mixture", units, by_round=False)
+    ring = ("neighbour",)
+    made["mixture_weight"] = Variable("share of a neighbour in the mixture", dims=ring)
+    made["neighbour_cell"] = Variable("cell of a neighbour", "cell", ring, "int64")
+    made["final_mixture_weight"] = Variable("share in the final mixture", dims=ring, by_round=False)
+    return made
+
+
+VARIABLES = _variables()
+
+
+def aggregate(losses: Array, mode: str, axis: int) -> Array:
+    """Turn losses against opponents into fitness; what is not finite is worst of all."""
+    values = np.asarray(FITNESS[mode](losses, axis=axis))
+    return np.where(np.isfinite(values), values, np.inf)
+
+
+def tournament(fitness: Array, size: int, chance: np.random.Generator) -> int:
+    """Draw `size` individuals without replacement and give the fittest."""
+    drawn = chance.choice(len(fitness), min(size, len(fitness)), replace=False)
+    return int(drawn[np.argmin(fitness[drawn])])
+
+
+def select(cell: Cell, values: Values, mode: str, size: int, chance: np.random.Generator) -> Cell:
+    """Choose the parents of a cell's offspring from the fitness tables of its neighbourhood."""
+    parents = []
+    for kind, axis in (("generators", 1), ("discriminators", 0)):
+        table = values[f"{kind[:-1]}_losses"]
+        fitness = aggregate(table, mode, axis)
+        # the cell's own come first in the pool; what was learned of them meanwhile stays
+        own = tuple(
+            replace(individual, fitness=float(value))
+            for individual, value in zip(getattr(cell.own, kind), fitness, strict=False)
+        )
+        cell = replace(cell, own=replace(cell.own, **{kind: own}))
+        parents.append(getattr(cell.pool, kind)[tournament(fitness, size, chance)])
+    return replace(cell, parents=Population((parents[0],), (parents[1],)))
+
+
+def offspring(cell: Cell, values: Values, mode: str, serial: int) -> Population:
+    """Describe the pair that a cell's training task made."""
+    pair = []
+    for kind in KINDS:
+        parent = getattr(cell.parents, f"{kind}s")[0]
+        pair.append(
+            Individual(
+                name=f"{cell.slot}/{kind}/{serial}",
+                parent=parent.cell,
+                learning_rate=float(values[f"{kind}_learning_rate"]),
+                loss=cell.loss,
+                fitness=float(aggregate(values[f"{kind}_losses"], mode, 0)),
+                statistics=values["statistics"][0]
+                if kind == "generator" and "statistics" in values
+                else None,
+            )
+        )
+    return Population((pair[0],), (pair[1],))
+
+
+def succeed(cell: Cell, child: Population, selection: bool) -> Population:
+    """Let the offspring take its place among a cell's individuals.
+
+    With selection each replaces the worst, if strictly fitter; without, the one it was trained
+    from.
+    """
+    survivors = {}
+    for kind in ("generators", "discriminators"):
+        own, one = getattr(cell.own, kind), getattr(child, kind)[0]
+        parent = getattr(cell.parents, kind)[0]
+        names = [individual.name for individual in own]
+        fitness = [individual.fitness for individual in own]
+        place = int(np.argmax(fitness)) if selection else names.index(parent.name)
+        accepted = not selection or one.fitness < fitness[place]
+        survivors[kind] = (*own[:place], one, *own[place + 1 :]) if accepted else own
+    return Population(**survivors)
+
+
+def aligned(cell: Cell, members: list[tuple[int, int]]) -> Array:
+    """Give the cell's mixture weights for `members`; newcomers start at the mean weight."""
+    known = cell.weights or {}
+    usual = float(np.mean(list(known.values()))) if known else 1.0
+    weights = np.array([known.get(member, usual) for member in members])
+    return weights / weights.sum() if weights.sum() > 0 else np.full(len(members), 1 / len(members))
+
+
+def centre(own: Sequence[Individual]) -> Individual:
+    """Give the fittest of a cell's individuals; one that was never evaluated comes last."""
+    return min(own, key=lambda one: np.inf if np.isnan(one.fitness) else one.fitness)
+
+
+def outcome(cell: Cell, report: Report, loss_names: Sequence[str]) -> dict[str, Any]:
+    """Record what a cell's round came to, from its training report."""
+    values: dict[str, Any] = {"batches": report.values["batches"], "loss": loss_names[cell.loss]}
+    for kind in KINDS:
+        own = getattr(cell.own, f"{kind}s")
+        parent = getattr(cell.parents, f"{kind}s")[0]
+        fittest = centre(own)
+        newest = f"{cell.slot}/{kind}/{len(own) + report.round - 1}"
+        values[f"{kind}_fitness"] = fittest.fitness
+        values[f"{kind}_learning_rate"] = fittest.learning_rate
+        values[f"{kind}_training_loss"] = report.values[f"{kind}_training_loss"]
+        values[f"{kind}_parent"] = parent.cell
+        values[f"{kind}_replaced"] = newest in [individual.name for individual in own]
+    return values

@@ -1,0 +1,404 @@
+"""MGGAN: groups of a generator and a discriminator, regrouped from time to time.
+
+Wu: Optimizing GAN for Generating High Quality Samples (PhD thesis, Warwick 2022), chapter 3. Each
+group keeps its generator; every T iterations the discriminators change places. T is fixed, or
+follows from the loss, and so may the learning rate; `regrouping.py` holds that strategy.
+
+A round is one task per group: the iterations up to the next regrouping, or fewer, so that tasks
+stay short. A last plan scores every generator on a large sample.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from gandask import config
+from gandask.config import setting, settings
+from gandask.core import (
+    NON_FINITE,
+    Event,
+    Layout,
+    Plan,
+    Record,
+    Report,
+    SettingError,
+    Task,
+    rng,
+)
+from gandask.methods import families, tasks
+from gandask.methods.adversarial import Adversarial
+from gandask.methods.mggan.regrouping import ADAPTIVE, POLICIES, Adjustment, grown, settled
+from gandask.methods.mggan.tasks import train
+from gandask.methods.mggan.view import SNAPSHOTS, VARIABLES, Group, GroupView
+from gandask.scores import metrics
+from gandask.scores.metrics import Statistics
+from gandask.training import losses, networks
+from gandask.training.settings import Training
+
+
+@settings
+class MGGAN(Adversarial):
+    """Train groups of GANs that are regrouped; its fields are its settings."""
+
+    name: ClassVar[str] = "mggan"
+
+    groups: int = setting(2, "generators, and discriminators; 1 is a plain GAN", minimum=1)
+    iterations: int = setting(30_000, "batches of every generator", minimum=1)
+    interval: int | str = setting(
+        ADAPTIVE,
+        "iterations between regroupings (T); 0: never; adaptive: first when no generator's loss "
+        "falls any more, at the latest after interval_limit, then growing",
+        minimum=0,
+    )
+    regrouping: str = setting(
+        "derangement",
+        "who meets whom: a random derangement, the next group's discriminator, that of the next "
+        "fitter group (by mean loss as it is, whatever the loss), or nobody else",
+        choices=tuple(POLICIES),
+    )
+    base: Any = setting(
+        "mlp",
+        "base GAN: a name in NETWORKS, or one for each group; a pair of names takes the generator "
+        "of one and the discriminator of the other",
+    )
+    loss: str | None = setting(
+        None, "name in LOSSES; that of each discriminator's base GAN by default"
+    )
+    window: int = setting(
+        100, "iterations over which the loss is averaged to see whether it falls", minimum=1
+    )
+    least_fall: float = setting(
+        0.05, "share by which it falls clearly from window to window", minimum=0
+    )
+    interval_growth: float = setting(1.25, "of an adaptive interval at a regrouping (ξ)", minimum=1)
+    interval_limit: int = setting(500, "of an adaptive interval (T̄)", minimum=1)
+    adjust_learning_rate: bool | None = setting(
+        None,
+        "around every regrouping but the first (Algorithm 1), which ends period A; by default "
+        "where the interval is adaptive",
+    )
+    adjustment_region: int = setting(10, "iterations before and after (α)", minimum=0)
+    adjustment_ratio: float = setting(0.05, "growth per iteration (δ)", minimum=0)
+    adjustment_limit: float = setting(
+        2.0, "upper limit, as a multiple of learning_rate (L̄ / L₀)", minimum=1
+    )
+    variation_threshold: float = setting(
+        0.05, "no growth where the loss varies by more (γ̄)", minimum=0
+    )
+    iterations_per_round: int = setting(300, "at most: how long a task is", minimum=1)
+    score_every: int = setting(1000, "iterations between scores, each at a round's end", minimum=1)
+    kept_samples: int = setting(
+        0, "samples of each generator to keep in the Dataset, every score_every", minimum=0
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.interval, str) and self.interval != ADAPTIVE:
+            raise SettingError(
+                f"interval={self.interval!r}: expected a number of iterations, 0 for never, or "
+                f"{ADAPTIVE!r}"
+            )
+        object.__setattr__(self, "base", families.read(self.base, self.groups))
+        if self.loss is not None:
+            config.lookup("loss", self.loss, losses.LOSSES)
+
+    @functools.cached_property
+    def families(self) -> tuple[tuple[str, str], ...]:
+        """Base GANs of each group's generator and discriminator, by name."""
+        return families.by_group(self.base, self.groups)
+
+    @property
+    def training(self) -> Training:
+        """What the tasks of the first group are given."""
+        return self.pair(0, 0)
+
+    def training_of(self, slot: str) -> Training:
+        """What the tasks of a group are given while it trains its own pair."""
+        index = _index(slot)
+        return self.pair(index, index)
+
+    def pair(self, generator: int, discriminator: int) -> Training:
+        """What a generator's tasks are given while it trains against a discriminator."""
+        maker, judge = self.families[generator][0], self.families[discriminator][1]
+        if (maker, judge) not in self._trainings:
+            network = families.paired(maker, judge)
+            chosen = losses.LOSSES[self.loss or network.loss]
+            self._trainings[maker, judge] = self._training(network, [chosen])
+        return self._trainings[maker, judge]
+
+    @functools.cached_property
+    def _trainings(self) -> dict[tuple[str, str], Training]:
+        return {}
+
+    @property
+    def regroups(self) -> bool:
+        """Whether generators ever meet another discriminator."""
+        return self.groups > 1 and self.interval != 0 and self.regrouping != "none"
+
+    @property
+    def rounds(self) -> int:
+        """Number of rounds; with an adaptive interval, the most there can be."""
+        if self.regroups and self.interval == ADAPTIVE:
+            # a fall and its end take three windows; each interval may leave one round unfilled
+            shortest = min(3 * self.window, self.interval_limit)
+            looks = min(self.interval_limit, self.iterations) // self.window + 1
+            unfilled = looks + self.iterations // shortest + 1
+            return min(self.iterations, self._pieces(self.iterations) + unfilled)
+        interval = self._interval(()) or self.iterations
+        whole, rest = divmod(self.iterations, interval)
+        return whole * self._pieces(interval) + self._pieces(rest)
+
+    @property
+    def adjustment(self) -> Adjustment:
+        """Algorithm 1, or one that does nothing."""
+        chosen = self.adjust_learning_rate
+        wanted = self.interval == ADAPTIVE if chosen is None else chosen
+        return Adjustment(
+            self.learning_rate,
+            self.adjustment_region,
+            self.adjustment_ratio if wanted else 0.0,
+            self.adjustment_limit * self.learning_rate,
+            self.variation_threshold,
+        )
+
+    def check(self) -> None:
+        """Load the data, and refuse what does not fit it and pairs that cannot meet.
+
+        Raises
+        ------
+        SettingError, DataError
+        """
+        loaded = self._load("group/0")
+        for name in dict.fromkeys(name for pair in self.families for name in pair):
+            networks.check(name, networks.NETWORKS[name], loaded.shape, loaded.classes, "base")
+        found: dict[tuple[str, str], tuple[int, int]] = {}
+        for one in range(self.groups):
+            for other in range(self.groups) if self.regroups else (one,):
+                found.setdefault((self.families[one][0], self.families[other][1]), (one, other))
+        for (maker, judge), (one, other) in found.items():
+            met = f"base: generator {one} ({maker}) and discriminator {other} ({judge})"
+            try:
+                training = self.pair(one, other)
+            except SettingError as error:
+                raise SettingError(f"{met}: {error}") from error
+            training.check_networks(met)
+
+    def layout(self) -> Layout:
+        """Describe the result: ``(round, group)`` and ``(group, iteration)``."""
+        coords: dict[str, Sequence[Any]] = {
+            "group": range(self.groups),
+            "iteration": range(1, self.iterations + 1),
+        }
+        variables = dict(VARIABLES)
+        if self.kept_samples:
+            coords["snapshot"] = range(self._scorings(self.iterations))
+            coords["sample"] = range(self.kept_samples)
+            coords["value"] = range(math.prod(self.training.data.shape))
+            variables |= SNAPSHOTS
+        slots = {f"group/{index}": (index,) for index in range(self.groups)}
+        return Layout(coords, ("group",), slots, variables)
+
+    def start(self) -> tuple[GroupView, Plan]:
+        """Make every group's pair, and begin to train."""
+        born = [
+            Group(i, f"group/{i}/generator/0", f"group/{i}/discriminator/0", i, self.learning_rate)
+            for i in range(self.groups)
+        ]
+        view = GroupView(tuple(born), weights=(1 / self.groups,) * self.groups, metric=self.score)
+        made = []
+        for group in born:
+            training = replace(self.pair(group.index, group.index), score_samples=0)
+            arguments = {"training": training, "slot": group.slot, "population_size": 1}
+            made.append(
+                Task(group.slot, 0, tasks.initialise, writes=group.names, arguments=arguments)
+            )
+        return view, [made, [self._task(view, group) for group in born]]
+
+    def advance(self, view: GroupView, reports: Sequence[Report]) -> tuple[GroupView, Plan]:
+        """Take the reports in, regroup where it is time, and say what each group does next."""
+        if any(group.phase == "score" for group in view.groups):
+            return self._scored(view, reports), []
+        groups, records, events = list(view.groups), [], []
+        told = {_index(report.slot): report for report in reports if report.round}
+        for index, report in told.items():
+            groups[index], record, happened = self._take(groups[index], report, view.regroupings)
+            records.append(record)
+            events += happened
+        now = replace(view, groups=tuple(groups))
+        scored = min(group.scored for group in groups)
+        if scored > min(group.scored for group in view.groups):
+            weights, mixed = self._mix(now, scored, "")
+            now = replace(now, weights=weights)
+            records += mixed
+        now, ready, happened = self._released(now, told)
+        now = replace(now, records=tuple(records), events=(*events, *happened))
+        return now, [[self._task(now, group) for group in ready]] if ready else []
+
+    def _take(
+        self, group: Group, report: Report, regroupings: Sequence[int]
+    ) -> tuple[Group, Record, list[Event]]:
+        """Take one report into the group it is about."""
+        values = report.values
+        ours = {key: values[key] for key in (*VARIABLES, *SNAPSHOTS) if key in values}
+        ours |= {"partner": group.partner, "last_iteration": values["last_iteration"]}
+        ours |= {"interval": self._interval(regroupings)} | self.adjustment.constants
+        done = replace(
+            group,
+            round=report.round,
+            iteration=values["last_iteration"],
+            learning_rate=float(values["learning_rate"][-1]),
+            loss=float(values["generator_loss"][-1]),
+            scored=report.round if values["scored"] else group.scored,
+        )
+        if done.iteration == self._stop(group.iteration, regroupings):
+            done = replace(done, phase="waiting")
+        events, seen = [], values["generator_loss"]
+        if values["finite"]:
+            generator, discriminator = group.named(report.round)
+            done = replace(done, generator=generator, discriminator=discriminator)
+        else:
+            # the next task trains the networks of before, and these losses are to decide nothing
+            seen = np.full(len(seen), math.nan)
+            done = replace(done, learning_rate=self.learning_rate, loss=math.nan)
+            detail = "a loss or weight is not finite; the iterations of the round were discarded"
+            events.append(Event(report.round, NON_FINITE, group.slot, detail))
+        done = replace(done, losses=np.concatenate([group.losses, seen]))
+        if "statistics" in values:
+            packed = values["statistics"][0]
+            scores = metrics.scores(self._real, Statistics.from_array(packed))
+            done = replace(done, statistics=packed, score=scores[self.score])
+            ours |= scores
+        begins = {"iteration": group.iteration, "snapshot": self._scorings(done.iteration) - 1}
+        return done, Record(group.slot, report.round, ours, begins), events
+
+    def _released(
+        self, view: GroupView, told: Collection[int]
+    ) -> tuple[GroupView, list[Group], list[Event]]:
+        """Give the groups that have something to do, once all have arrived where they wait."""
+        if any(group.phase == "train" for group in view.groups):
+            return view, [view.groups[i] for i in told if view.groups[i].phase == "train"], []
+        at, events = view.groups[0].iteration, []
+        groups, phase = view.groups, "score" if at == self.iterations else "train"
+        if phase == "train" and self._is_time(view):
+            number = len(view.regroupings) + 1
+            means = np.array([group.mean_loss for group in groups])
+            taken = POLICIES[self.regrouping](means, rng(self.seed, number, "regrouping"))
+            groups = view.regrouped(taken)
+            met = ", ".join(f"{group.index} with {group.partner}" for group in groups)
+            detail = f"after iteration {at}, generators with discriminators: {met}"
+            events = [Event(view.round, "regrouped", "", detail)]
+            if number == 1 and self.interval == ADAPTIVE:
+                why = "the limit" if at == self.interval_limit else "the loss falls no more"
+                detail = f"period A took {at} iterations: {why}"
+                events.insert(0, Event(view.round, "period B", "", detail))
+            view = replace(view, regroupings=(*view.regroupings, at))
+        view = replace(view, groups=tuple(replace(group, phase=phase) for group in groups))
+        return view, list(view.groups), events
+
+    def _is_time(self, view: GroupView) -> bool:
+        """Tell whether to regroup where all groups wait: in period A, whether it has ended."""
+        if self.interval != ADAPTIVE or view.regroupings:
+            return True
+        return view.groups[0].iteration >= self.interval_limit or all(
+            settled(group.losses, self.window, self.least_fall) for group in view.groups
+        )
+
+    def _interval(self, regroupings: Sequence[int]) -> int:
+        """Give the regrouping interval T: 0 for never, -1 while it is not known."""
+        if not self.regroups:
+            return 0
+        if not isinstance(self.interval, str):
+            return self.interval
+        if not regroupings:
+            return -1
+        return grown(regroupings[0], self.interval_growth, self.interval_limit, len(regroupings))
+
+    def _stop(self, done: int, regroupings: Sequence[int]) -> int:
+        """Give the iteration where groups next wait: a regrouping, a look at the loss, the end."""
+        interval = self._interval(regroupings)
+        if interval == 0:
+            return self.iterations
+        if interval < 0:
+            following = min(done - done % self.window + self.window, self.interval_limit)
+        else:
+            following = (regroupings[-1] if regroupings else 0) + interval
+        return min(following, self.iterations)
+
+    def _pieces(self, iterations: int) -> int:
+        """Count the rounds that so many iterations without a regrouping take."""
+        return math.ceil(iterations / self.iterations_per_round)
+
+    def _scorings(self, done: int) -> int:
+        """Count the times that a generator is to be scored by an iteration, the end among them."""
+        rest = done % self.score_every > 0
+        return done // self.score_every + (done == self.iterations and rest)
+
+    def _task(self, view: GroupView, group: Group) -> Task:
+        """Make a group's next task."""
+        number = group.round + 1
+        training = self.pair(group.index, group.partner)
+        arguments: dict[str, Any] = {"training": training, "slot": group.slot, "round": number}
+        if group.phase == "score":
+            arguments |= {"samples": self.final_samples}
+            return Task(group.slot, number, tasks.score, group.names[:1], arguments=arguments)
+        stop = self._stop(group.iteration, view.regroupings)
+        left = stop - group.iteration
+        last = group.iteration + math.ceil(left / self._pieces(left))
+        # Algorithm 1 begins with period B: it looks to no regrouping before the second
+        known = [*view.regroupings, stop] if stop < self.iterations else view.regroupings
+        arguments |= {
+            "first": group.iteration + 1,
+            "last": last,
+            "adjustment": self.adjustment,
+            "regroupings": tuple(
+                at for at in known[1:] if at + self.adjustment_region >= group.iteration
+            ),
+            "learning_rate": group.learning_rate,
+            "loss_before": group.loss,
+            "scored": self._scorings(last) > self._scorings(group.iteration),
+            "kept_samples": self.kept_samples,
+        }
+        generator, discriminator = group.named(number)
+        writes = (generator, f"{generator}/moments", discriminator, f"{discriminator}/moments")
+        return Task(group.slot, number, train, group.names, writes, arguments)
+
+    def _mix(
+        self, view: GroupView, number: int, prefix: str
+    ) -> tuple[tuple[float, ...], list[Record]]:
+        """Evolve the mixture of all groups' generators, once all are scored."""
+        packed = [group.statistics for group in view.groups]
+        chance = rng(self.seed, number, f"{prefix}mixture")
+        weights, merged = self._evolved(
+            np.array(view.weights), packed, self.mixture_generations, chance
+        )
+        if merged is None:
+            return view.weights, []
+        values: dict[str, Any] = metrics.scores(self._real, merged, prefix=f"{prefix}mixture_")
+        values[f"{prefix}mixture_weight"] = weights
+        return tuple(weights.tolist()), [Record("", number, values)]
+
+    def _scored(self, view: GroupView, reports: Sequence[Report]) -> GroupView:
+        """Take in the scores on the large samples, and compare when all are there."""
+        groups, records = list(view.groups), []
+        for report in reports:
+            index, packed = _index(report.slot), report.values["statistics"][0]
+            scores = metrics.scores(self._real, Statistics.from_array(packed), prefix="final_")
+            score = scores[f"final_{self.score}"]
+            groups[index] = replace(groups[index], statistics=packed, score=score, phase="scored")
+            records.append(Record(report.slot, groups[index].round, scores))
+        view = replace(view, groups=tuple(groups), events=())
+        if all(group.phase == "scored" for group in groups):
+            weights, mixed = self._mix(view, view.round, "final_")
+            view = replace(view, weights=weights)
+            records += mixed
+        return replace(view, records=tuple(records))
+
+
+def _index(slot: str) -> int:
+    return int(slot.removeprefix("group/"))

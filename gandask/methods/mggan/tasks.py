@@ -1,0 +1,134 @@
+"""What the tasks of MGGAN's groups do: iterations, at the learning rate that the loss asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gandask.core import Array, State, progress, rng, routine
+from gandask.methods.mggan.regrouping import Adjustment, variation
+from gandask.methods.tasks import States, measured
+from gandask.training.pair import Trainer
+from gandask.training.settings import Noise, Training, real_batch
+
+
+def train(
+    *states: State,
+    training: Training,
+    slot: str,
+    round: int,
+    first: int,
+    last: int,
+    adjustment: Adjustment,
+    regroupings: tuple[int, ...],
+    learning_rate: float,
+    loss_before: float,
+    scored: bool,
+    kept_samples: int,
+) -> States:
+    """Train a pair from iteration `first` to iteration `last`.
+
+    Parameters
+    ----------
+    *states
+        Generator weights and moments, discriminator weights and moments.
+    regroupings : tuple of int
+        Those that Algorithm 1 looks to.
+    learning_rate, loss_before : float
+        Those of the iteration before `first`.
+    scored : bool
+        Whether the generator is to be scored, and `kept_samples` of it to be kept.
+
+    Returns
+    -------
+    states
+        As they came, trained.
+    values
+        ``finite``, ``last_iteration``, ``scored``, mean training losses, and by iteration the
+        losses, the learning rate, the variation ratio and the regrouping looked to;
+        ``statistics`` and ``samples`` of the generator, where asked for.
+    """
+    with training.settled() as device:
+        with routine("load"):
+            trainer = Trainer.load(states, training, training.losses[0], slot, round, device)
+        trace = Trace(adjustment, regroupings, learning_rate, loss_before)
+        for iteration, indices in zip(
+            range(first, last + 1), batches(training, slot, first), strict=False
+        ):
+            with routine("batch"):
+                real = real_batch(training, indices, device)
+            with routine("train"):
+                trace.follow(trainer, iteration, real)
+            progress((iteration - first + 1) / (last - first + 1))
+        values = trainer.outcome() | trace.values() | {"last_iteration": last}
+        generator = trainer.generator.module
+        values["scored"] = scored
+        if values["finite"] and scored and training.score_samples:
+            values |= measured(training, [generator], training.score_samples, device, round, slot)
+        if values["finite"] and scored and kept_samples:
+            noise = Noise(training, device, slot, "kept").draw(kept_samples)
+            with routine("score"), torch.no_grad():
+                kept = generator.eval()(*noise).flatten(1).cpu().numpy()
+            values |= {"samples": kept[None], "snapshot_iteration": [last]}
+    return (*trainer.generator.states(), *trainer.discriminator.states()), values
+
+
+@dataclass
+class Trace:
+    """Iterations as they go: Algorithm 1 at work, and what it saw.
+
+    Parameters
+    ----------
+    adjustment : Adjustment
+    regroupings : tuple of int
+        Those it looks to.
+    learning_rate, loss : float
+        Those of the iteration before.
+    """
+
+    adjustment: Adjustment
+    regroupings: tuple[int, ...]
+    learning_rate: float
+    loss: float
+    rows: list[tuple[float, ...]] = field(default_factory=list)
+
+    def follow(self, trainer: Trainer, iteration: int, real: tuple[Tensor, ...]) -> None:
+        """Train for one iteration at the learning rate that its loss asks for."""
+        loss = trainer.generator_loss()
+        before, self.loss = self.loss, trainer.count("generator", loss)
+        varied = variation(before, self.loss)
+        at = self.adjustment.regrouping(iteration, self.regroupings)
+        self.learning_rate = self.adjustment.rate(self.learning_rate, iteration, at, varied)
+        for learner in (trainer.generator, trainer.discriminator):
+            learner.learning_rate = self.learning_rate
+        trainer.generator.step(loss)
+        opposing = trainer.discriminator_step(real)
+        self.rows.append((self.learning_rate, self.loss, opposing, varied, at or -1))
+
+    def values(self) -> dict[str, Array]:
+        """Give what was seen, by iteration."""
+        rate, loss, opposing, varied, at = np.array(self.rows).T
+        return {
+            "learning_rate": rate,
+            "generator_loss": loss,
+            "discriminator_loss": opposing,
+            "loss_variation": varied,
+            "regrouping": at.astype(int),
+        }
+
+
+def batches(training: Training, slot: str, first: int) -> Iterator[Array]:
+    """Draw the batches from an iteration on, shuffling the slot's share anew in each epoch."""
+    shard = training.shard(slot)
+    size = training.batch_size
+    epoch, place = divmod(first - 1, len(shard) // size)
+    while True:
+        with routine("batch"):
+            shuffled = rng(training.seed, slot, "epoch", epoch).permutation(shard)
+        for start in range(place * size, len(shuffled) - size + 1, size):
+            yield shuffled[start : start + size]
+        epoch, place = epoch + 1, 0

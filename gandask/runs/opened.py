@@ -1,0 +1,251 @@
+"""A stored run, opened: its Dataset, settings, state, and the generators it trained."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
+
+from gandask import config, display, results
+from gandask.core import State, StoreError
+from gandask.methods import METHODS
+from gandask.results import Results
+from gandask.scores.mixture import Mixture
+from gandask.store import LIVE, Store
+from gandask.store.checkpoint import load_states, slot_of
+from gandask.store.steering import CHANGE, PAUSE, RESUME, STOP, Command, steered
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    import xarray as xr
+
+    from gandask.plots.bound import Plots
+
+LOOK = 0.2  # seconds between two looks at a run of another process
+
+
+class Run:
+    """A run that is finished, or being written.
+
+    Parameters
+    ----------
+    path : path-like
+        Its store.
+
+    Raises
+    ------
+    StoreError
+        If there is no run, or one written by a newer version.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], ended: Future[xr.Dataset] | None = None
+    ) -> None:
+        self.store = Store.open(path)
+        self._ended = ended
+        self._known: tuple[str, Any] = ("", None)
+
+    @property
+    def method(self) -> Any:
+        """The method with its settings, ready to be run again; a run may be changed meanwhile."""
+        settings = self.store.description.get("settings", "")
+        if not settings or self._known[0] != settings:
+            self._known = settings, self.store.method(METHODS)
+        return self._known[1]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Every setting, by name."""
+        return {f.name: getattr(self.method, f.name) for f in config.fields(self.method)}
+
+    @property
+    def state(self) -> str:
+        """One of running, paused, finished, failed, stopped, interrupted."""
+        return self.store.state
+
+    @property
+    def ds(self) -> xr.Dataset:
+        """The rounds done so far; for a run being written, read anew each time."""
+        stored = self.store.read_dataset() if self.state == "finished" else None
+        return stored if stored is not None else self._collected()
+
+    @property
+    def plot(self) -> Plots:
+        """Plots of the run so far: ``run.plot.grid()``, and every other of `gandask.plots`."""
+        from gandask.plots.bound import Plots
+
+        return Plots(self.ds)
+
+    def dashboard(self) -> Any:
+        """Give the live page of the run, to be shown in a notebook."""
+        from gandask.pages import inline
+
+        return inline.live(self)
+
+    def wait(self, timeout: float | None = None) -> xr.Dataset:
+        """Wait until the run ends, and give its Dataset; Ctrl-C ends the waiting, not the run.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds after which to give up.
+
+        Raises
+        ------
+        TimeoutError
+            If it takes longer.
+        Exception
+            What ended the run, if it was started by this process; StoreError if by another one.
+        """
+        if self._ended is not None:
+            return self._ended.result(timeout)
+        until = math.inf if timeout is None else time.monotonic() + timeout
+        while self.state in LIVE:
+            if time.monotonic() > until:
+                raise TimeoutError(f"{self!r} goes on after {timeout} s")
+            time.sleep(LOOK)
+        if self.state in ("failed", "interrupted"):
+            why = self.store.description.get("error", "its process is gone")
+            raise StoreError(f"{self.store.path} was {self.state}: {why}")
+        return self.ds
+
+    def pause(self) -> None:
+        """Let the run wait after the step under way, until `resume`."""
+        self._ask(Command(PAUSE))
+
+    def resume(self) -> None:
+        """Let a paused run go on. One that has ended is continued by ``gd.run(resume=True)``."""
+        self._ask(Command(RESUME))
+
+    def stop(self) -> None:
+        """End the run after this round, with a checkpoint to continue it from."""
+        self._ask(Command(STOP))
+
+    def change(self, **changes: Any) -> None:
+        """Give the run other settings from the next round on.
+
+        Parameters
+        ----------
+        **changes
+            For a grid, ``neighbourhood`` and ``mutation_scale``.
+
+        Raises
+        ------
+        SettingError
+            For a setting that cannot change, or a value that cannot work.
+        """
+        self._check_live(CHANGE)
+        begun = self.store.description["round"]
+        method = steered(self.method, changes, begun)
+        # as the method understood them: plain values, which the file of commands can hold
+        entries = {key: getattr(method, method.schedules[key]) for key in changes}
+        plain = {key: entry[str(begun + 1)] for key, entry in entries.items()}
+        self._ask(Command(CHANGE, plain))
+
+    def _ask(self, command: Command) -> None:
+        """Ask something of the run's process."""
+        self._check_live(command.name)
+        self.store.ask(command)
+
+    def _check_live(self, asked: str) -> None:
+        """Raise StoreError if nobody is at work on the run any more."""
+        if self.state not in LIVE:
+            raise StoreError(
+                f"{self.store.path} is {self.state}, so nobody is there to {asked} it; "
+                "continue it with gandask resume DIR, or gd.run(..., resume=True)"
+            )
+
+    def best_mixture(self) -> Mixture:
+        """Give the ensemble that scores best, as of the last checkpoint."""
+        best = self._checkpoint[1]["best"]
+        if best is None:
+            raise StoreError(f"{self.store.path}: no mixture was scored before the checkpoint")
+        return self.mixture(best)
+
+    def mixture(self, slot: str) -> Mixture:
+        """Give the ensemble of one slot, as of the last checkpoint.
+
+        Parameters
+        ----------
+        slot : str
+            Such as ``"cell/0"``; ``"group/1"``, whose one generator it is, or ``"all"`` groups.
+
+        Raises
+        ------
+        StoreError
+            If there is no checkpoint yet, or no such slot.
+        """
+        folder, told = self._checkpoint
+        if slot not in told["mixtures"]:
+            raise StoreError(f"slot {slot!r}: expected one of {', '.join(told['mixtures'])}")
+        weights = told["mixtures"][slot]
+        states: dict[str, State] = {}
+        for file, names in told["files"].items():
+            wanted = [name for name in names if name in weights]
+            loaded, _ = load_states(names=wanted, path=str(folder / file)) if wanted else ((), {})
+            states |= dict(zip(wanted, loaded, strict=True))
+        lacking = weights.keys() - states.keys()
+        if lacking:
+            raise StoreError(f"{folder} does not hold {', '.join(sorted(lacking))}")
+        facts = self.store.description["facts"]
+        shape, classes = tuple(facts["sample_shape"]), facts["classes"]
+        trainings = {
+            name: dataclasses.replace(
+                self.method.training_of(slot_of(name)), sample_shape=shape, classes=classes
+            )
+            for name in weights
+        }
+        return Mixture(trainings, states, weights)
+
+    @property
+    def _checkpoint(self) -> tuple[Any, dict[str, Any]]:
+        found = self.store.checkpoints.last()
+        if found is None:
+            raise StoreError(
+                f"{self.store.path} has no checkpoint yet: the first comes after checkpoint_every "
+                "rounds, and one at the end"
+            )
+        return found
+
+    def _collected(self) -> xr.Dataset:
+        """Collect the Dataset of an unfinished run from its steps."""
+        collected = Results(self.method.layout(), self.method.rounds)
+        for _ in self.store.columns.read(collected.take):
+            pass
+        told = results.attributes(self.method, self.store.description["facts"])
+        return collected.dataset(told, self.store.noted())
+
+    def _repr_html_(self) -> str:
+        told = self.store.description
+        rows = {"run": self.store.path, "state": self.state, "round": told["round"]}
+        if told.get("error") and self.state in ("failed", "stopped"):
+            rows["error"] = told["error"]
+        if told.get("dask_dashboard"):
+            rows["Dask's dashboard"] = told["dask_dashboard"]
+        shown = display.table(rows) + display.folded("settings", self.settings)
+        return str(Markup("<b>Run</b>") + shown)
+
+    def __repr__(self) -> str:
+        told = self.store.description
+        return f"Run({str(self.store.path)!r}, {self.state}, round {told['round']})"
+
+
+def open_run(path: str | os.PathLike[str]) -> Run:
+    """Open a stored run, finished or being written.
+
+    Parameters
+    ----------
+    path : path-like
+        The `store` it was given.
+
+    Raises
+    ------
+    StoreError
+        If there is no run, or one written by a newer version.
+    """
+    return Run(path)

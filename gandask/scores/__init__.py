@@ -1,0 +1,1 @@
+"""Scores of samples: what they are measured by, and what follows from it."""

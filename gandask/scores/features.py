@@ -1,0 +1,281 @@
+"""Feature extractors: what a sample is measured by.
+
+A small classifier trained on the data set itself (its logits, as in Lipizzaner's line of work), an
+InceptionV3 whose weights file the user gives, or plain coordinates. What is computed once per
+data set (the classifier, the real data's statistics) is kept in the cache folder.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from gandask import config
+from gandask.core import DataError, SettingError, rng
+from gandask.data import Data, cache_dir
+from gandask.scores import metrics
+from gandask.scores.metrics import Reference, Statistics
+from gandask.training import networks
+
+FEATURES = ("auto", "classifier", "inception", "coordinates")
+VERSION = 1  # of the classifier's architecture and training: part of the cache's key
+CHUNK = 500  # samples extracted at once: bounds memory, and keeps results free of sample counts
+PIECE = 50  # images through a network at once: a core's cache holds them, and memory InceptionV3's
+EPOCHS = {True: 60, False: 3}  # for sets under and over SMALL samples
+SMALL = 5000
+MOST_LOGITS = 100  # with more classes the last hidden layer is the features: reports stay small
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """Turn samples into features, class probabilities and, for points, a quality mark.
+
+    `key` names what it is in the cache; `accuracy` is the classifier's on held-out data.
+    """
+
+    apply: Callable[[Tensor], tuple[Tensor, Tensor, Tensor | None]]
+    key: str
+    accuracy: float | None = None
+
+    def statistics(self, batches: Iterator[Tensor]) -> Statistics:
+        """Sum the statistics of batches of samples."""
+        parts = []
+        with torch.no_grad():
+            for batch in batches:
+                features, probabilities, good = self.apply(batch)
+                mask = None if good is None else good.cpu().numpy()
+                parts.append(
+                    metrics.measure(features.cpu().numpy(), probabilities.cpu().numpy(), mask)
+                )
+        return metrics.merge(parts)
+
+
+def extractor(data: Data, kind: str = "auto", weights: str | None = None) -> Extractor:
+    """Make the extractor of a data set, training and caching its classifier where needed.
+
+    Parameters
+    ----------
+    kind : {"auto", "classifier", "inception", "coordinates"}
+        ``auto`` is coordinates for points, the classifier for labelled images, and coordinates
+        (pixels averaged to 8×8) for unlabelled ones.
+    weights : str, optional
+        InceptionV3 weights file, as torch-fidelity reads it.
+
+    Raises
+    ------
+    SettingError
+        For a kind that there is not, or that does not fit the data.
+    """
+    config.lookup("features", kind, dict.fromkeys(FEATURES))
+    if kind == "auto":
+        kind = "classifier" if data.classes > 1 and len(data.shape) == 3 else "coordinates"
+    if kind == "inception":
+        if len(data.shape) != 3 or data.shape[0] not in (1, 3):
+            raise SettingError(
+                f"features='inception': {data.name} has samples of shape {data.shape}, no grey or "
+                "colour images; use features='auto'"
+            )
+        return _inception(weights)
+    if kind == "coordinates":
+        return _points(data) if data.modes is not None else _pixels(data)
+    if data.classes < 2 or len(data.shape) != 3:
+        raise SettingError(
+            f"features='classifier': {data.name} has no labelled images to train one on; "
+            "use features='coordinates', or 'inception' with inception_weights"
+        )
+    return _classifier(data)
+
+
+@functools.lru_cache(maxsize=8)
+def reference(data: Data, kind: str = "auto", weights: str | None = None) -> Reference:
+    """Give the real data's statistics, computed once per data set and cached."""
+    measure = extractor(data, kind, weights)
+    path = cache_dir() / "features" / f"{data.fingerprint}-{measure.key}.npy"
+    try:
+        packed = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        chunks = np.array_split(np.arange(len(data)), max(1, -(-len(data) // CHUNK)))
+        packed = measure.statistics(data.batch(chunk) for chunk in chunks).to_array()
+        _write(path, lambda partial: np.save(partial, packed))
+    return Reference.of(Statistics.from_array(packed))
+
+
+def classifier(data: Data) -> nn.Sequential:
+    """Build a small convolutional classifier for images of any size from 8 pixels."""
+    return nn.Sequential(
+        nn.Conv2d(data.shape[0], 16, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.AdaptiveMaxPool2d(4),
+        nn.Flatten(),
+        nn.Linear(512, 64),
+        nn.ReLU(),
+        nn.Linear(64, data.classes),
+    )
+
+
+@functools.lru_cache(maxsize=8)
+def _classifier(data: Data) -> Extractor:
+    key = f"classifier{VERSION}"
+    path = cache_dir() / "features" / f"{data.fingerprint}-{key}.safetensors"
+    model: nn.Module = classifier(data)
+    try:
+        with safetensors.safe_open(path, "pt") as stored:
+            accuracy = float(stored.metadata()["accuracy"])
+            model.load_state_dict({name: stored.get_tensor(name) for name in list(stored.keys())})
+    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError, RuntimeError):
+        model, accuracy = train_classifier(data)
+        tensors, note = model.state_dict(), {"accuracy": repr(accuracy)}
+        _write(path, lambda partial: safetensors.torch.save_file(tensors, partial, note))
+    at = _by_device(model)
+
+    def apply(samples: Tensor) -> tuple[Tensor, Tensor, None]:
+        *layers, head = at(samples.device).children()
+        body = nn.Sequential(*layers)
+        hidden = torch.cat([body(part) for part in torch.split(samples, PIECE)])
+        logits = head(hidden)
+        features = logits if data.classes <= MOST_LOGITS else hidden
+        return features, functional.softmax(logits.double(), 1), None
+
+    return Extractor(apply, key, accuracy)
+
+
+def _by_device(model: nn.Module) -> Callable[[torch.device], nn.Module]:
+    """Give a network, which is not to be trained any more, on each device that is asked for."""
+    for parameter in model.eval().requires_grad_(False).parameters():
+        if parameter.dim() == 4:
+            # torch's pooling takes a fifth of the time where the channels of a pixel are neighbours
+            parameter.data = parameter.data.clone(memory_format=torch.channels_last)
+
+    @functools.cache
+    def at(device: torch.device) -> nn.Module:
+        return model if device.type == "cpu" else copy.deepcopy(model).to(device)
+
+    return at
+
+
+def train_classifier(data: Data) -> tuple[nn.Module, float]:
+    """Train the classifier on most of a data set and test it on the rest.
+
+    Returns
+    -------
+    Module
+    float
+        Accuracy on the held-out tenth (at most 10,000 samples), from 0 to 1.
+    """
+    order = rng(0, "classifier").permutation(len(data))
+    held = min(10_000, max(1, len(data) // 10))
+    test, train = order[:held], order[held:]
+    labels = torch.from_numpy(np.asarray(data.labels))
+    model = networks.build(lambda: classifier(data), seed=0)
+    batch_size = min(64, len(train))
+    steps = EPOCHS[len(data) < SMALL] * (len(train) // batch_size)
+    optimiser = torch.optim.Adam(model.parameters(), fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, total_steps=max(4, steps))
+    shuffle = rng(0, "classifier", "batches")
+    for step in range(steps):
+        if step % (len(train) // batch_size) == 0:
+            epoch = shuffle.permutation(train)
+        start = step % (len(train) // batch_size) * batch_size
+        indices = epoch[start : start + batch_size]
+        loss = functional.cross_entropy(model(data.batch(indices)), labels[indices])
+        optimiser.zero_grad()
+        torch.autograd.backward(loss)
+        optimiser.step()
+        schedule.step()
+    with torch.no_grad():
+        chunks = np.array_split(test, max(1, len(test) // CHUNK))
+        right = sum(
+            int((model(data.batch(part)).argmax(1) == labels[part]).sum()) for part in chunks
+        )
+    return model, right / len(test)
+
+
+def _points(data: Data) -> Extractor:
+    assert data.modes is not None
+    assert data.mode_std is not None
+    modes, radius = torch.from_numpy(np.asarray(data.modes)).float(), 3 * data.mode_std
+
+    def apply(samples: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        samples = samples.cpu()
+        distance, nearest = torch.cdist(samples, modes).min(1)
+        return samples, functional.one_hot(nearest, len(modes)).double(), distance <= radius
+
+    return Extractor(apply, "points")
+
+
+def _pixels(data: Data) -> Extractor:
+    def apply(samples: Tensor) -> tuple[Tensor, Tensor, None]:
+        samples = samples.cpu()
+        small = functional.adaptive_avg_pool2d(samples, 8) if samples.dim() == 4 else samples
+        return small.flatten(1), torch.ones(len(samples), 1, dtype=torch.float64), None
+
+    return Extractor(apply, "pixels")
+
+
+@functools.lru_cache(maxsize=2)
+def _inception(weights: str | None) -> Extractor:
+    if weights is None or not Path(weights).is_file():
+        raise SettingError(
+            f"inception_weights={weights!r}: features='inception' needs the InceptionV3 weights "
+            "file that torch-fidelity uses (pt_inception-2015-12-05-6726825d.pth)"
+        )
+    from gandask.data import torchvision
+
+    torchvision()  # torch-fidelity imports it
+    try:
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+    except ImportError as error:
+        raise SettingError("features='inception' needs torch-fidelity: pip install it") from error
+    try:
+        # torch-fidelity would unpickle whatever is in the file: make sure that it is weights
+        torch.load(weights, map_location="cpu", weights_only=True)
+        model = FeatureExtractorInceptionV3(
+            "inception-v3-compat",
+            ["2048", "logits_unbiased"],
+            feature_extractor_weights_path=weights,
+        )
+    except Exception as error:
+        raise DataError(f"inception_weights={weights!r} cannot be read: {error}") from error
+
+    at = _by_device(model)
+
+    def apply(samples: Tensor) -> tuple[Tensor, Tensor, None]:
+        images = ((samples + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        inception = at(samples.device)
+        parts = [inception(part) for part in torch.split(images.expand(-1, 3, -1, -1), PIECE)]
+        features, logits = (torch.cat(column) for column in zip(*parts, strict=True))
+        return features, functional.softmax(logits.double(), 1), None
+
+    with Path(weights).open("rb") as file:
+        digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
+    return Extractor(apply, f"inception-{digest}")
+
+
+def _write(path: Path, write: Callable[[str], None]) -> None:
+    """Write a cache file whole or not at all, however many processes try at once."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+            partial = Path(scratch, path.name)
+            write(str(partial))
+            partial.replace(path)
+    except OSError as error:
+        raise DataError(
+            f"cannot write the cache {path.parent} ({error}); set GANDASK_CACHE to a folder with "
+            "room"
+        ) from error

@@ -1,0 +1,1 @@
+"""Training a pair: networks, losses, settings, and the steps of the hot path."""

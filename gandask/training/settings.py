@@ -1,0 +1,219 @@
+"""What a worker needs to train: settings with their names resolved, data and noise to train on."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gandask import data as data_sets
+from gandask.core import Array, SettingError, rng, torch_seed
+from gandask.data import Data
+from gandask.training import networks
+from gandask.training.losses import Loss
+from gandask.training.networks import Network
+
+_settling = threading.Lock()
+_settled: list[tuple[int, str]] = []  # what the process had, then one entry for each task
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a worker needs to train and evaluate: settings with their names resolved.
+
+    `source` holds the arguments of `gandask.data.load`; `losses` those a generator may draw from,
+    the first of which measures fitness, so that all are compared by one; `sample_shape` and
+    `classes` are the data's, given where nets are built without it; the rest are settings of
+    the methods, some of `gandask.Grid` alone.
+    """
+
+    source: Mapping[str, Any]
+    network: Network
+    losses: tuple[Loss, ...]
+    seed: int
+    activation: str | None
+    latent: int
+    batch_size: int
+    learning_rate: float
+    adam_betas: tuple[float, float]
+    data_fraction: float
+    score_samples: int
+    features: str
+    inception_weights: str | None
+    precision: str
+    device: str
+    torch_threads: int
+    initial_std: float | None
+    epochs_per_round: int = 1
+    mutation_probability: float = 0.0
+    mutation_scale: float = 0.0
+    skip_discriminator_steps: int = 0
+    training_order: str = "generator_first"
+    loss_draw: str = "round"
+    fitness_samples: int = 0
+    sample_shape: tuple[int, ...] | None = None
+    classes: int | None = None
+
+    @functools.cached_property
+    def data(self) -> Data:
+        """The data set, loaded once per process."""
+        return data_sets.load(**self.source)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "data"}
+
+    def shard(self, slot: str) -> Array:
+        """Indices of the samples that `slot` trains on."""
+        if self.data_fraction == 1.0:
+            return data_sets.whole(len(self.data))
+        generator = rng(self.seed, slot, "shard")
+        return data_sets.fraction(len(self.data), self.data_fraction, generator)
+
+    def build_generator(self) -> nn.Module:
+        """Build a generator with weights from torch's global stream."""
+        shape = self.sample_shape or self.data.shape
+        return self.network.generator(shape, self.latent, self.label_count, self.activation)
+
+    def build_discriminator(self) -> nn.Module:
+        """Build a discriminator with weights from torch's global stream."""
+        shape = self.sample_shape or self.data.shape
+        return self.network.discriminator(shape, self.label_count, self.activation)
+
+    def check_networks(self, key: str) -> None:
+        """Pass two samples through both networks.
+
+        Parameters
+        ----------
+        key : str
+            The setting that names them, and its value, for messages.
+
+        Raises
+        ------
+        SettingError
+            If a network cannot be built, gives another shape than it should, or does not go
+            with the loss.
+        """
+        shape = (2, *self.data.shape)
+        labels: tuple[Tensor, ...] = ()
+        try:
+            # not on the device "meta", which computes nothing: torch takes a second to load that
+            with torch.no_grad():
+                if self.network.conditional:
+                    labels = (torch.zeros(2, dtype=torch.int64),)
+                generator = networks.build(self.build_generator, seed=0)
+                samples = generator(torch.zeros(2, self.latent), *labels)
+                discriminator = networks.build(self.build_discriminator, seed=0)
+                logits = discriminator(torch.zeros(shape), *labels)
+        except Exception as error:  # whatever a user's network raises
+            raise SettingError(
+                f"{key}: cannot be built for samples of shape {self.data.shape} "
+                f"({type(error).__name__}: {error}); generator(shape, latent, classes, activation) "
+                "and discriminator(shape, classes, activation) give the modules"
+            ) from error
+        for kind, found, expected in (
+            ("generator", samples.shape, shape),
+            ("discriminator", logits.shape, (2, 1)),
+        ):
+            if tuple(found) != expected:
+                raise SettingError(
+                    f"{key}: its {kind} gives {tuple(found)} for two samples, expected {expected}"
+                )
+        kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+        normalised = any(isinstance(module, kinds) for module in discriminator.modules())
+        if normalised and any(loss.gradient_penalty for loss in self.losses):
+            raise SettingError(
+                f"{key}: its discriminator normalises over the batch, where a gradient penalty "
+                "(loss='wgan_gp') needs logits that depend on one sample each; network 'wgan' does"
+            )
+
+    @property
+    def label_count(self) -> int:
+        """Number of classes in the data."""
+        return self.classes or self.data.classes
+
+    def resolve_device(self) -> torch.device:
+        """Give the device to compute on: ``auto`` is the GPU where there is one."""
+        name = self.device
+        if name == "auto":
+            name = "cuda" if torch.cuda.is_available() else "cpu"
+        if name == "cuda" and not torch.cuda.is_available():
+            raise SettingError(
+                "device='cuda': torch sees no GPU in this process; use device='auto', or workers "
+                "with a GPU and a CUDA build of torch"
+            )
+        return torch.device(name)
+
+    @contextlib.contextmanager
+    def settled(self) -> Iterator[torch.device]:
+        """Compute with this training's threads and precision, and restore those of the process.
+
+        One thread by default: several torch processes thrash the cores otherwise, and the order
+        of a sum, hence its last bit, depends on the number of threads.
+        """
+        device = self.resolve_device()
+        keep_freed_memory()
+        with _settling:
+            if not _settled:
+                before = torch.get_num_threads(), torch.get_float32_matmul_precision()
+                _settled.append(before)
+            _settled.append((self.torch_threads, self.precision))
+        torch.set_num_threads(self.torch_threads)
+        torch.set_float32_matmul_precision(self.precision)
+        try:
+            yield device
+        finally:
+            # the threads of one worker share what is set: the last to leave restores it
+            with _settling:
+                _settled.pop()
+                if len(_settled) == 1:
+                    threads, precision = _settled.pop()
+                    torch.set_num_threads(threads)
+                    torch.set_float32_matmul_precision(precision)
+
+
+@functools.cache
+def keep_freed_memory() -> None:
+    """Ask the allocator to keep what training frees, once per process.
+
+    Each step frees megabytes of gradients and asks for them again. Dask's nanny tells glibc to
+    return every such block to the kernel (MALLOC_TRIM_THRESHOLD_), which costs a third of a step.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        trim_threshold, mmap_threshold = -1, -3
+        libc = ctypes.CDLL(None)
+        libc.mallopt(trim_threshold, 256 * 2**20)
+        libc.mallopt(mmap_threshold, 256 * 2**20)
+
+
+class Noise:
+    """A stream of generator inputs: noise, and labels where the network is conditional."""
+
+    def __init__(self, training: Training, device: torch.device, *key: int | str) -> None:
+        self.training, self.device = training, device
+        seed = torch_seed(training.seed, *key, "noise")
+        self.generator = torch.Generator(device).manual_seed(seed)
+
+    def draw(self, count: int) -> tuple[Tensor, ...]:
+        """Draw the inputs of `count` samples."""
+        size = (count, self.training.latent)
+        noise = torch.randn(size, generator=self.generator, device=self.device)
+        if not self.training.network.conditional:
+            return (noise,)
+        classes = self.training.label_count
+        labels = torch.randint(classes, (count,), generator=self.generator, device=self.device)
+        return noise, labels
+
+
+def real_batch(training: Training, indices: Array, device: torch.device) -> tuple[Tensor, ...]:
+    """Assemble real samples, with their labels where the network is conditional."""
+    samples = training.data.batch(indices, device)
+    if not training.network.conditional:
+        return (samples,)
+    return samples, torch.from_numpy(training.data.labels[indices]).to(device)

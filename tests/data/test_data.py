@@ -1,0 +1,634 @@
+"""Data sets: what `load` gives and refuses, its cache, and the shards."""
+
+import gzip
+import json
+import math
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from gandask import data
+from gandask.core import Array, DataError, SettingError
+
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+needs_mnist = pytest.mark.skipif(
+    not (SHARED / "MNIST" / "raw").is_dir(), reason=f"no MNIST in {SHARED}"
+)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("GANDASK_CACHE", str(tmp_path / "cache"))
+    data.load.cache_clear()
+    yield tmp_path / "cache"
+    data.load.cache_clear()
+
+
+def pixels(*shape: int, seed: int = 1) -> Array:
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def write_images(folder: Path, names: list[str], shape: tuple[int, ...] = (6, 5, 3)) -> list[Array]:
+    """Write one lossless image for each name, and give their pixels."""
+    images = [pixels(*shape, seed=number) for number, _ in enumerate(names)]
+    for name, image in zip(names, images, strict=True):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / name)
+    return images
+
+
+def entry(cache: Path) -> Path:
+    """Find the one entry of the cache."""
+    (folder,) = cache.iterdir()
+    return folder
+
+
+# --- Embedded sets --------------------------------------------------------------------------------
+
+
+def test_digits() -> None:
+    digits = data.load("digits")
+    assert (digits.shape, len(digits), digits.classes) == ((1, 8, 8), 1797, 10)
+    assert digits.samples.dtype == np.uint8
+    assert digits.labels.dtype == np.int64
+    assert digits.samples.min() == 0
+    assert digits.samples.max() == 255
+    assert digits.labels[:4].tolist() == [0, 1, 2, 3]
+    assert digits.modes is None
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "std", "corner"),
+    [("ring8", 8, math.sqrt(0.02), (2, 0)), ("grid25", 25, 0.05, (-4, -4))],
+)
+def test_mixtures_lie_around_their_modes(
+    name: str, count: int, std: float, corner: tuple[int, int]
+) -> None:
+    points = data.load(name)
+    assert points.modes is not None
+    assert points.mode_std == pytest.approx(std)
+    assert points.modes.shape == (count, 2)
+    assert points.classes == count
+    np.testing.assert_allclose(points.modes[0], corner, atol=1e-12)
+    assert points.samples.shape == (50_000, 2)
+    assert points.samples.dtype == np.float32
+    assert np.unique(points.labels).tolist() == list(range(count))
+    away = points.samples - points.modes[points.labels]
+    assert away.std() == pytest.approx(std, rel=0.02)
+    assert abs(away.mean()) < 0.02 * std
+    assert np.bincount(points.labels).min() > 0.8 * 50_000 / count
+
+
+def test_grid_is_spaced_by_two() -> None:
+    modes = data.load("grid25").modes
+    assert modes is not None
+    assert {tuple(mode) for mode in modes.tolist()} == {
+        (x, y) for x in (-4, -2, 0, 2, 4) for y in (-4, -2, 0, 2, 4)
+    }
+
+
+@pytest.mark.parametrize("name", ["digits", "ring8", "grid25"])
+def test_embedded_sets_are_the_same_each_time(name: str, cache: Path) -> None:
+    first = data.load(name)
+    assert data.load(name) is first
+    data.load.cache_clear()
+    again = data.load(name)
+    assert again.fingerprint == first.fingerprint
+    np.testing.assert_array_equal(again.samples, first.samples)
+    assert cache.exists() == (name == "digits")
+
+
+def test_digits_are_read_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = data.load("digits")
+    data.load.cache_clear()
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    again = data.load("digits")
+    np.testing.assert_array_equal(again.labels, first.labels)
+    np.testing.assert_array_equal(again.samples, first.samples)
+
+
+def test_embedded_sets_need_no_cache(cache: Path) -> None:
+    cache.write_text("no folder")
+    assert len(data.load("digits")) == 1797
+
+
+def test_fingerprints_tell_sets_apart() -> None:
+    small = data.load("digits", image_size=4)
+    assert small.shape == (1, 4, 4)
+    names = ("digits", "ring8", "grid25")
+    assert len({small.fingerprint, *(data.load(name).fingerprint for name in names)}) == 4
+
+
+# --- Batches --------------------------------------------------------------------------------------
+
+
+def test_image_batches_are_scaled_exactly(tmp_path: Path) -> None:
+    samples = np.arange(256, dtype=np.uint8).reshape(4, 1, 8, 8)
+    np.save(tmp_path / "ramp.npy", samples)
+    indices = np.array([3, 0, 3])
+    indices.setflags(write=False)  # as they come through Dask
+    batch = data.load(str(tmp_path / "ramp.npy")).batch(indices).numpy()
+    expected = samples[indices].astype(np.float32) * np.float32(2 / 255) - np.float32(1)
+    assert batch.dtype == np.float32
+    np.testing.assert_array_equal(batch, expected)
+    assert batch.min() == -1
+    assert batch.max() == 1
+
+
+def test_a_batch_is_a_copy() -> None:
+    for name in ("digits", "ring8"):
+        loaded = data.load(name)
+        before = loaded.samples[:3].copy()
+        loaded.batch(np.arange(3)).zero_()
+        np.testing.assert_array_equal(loaded.samples[:3], before)
+
+
+def test_point_batches_are_unchanged() -> None:
+    ring = data.load("ring8")
+    indices = np.array([5, 1])
+    np.testing.assert_array_equal(ring.batch(indices).numpy(), ring.samples[indices])
+
+
+@pytest.mark.parametrize(
+    ("limit", "copied"), [(2**30, ["all", "indices", "indices"]), (100, ["batch", "batch"])]
+)
+def test_what_is_copied_to_a_gpu(monkeypatch, limit, copied) -> None:
+    """torch's device without numbers stands for it: all samples go once, or the chosen ones do."""
+    loaded, gpu, seen = data.load("digits"), torch.device("meta"), []
+    kinds = {(1797, 1, 8, 8): "all", (5,): "indices", (5, 1, 8, 8): "batch"}
+    to = torch.Tensor.to
+
+    def spied(tensor, device):
+        if tensor.device != torch.device(device):
+            seen.append(kinds[tuple(tensor.shape)])
+        return to(tensor, device)
+
+    monkeypatch.setattr(data, "_KEPT_ON_GPU", limit)
+    monkeypatch.setattr(torch.Tensor, "to", spied)
+    for _ in range(2):
+        batch = loaded.batch(np.arange(5), gpu)
+        assert (batch.device, batch.shape, batch.dtype) == (gpu, (5, 1, 8, 8), torch.float32)
+    assert seen == copied
+
+
+def test_batches_refuse_indices_outside() -> None:
+    with pytest.raises(IndexError):
+        data.load("digits").batch(np.array([1797]))
+
+
+# --- Files of images ------------------------------------------------------------------------------
+
+
+def test_a_folder_without_classes(tmp_path: Path) -> None:
+    images = write_images(tmp_path / "set", ["b.png", "a.png"])
+    loaded = data.load(str(tmp_path / "set"))
+    assert (loaded.shape, loaded.classes) == ((3, 6, 5), 1)
+    expected = np.stack(images[::-1]).transpose(0, 3, 1, 2)
+    np.testing.assert_array_equal(loaded.samples, expected)
+    assert loaded.labels.tolist() == [0, 0]
+
+
+def test_sub_folders_are_classes_and_grey_stays_grey(tmp_path: Path) -> None:
+    names = ["train/cat/1.png", "train/dog/1.png", "test/cat/2.png", "train/cat/.hidden.png"]
+    images = write_images(tmp_path / "set", names, shape=(4, 4))
+    (tmp_path / "set" / "train" / "notes.txt").write_text("not an image")
+    loaded = data.load("set", str(tmp_path))
+    assert (loaded.shape, loaded.classes, loaded.labels.tolist()) == ((1, 4, 4), 2, [0, 0, 1])
+    np.testing.assert_array_equal(loaded.samples[:, 0], np.stack([images[2], *images[:2]]))
+
+
+def test_one_colour_image_makes_all_colour(tmp_path: Path) -> None:
+    (grey,) = write_images(tmp_path, ["a.png"], shape=(4, 4))
+    Image.fromarray(pixels(4, 4, 3)).save(tmp_path / "b.png")
+    loaded = data.load(str(tmp_path))
+    np.testing.assert_array_equal(loaded.samples[0], np.stack([grey] * 3))
+
+
+def test_unequal_images_are_cropped_to_their_centre(tmp_path: Path) -> None:
+    wide = np.zeros((80, 200, 3), dtype=np.uint8)
+    wide[:, 60:140] = 200  # exactly the central square
+    Image.fromarray(wide).save(tmp_path / "a.png")
+    write_images(tmp_path, ["b.png"], shape=(70, 65, 3))
+    loaded = data.load(str(tmp_path))
+    assert loaded.shape == (3, 64, 64)
+    assert loaded.samples[0].min() > 185  # but for the filter at the edges, no black
+    assert data.load(str(tmp_path), image_size=16).shape == (3, 16, 16)
+
+
+def test_a_zip_is_a_folder(tmp_path: Path) -> None:
+    names = ["train/cat/1.png", "train/dog/1.png", "test/cat/2.png"]
+    write_images(tmp_path / "set", names)
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        for name in names:
+            archive.write(tmp_path / "set" / name, name)
+        archive.writestr("__MACOSX/train/cat/._1.png", b"junk")
+        archive.writestr("__MACOSX/train/cat/1.png", b"junk")
+        archive.writestr("readme.txt", b"text")
+    for part in ("", "/train"):
+        folder = data.load(str(tmp_path / "set") + part)
+        packed = data.load(str(tmp_path / "set.zip") + part)
+        assert len(packed) == (2 if part else 3)
+        assert packed.fingerprint == folder.fingerprint
+        np.testing.assert_array_equal(packed.samples, folder.samples)
+        np.testing.assert_array_equal(packed.labels, folder.labels)
+
+
+def test_files_cut_short_at_any_point_are_refused(tmp_path: Path) -> None:
+    for suffix in ("png", "jpg"):
+        write_images(tmp_path / suffix, [f"1.{suffix}", f"2.{suffix}"], shape=(40, 40, 3))
+        victim = tmp_path / suffix / f"2.{suffix}"
+        whole = victim.read_bytes()
+        for kept in (0, 10, len(whole) // 2, len(whole) * 9 // 10):
+            victim.write_bytes(whole[:kept])
+            with pytest.raises(DataError, match=rf"2\.{suffix} .*skip_unreadable=True"):
+                data.load(str(tmp_path / suffix))
+
+
+def test_skip_unreadable_goes_on_without_them_and_says_so(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    images = write_images(folder, ["a/1.png", "b/2.png", "c/3.png"], shape=(20, 20, 3))
+    (folder / "b" / "2.png").write_bytes((folder / "b" / "2.png").read_bytes()[:-200])
+    (folder / "c" / "4.png").write_bytes(b"")
+    for _ in range(2):  # decoded, then from the cache
+        with pytest.warns(UserWarning, match="without 2 unreadable"):
+            loaded = data.load(str(folder), skip_unreadable=True)
+        np.testing.assert_array_equal(
+            loaded.samples, np.stack(images)[[0, 2]].transpose(0, 3, 1, 2)
+        )
+        assert loaded.labels.tolist() == [0, 1]
+        assert loaded.classes == 2
+        data.load.cache_clear()
+    with pytest.raises(DataError, match=r"c/4\.png \(its format is unknown\)"):
+        data.load(str(folder))
+
+
+def test_nothing_to_read_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    folder.mkdir()
+    with pytest.raises(DataError, match="expected images, found none"):
+        data.load(str(folder))
+    (folder / "1.png").write_bytes(b"junk")
+    with pytest.raises(DataError, match="expected images, found none"):
+        data.load(str(folder), skip_unreadable=True)
+    (tmp_path / "set.zip").write_bytes(b"junk")
+    with pytest.raises(DataError, match="expected a zip file"):
+        data.load(str(tmp_path / "set.zip"))
+    (tmp_path / "set.csv").write_text("1,2")
+    with pytest.raises(DataError, match="convert it"):
+        data.load(str(tmp_path / "set.csv"))
+
+
+def test_deep_pixels_are_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.full((4, 4), 40_000, dtype=np.uint16)).save(tmp_path / "deep.png")
+    with pytest.raises(DataError, match=r"deep\.png .*8 bits"):
+        data.load(str(tmp_path))
+
+
+# --- Files of arrays ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(7, 5, 4), (7, 1, 5, 4), (5000, 3, 2, 2)])
+def test_npy_images(shape: tuple[int, ...], tmp_path: Path) -> None:
+    samples = pixels(*shape)
+    np.save(tmp_path / "set.npy", samples)
+    loaded = data.load(str(tmp_path / "set.npy"))
+    np.testing.assert_array_equal(loaded.samples.reshape(shape), samples)
+    assert loaded.samples.ndim == 4
+    assert loaded.classes == 1
+    assert not loaded.labels.any()
+
+
+def test_npy_points_become_float32(tmp_path: Path) -> None:
+    points = np.random.default_rng(1).normal(size=(9, 2))
+    np.save(tmp_path / "set.npy", points)
+    loaded = data.load(str(tmp_path / "set.npy"))
+    np.testing.assert_array_equal(loaded.samples, points.astype(np.float32))
+    assert loaded.shape == (2,)
+    assert loaded.samples.dtype == np.float32
+
+
+def test_npz_labels_are_renumbered(tmp_path: Path) -> None:
+    np.savez(tmp_path / "set.npz", samples=pixels(3, 4, 4), labels=np.array([7, 3, 7]))
+    np.savez(tmp_path / "bare.npz", samples=pixels(3, 4, 4))
+    loaded = data.load(str(tmp_path / "set.npz"))
+    assert loaded.labels.tolist() == [1, 0, 1]
+    assert loaded.classes == 2
+    assert data.load(str(tmp_path / "bare.npz")).classes == 1
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        np.zeros((3, 4, 4), dtype=np.float32),
+        np.zeros((3, 8, 8, 3), dtype=np.uint8),
+        np.zeros((3, 5), dtype=np.float64),
+        np.zeros((3, 2), dtype=np.int64),
+        np.zeros((0, 4, 4), dtype=np.uint8),
+        np.array([[0.0, np.nan]]),
+    ],
+)
+def test_arrays_of_another_form_are_refused(samples: Array, tmp_path: Path) -> None:
+    np.save(tmp_path / "set.npy", samples)
+    with pytest.raises(DataError, match=f"expected uint8 images.*got {samples.dtype} of shape"):
+        data.load(str(tmp_path / "set.npy"))
+
+
+def test_damaged_arrays_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "objects.npy", np.array([{}, {}]), allow_pickle=True)
+    (tmp_path / "empty.npy").write_bytes(b"")
+    (tmp_path / "junk.npz").write_bytes(b"junk")
+    np.savez(tmp_path / "other.npz", images=pixels(3, 4, 4))
+    for name in ("objects.npy", "empty.npy", "junk.npz", "other.npz"):
+        with pytest.raises(DataError, match=f"{name}: expected"):
+            data.load(str(tmp_path / name))
+    for labels in (np.zeros(3), np.zeros(2, dtype=np.int64)):
+        np.savez(tmp_path / "labels.npz", samples=pixels(3, 4, 4), labels=labels)
+        with pytest.raises(DataError, match="expected integer `labels`"):
+            data.load(str(tmp_path / "labels.npz"))
+
+
+# --- Names and settings ---------------------------------------------------------------------------
+
+
+def test_unknown_names_get_a_suggestion() -> None:
+    with pytest.raises(SettingError, match="did you mean 'fashion_mnist'") as caught:
+        data.load("fashion-mnist")
+    assert all(name in str(caught.value) for name in data.NAMES)
+    for name in ("", "no/such/folder", "no.zip/train"):
+        with pytest.raises(SettingError, match="check the spelling or the path"):
+            data.load(name)
+
+
+def test_image_size_must_fit() -> None:
+    with pytest.raises(SettingError, match="image_size: expected a positive"):
+        data.load("digits", image_size=0)
+    with pytest.raises(SettingError, match="expected None for points"):
+        data.load("ring8", image_size=8)
+
+
+@pytest.mark.parametrize("name", [name for name in data.NAMES if name not in data.NAMES[:3]])
+def test_missing_data_say_what_where_and_how(name: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=f"{name!r}: expected .* got no data_dir"):
+        data.load(name)
+    with pytest.raises(DataError, match=f"{name!r}: expected .* in {tmp_path}/.*put them there"):
+        data.load(name, str(tmp_path))
+
+
+def test_a_failed_download_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
+    with pytest.raises(DataError, match=r"download failed \(.*check the network"):
+        data.load("mnist", str(tmp_path), download=True)
+    with pytest.raises(DataError, match="no download exists"):
+        data.load("lfw", str(tmp_path), download=True)
+
+
+def test_image_sets_by_name_are_folders(tmp_path: Path) -> None:
+    write_images(tmp_path / "lfw-py" / "lfw_funneled", ["Ann/1.png", "Bob/1.png"], (90, 80, 3))
+    write_images(tmp_path / "celeba" / "img_align_celeba", ["1.png"], (90, 80, 3))
+    lfw, celeba = (data.load(name, str(tmp_path)) for name in ("lfw", "celeba"))
+    assert (lfw.shape, lfw.classes, celeba.classes) == ((3, 64, 64), 2, 1)
+    assert data.load("celeba", str(tmp_path), image_size=32).shape == (3, 32, 32)
+
+
+def write_mnist(folder: Path, packed: bool) -> tuple[Array, Array]:
+    """Write a small MNIST in its own file format."""
+    folder.mkdir(parents=True)
+    images, labels = pixels(20, 28, 28), np.arange(20, dtype=np.uint8) % 10
+    for part in ("train", "t10k"):
+        for what, array in (("images-idx3", images), ("labels-idx1", labels)):
+            header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, dtype=">i4").tobytes()
+            content, name = header + array.tobytes(), f"{part}-{what}-ubyte"
+            if packed:
+                (folder / f"{name}.gz").write_bytes(gzip.compress(content))
+            else:
+                (folder / name).write_bytes(content)
+    return images, labels
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_mnist_format_plain_or_packed(packed: bool, tmp_path: Path) -> None:
+    folder = tmp_path / "FashionMNIST" / "raw"
+    images, labels = write_mnist(folder, packed)
+    before = sorted(folder.iterdir())
+    loaded = data.load("fashion_mnist", str(tmp_path))
+    np.testing.assert_array_equal(loaded.samples[:, 0], images)
+    np.testing.assert_array_equal(loaded.labels, labels)
+    assert sorted(folder.iterdir()) == before
+    assert data.load("fashion_mnist", str(tmp_path), image_size=32).shape == (1, 32, 32)
+
+
+def test_damaged_or_incomplete_mnist_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "MNIST" / "raw"
+    write_mnist(folder, packed=True)
+    images = folder / "train-images-idx3-ubyte.gz"
+    images.write_bytes(images.read_bytes()[:-50])
+    with pytest.raises(DataError, match="damaged or missing"):
+        data.load("mnist", str(tmp_path))
+    images.unlink()
+    with pytest.raises(DataError, match="damaged or missing"):
+        data.load("mnist", str(tmp_path))
+
+
+@needs_mnist
+def test_mnist_and_its_stack() -> None:
+    mnist = data.load("mnist", str(SHARED))
+    assert (mnist.shape, len(mnist), mnist.classes) == ((1, 28, 28), 60_000, 10)
+    assert mnist.labels[:5].tolist() == [5, 0, 4, 1, 9]
+    stacked = data.load("stacked_mnist", str(SHARED))
+    assert (stacked.shape, len(stacked), stacked.classes) == ((3, 28, 28), 60_000, 1000)
+    by_content = {
+        image.tobytes(): label for image, label in zip(mnist.samples, mnist.labels, strict=True)
+    }
+    for image, label in zip(stacked.samples[:50], stacked.labels, strict=False):
+        a, b, c = (by_content[channel.tobytes()] for channel in image)
+        assert label == 100 * a + 10 * b + c
+
+
+# --- The cache ------------------------------------------------------------------------------------
+
+
+def test_later_loads_map_the_decoded_file(tmp_path: Path, cache: Path) -> None:
+    write_images(tmp_path / "set", ["a/1.png", "b/2.png"])
+    first = data.load(str(tmp_path / "set"))
+    written = (entry(cache) / "samples.npy").stat().st_mtime_ns
+    data.load.cache_clear()
+    second = data.load(str(tmp_path / "set"))
+    assert isinstance(second.samples, np.memmap)
+    np.testing.assert_array_equal(second.samples, first.samples)
+    np.testing.assert_array_equal(second.labels, first.labels)
+    assert (second.fingerprint, second.classes) == (first.fingerprint, first.classes)
+    assert (entry(cache) / "samples.npy").stat().st_mtime_ns == written
+    assert sorted(path.name for path in entry(cache).iterdir()) == [
+        "about.json",
+        "labels.npy",
+        "samples.npy",
+    ]
+
+
+def test_a_changed_source_is_decoded_anew(tmp_path: Path) -> None:
+    write_images(tmp_path / "set", ["1.png"])
+    before = data.load(str(tmp_path / "set")).fingerprint
+    Image.fromarray(pixels(6, 5, 3, seed=9)).save(tmp_path / "set" / "1.png")
+    data.load.cache_clear()
+    assert data.load(str(tmp_path / "set")).fingerprint != before
+
+
+@pytest.mark.parametrize("file", ["samples.npy", "labels.npy", "about.json"])
+@pytest.mark.parametrize("damage", ["cut", "gone", "junk", "other"])
+def test_damaged_entries_are_rebuilt(file: str, damage: str, tmp_path: Path, cache: Path) -> None:
+    np.savez(tmp_path / "set.npz", samples=pixels(9, 4, 4), labels=np.arange(9) % 3)
+    before = data.load(str(tmp_path / "set.npz"))
+    expected = before.samples.copy()
+    victim = entry(cache) / file
+    content = victim.read_bytes()
+    victim.unlink()  # not in place: `before` still maps it
+    if damage == "other":  # whole in itself, but of another time
+        with victim.open("wb") as stream:
+            np.save(stream, expected[:2])
+    elif damage != "gone":
+        victim.write_bytes(content[:-5] if damage == "cut" else b"[" * len(content))
+    data.load.cache_clear()
+    after = data.load(str(tmp_path / "set.npz"))
+    assert after.fingerprint == before.fingerprint
+    np.testing.assert_array_equal(after.samples, expected)
+    np.testing.assert_array_equal(after.labels, np.arange(9) % 3)
+    assert victim.stat().st_size == len(content)
+
+
+def test_an_interrupted_decode_leaves_no_entry(tmp_path: Path, cache: Path) -> None:
+    write_images(tmp_path / "set", ["1.png", "2.png"])
+    (tmp_path / "set" / "2.png").write_bytes((tmp_path / "set" / "2.png").read_bytes()[:-30])
+    with pytest.raises(DataError):
+        data.load(str(tmp_path / "set"))
+    assert not list(entry(cache).iterdir())
+
+
+def test_an_unusable_cache_folder_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("GANDASK_CACHE", str(tmp_path / "file" / "cache"))
+    np.save(tmp_path / "set.npy", pixels(3, 4, 4))
+    with pytest.raises(DataError, match="set GANDASK_CACHE"):
+        data.load(str(tmp_path / "set.npy"))
+
+
+def test_processes_may_race_to_an_entry(tmp_path: Path, cache: Path) -> None:
+    names = [f"{number % 3}/{number}.png" for number in range(300)]
+    write_images(tmp_path / "set", names, shape=(16, 16, 3))
+    script = (
+        "import sys, json, hashlib; from gandask import data; sys.stdin.read();"
+        "found = data.load(sys.argv[1]); digest = hashlib.sha256(found.samples.tobytes());"
+        "print(json.dumps([found.fingerprint, digest.hexdigest(), found.labels.tolist()]))"
+    )
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, str(tmp_path / "set")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        )
+        for _ in range(2)
+    ]
+    for racer in racers:  # both wait at this line, imports done or nearly so
+        assert racer.stdin is not None
+        racer.stdin.close()
+        racer.stdin = None
+    first, second = (json.loads(racer.communicate(timeout=60)[0]) for racer in racers)
+    assert first == second
+    assert len(first[2]) == 300
+    assert len(list(entry(cache).iterdir())) == 3
+
+
+# --- torchvision ----------------------------------------------------------------------------------
+
+
+def test_torchvision_imports_in_a_fresh_process() -> None:
+    script = (
+        "import sys; from gandask import data;"
+        "assert not {'torch', 'torchvision', 'sklearn', 'PIL'} & set(sys.modules), 'not lazy';"
+        "module = data.torchvision(); import torchvision; assert module is torchvision;"
+        "print(torchvision.datasets.MNIST.__name__)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        check=False,
+    )
+    assert done.stdout.split() == ["MNIST"], done.stderr
+
+
+# --- Shards ---------------------------------------------------------------------------------------
+
+
+def generator(seed: int = 1) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def test_whole() -> None:
+    assert data.whole(4).tolist() == [0, 1, 2, 3]
+    assert data.whole(4).dtype == np.int64
+
+
+@pytest.mark.parametrize(("share", "count"), [(1.0, 50), (0.3, 15), (0.001, 1)])
+def test_fraction(share: float, count: int) -> None:
+    chosen = data.fraction(50, share, generator())
+    assert len(set(chosen.tolist())) == len(chosen) == count
+    assert chosen.dtype == np.int64
+    assert (np.diff(chosen) > 0).all()
+    assert chosen.min() >= 0
+    assert chosen.max() < 50
+    np.testing.assert_array_equal(chosen, data.fraction(50, share, generator()))
+
+
+def test_fractions_differ_by_generator() -> None:
+    assert (
+        data.fraction(50, 0.5, generator(1)).tolist()
+        != data.fraction(50, 0.5, generator(2)).tolist()
+    )
+
+
+@pytest.mark.parametrize("share", [0, -0.5, 1.5, math.nan])
+def test_fraction_refuses_other_shares(share: float) -> None:
+    with pytest.raises(SettingError, match="share"):
+        data.fraction(50, share, generator())
+
+
+def test_classes_are_disjoint_and_cover() -> None:
+    digits = data.load("digits")
+    shards = [data.by_class(digits.labels, label) for label in range(digits.classes)]
+    assert sorted(np.concatenate(shards).tolist()) == list(range(len(digits)))
+    assert all((digits.labels[shard] == label).all() for label, shard in enumerate(shards))
+    with pytest.raises(SettingError, match="label"):
+        data.by_class(digits.labels, 10)
+
+
+@pytest.mark.parametrize(("size", "clients"), [(10, 3), (7, 7), (100, 1)])
+def test_clients_are_disjoint_near_equal_and_cover(size: int, clients: int) -> None:
+    shards = [data.by_client(size, clients, client, generator()) for client in range(clients)]
+    assert sorted(np.concatenate(shards).tolist()) == list(range(size))
+    sizes = [len(shard) for shard in shards]
+    assert max(sizes) - min(sizes) <= 1
+    assert all((np.diff(shard) > 0).all() and shard.dtype == np.int64 for shard in shards)
+
+
+def test_clients_are_drawn_at_random() -> None:
+    shard = data.by_client(100, 2, 0, generator())
+    assert shard.tolist() != list(range(50))
+
+
+@pytest.mark.parametrize(("clients", "client"), [(0, 0), (11, 0), (3, 3), (3, -1)])
+def test_clients_that_do_not_exist_are_refused(clients: int, client: int) -> None:
+    with pytest.raises(SettingError, match="client"):
+        data.by_client(10, clients, client, generator())

@@ -1,0 +1,391 @@
+"""run and its executors: errors, stores, resuming, placement, losing a worker."""
+
+import contextlib
+import dataclasses
+import os
+import signal
+import time
+from pathlib import Path
+
+import dask
+import numpy as np
+import pytest
+from distributed import Client, LocalCluster
+from torch import nn
+
+import gandask as gd
+from gandask.core import StoreError, Task, TaskError
+from gandask.engine import run as engine
+from gandask.execution.dask import Distributed
+from gandask.execution.serial import Serial
+from gandask.store import Store
+from gandask.training.networks import NETWORKS
+
+
+def test_the_issue_example_reads_as_promised(tmp_path, clients):
+    grid = gd.Grid(shape=(2, 2), rounds=2, data="digits", final_samples=500)
+    ds = gd.run(grid, client=clients[2], store=tmp_path / "first")
+    assert ds.fid.isel(round=-1).dims == ("row", "col")
+    run = gd.open_run(tmp_path / "first")
+    assert run.state == "finished"
+    assert run.settings["data"] == "digits"
+    images = run.best_mixture().sample(64, seed=0)
+    assert images.shape == (64, 1, 8, 8)
+    assert float(images.abs().max()) <= 1
+
+
+def crash(*states):
+    raise ValueError("by hand")
+
+
+def make(value):
+    return ({"value": np.array(value)},), {"value": value}
+
+
+def add(one, other):
+    total = one["value"] + other["value"]
+    return ({"value": total},), {"value": int(total)}
+
+
+def executors(clients):
+    return [Serial(1), Distributed(clients[2], 1)]
+
+
+def collect(executor, numbers):
+    reports = {}
+    while not set(numbers) <= reports.keys():
+        reports |= executor.next_reports()
+    return reports
+
+
+def test_reads_see_the_states_before_the_stage(clients):
+    for executor in executors(clients):
+        first = [
+            Task(f"s/{i}", 0, make, writes=(f"s/{i}/x",), arguments={"value": i + 1})
+            for i in (0, 1)
+        ]
+        # each adds the other's old value to its own: (1, 2) -> (3, 3) -> (6, 6)
+        swap = [
+            Task("s/0", 1, add, ("s/0/x", "s/1/x"), ("s/0/x",)),
+            Task("s/1", 1, add, ("s/1/x", "s/0/x"), ("s/1/x",)),
+        ]
+        numbers = [n for stage in (first, swap, swap) for n in executor.submit(stage)]
+        reports = collect(executor, numbers)
+        assert [reports[n].values["value"] for n in numbers] == [1, 2, 3, 3, 6, 6]
+        executor.keep(["s/0/x"])
+        assert list(executor.states) == ["s/0/x"]
+
+
+def test_reading_what_nobody_wrote_is_told_before_it_runs(clients):
+    for executor in executors(clients):
+        with pytest.raises(TaskError, match=r"crash of s/0, round 1, reads the state 's/0/y'"):
+            executor.submit([Task("s/0", 1, crash, ("s/0/y",))])
+
+
+def test_a_crash_in_a_task_says_where(clients):
+    for executor in executors(clients):
+        executor.submit([Task("s/0", 3, crash)])
+        with pytest.raises(TaskError) as caught:
+            executor.next_reports()
+        for part in ("s/0", "round 3", "seed 1", "ValueError: by hand", "in crash"):
+            assert part in str(caught.value)
+
+
+class Failing(nn.Module):
+    """A user's layer that fails on a batch."""
+
+    def forward(self, logits):
+        if len(logits) > 2:  # two are tried before anything starts
+            raise RuntimeError("a layer of mine is wrong")
+        return logits
+
+
+def broken_discriminator(*arguments):
+    return nn.Sequential(NETWORKS["small_mlp"].discriminator(*arguments), Failing())
+
+
+@pytest.fixture
+def broken(monkeypatch):
+    mine = gd.Network(NETWORKS["small_mlp"].generator, broken_discriminator, latent=32)
+    monkeypatch.setitem(NETWORKS, "mine", mine)
+
+
+def test_a_users_network_reaches_the_workers_and_its_errors_the_user(
+    broken, grid, clients, tmp_path
+):
+    with pytest.raises(TaskError, match=r"cell/\d, round 1, seed 1: RuntimeError: a layer of mine"):
+        gd.run(grid(network="mine"), client=clients[2], store=tmp_path / "run")
+    store = Store.open(tmp_path / "run")
+    assert store.state == "failed"
+    assert "a layer of mine" in store.description["error"]
+
+
+@pytest.mark.parametrize(
+    ("generator", "discriminator", "said"),
+    [
+        (lambda shape: None, None, "cannot be built .*TypeError"),
+        (lambda *a: nn.Linear(32, 5), None, r"its generator gives \(2, 5\) .* expected \(2, 2\)"),
+        (None, lambda *a: nn.Linear(2, 2), r"its discriminator gives \(2, 2\) .* \(2, 1\)"),
+        (lambda *a: nn.Linear(7, 2), None, "cannot be built .*RuntimeError"),
+    ],
+)
+def test_a_network_of_the_wrong_form_is_refused_before_the_start(
+    grid, monkeypatch, generator, discriminator, said
+):
+    good = NETWORKS["small_mlp"]
+    mine = gd.Network(generator or good.generator, discriminator or good.discriminator, latent=32)
+    monkeypatch.setitem(NETWORKS, "mine", mine)
+    with pytest.raises(gd.SettingError, match=f"network='mine': {said}"):
+        gd.run(grid(network="mine"))
+
+
+def test_an_existing_store_is_not_overwritten(grid, tmp_path):
+    gd.run(grid(rounds=1), store=tmp_path / "run")
+    with pytest.raises(StoreError, match=r"exists already.*resume=True.*another name"):
+        gd.run(grid(rounds=1), store=tmp_path / "run")
+
+
+class StopError(Exception):
+    pass
+
+
+def interrupt_after(method, rounds):
+    """Make a method's advance raise once some rounds are done, as a killed client would stop."""
+    original = type(method).advance
+
+    def advance(self, view, reports):
+        if view.round >= rounds:
+            raise StopError
+        return original(self, view, reports)
+
+    return advance
+
+
+@pytest.mark.parametrize("rounds", [0, 1, 2, 3, 4])
+def test_an_interrupted_run_resumes_to_the_same_end(
+    grid, assert_same, tmp_path, monkeypatch, rounds
+):
+    method = grid(rounds=5)
+    whole = gd.run(method)
+    with monkeypatch.context() as patch:
+        patch.setattr(gd.Grid, "advance", interrupt_after(method, rounds))
+        with pytest.raises(StopError):
+            gd.run(method, store=tmp_path / "run", checkpoint_every=2)
+    resumed = gd.run(method, store=tmp_path / "run", checkpoint_every=2, resume=True)
+    assert_same(whole, resumed)
+    assert_same(whole, gd.open_run(tmp_path / "run").ds)
+
+
+def test_resuming_continues_after_the_checkpoint(grid, tmp_path, monkeypatch):
+    method = grid(rounds=5)
+    with monkeypatch.context() as patch:
+        patch.setattr(gd.Grid, "advance", interrupt_after(method, 4))
+        with pytest.raises(StopError):
+            gd.run(method, store=tmp_path / "run", checkpoint_every=2)
+    seen = []
+    original = Serial.submit
+
+    def submit(self, stage):
+        seen.extend((task.function.__name__, task.round) for task in stage)
+        return original(self, stage)
+
+    monkeypatch.setattr(Serial, "submit", submit)
+    gd.run(method, store=tmp_path / "run", checkpoint_every=2, resume=True)
+    assert "initialise" not in [function for function, _ in seen]
+    assert min(round for function, round in seen if function == "train") == 5
+
+
+def test_resuming_on_another_number_of_workers(grid, assert_same, tmp_path, monkeypatch, clients):
+    method = grid(rounds=3)
+    with monkeypatch.context() as patch:
+        patch.setattr(gd.Grid, "advance", interrupt_after(method, 2))
+        with pytest.raises(StopError):
+            gd.run(method, store=tmp_path / "run", client=clients[2], checkpoint_every=1)
+    resumed = gd.run(
+        method, store=tmp_path / "run", client=clients[1], checkpoint_every=1, resume=True
+    )
+    assert_same(gd.run(method), resumed)
+
+
+def test_an_asynchronous_run_resumes(grid, tmp_path, monkeypatch):
+    method = grid(rounds=4)
+    with monkeypatch.context() as patch:
+        patch.setattr(gd.Grid, "advance", interrupt_after(method, 3))
+        with pytest.raises(StopError):
+            gd.run(method, store=tmp_path / "run", checkpoint_every=1, synchronous=False)
+    ds = gd.run(method, store=tmp_path / "run", checkpoint_every=1, synchronous=False, resume=True)
+    assert np.isfinite(ds.final_fid).all()
+    assert (ds.batches > 0).all()
+
+
+def test_other_settings_do_not_resume(grid, tmp_path):
+    gd.run(grid(rounds=1), store=tmp_path / "run")
+    with pytest.raises(StoreError, match=r"seed=2: the run in .* has 1"):
+        gd.run(grid(rounds=1, seed=2), store=tmp_path / "run", resume=True)
+
+
+@contextlib.contextmanager
+def no_stealing(client):
+    """Keep Dask from giving a busy worker's tasks to an idle one."""
+
+    async def stealing(begin, dask_scheduler):
+        extension = dask_scheduler.extensions["stealing"]
+        await (extension.start() if begin else extension.stop())
+
+    client.run_on_scheduler(stealing, False)
+    try:
+        yield
+    finally:
+        client.run_on_scheduler(stealing, True)
+
+
+def test_a_cell_stays_on_its_worker(grid, clients):
+    with no_stealing(clients[2]):
+        ds = gd.run(grid(rounds=3), client=clients[2])
+    for row in range(2):
+        for col in range(2):
+            assert len(np.unique(ds.worker.isel(row=row, col=col))) == 1
+    assert sorted(np.unique(ds.worker, return_counts=True)[1]) == [6, 6]
+
+
+def test_only_needed_states_cross(grid, clients):
+    """On two workers a cell fetches weights of the other's, never moments beyond a parent's."""
+    ds = gd.run(grid(rounds=3, score_samples=0), client=clients[2])
+    generator = NETWORKS["small_mlp"].generator((2,), 32, 0, None)
+    bytes_of_one = 4 * sum(p.numel() for p in generator.parameters())
+    # at most: two foreign neighbours' pairs, and three times as much for a foreign parent pair
+    assert 0 < int(ds.gathered.max()) < 2 * 2 * bytes_of_one + 3 * 2 * bytes_of_one
+
+
+def test_threads_of_one_worker_come_to_the_same(grid, assert_same):
+    """Two tasks at once in one process: neither random streams nor torch's threads get mixed."""
+    method = grid(rounds=2)
+    with (
+        LocalCluster(
+            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0"
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        assert_same(gd.run(method), gd.run(method, client=client))
+
+
+def await_file(path, own):
+    """Do nothing, but on worker 0 only once there is a file."""
+    from distributed import get_worker
+
+    while own and str(get_worker().name) == "0" and not Path(path).exists():
+        time.sleep(0.02)
+    return ({"x": own},), {"worker": str(get_worker().name)}
+
+
+def test_what_waits_behind_a_slow_task_is_hedged_with_it(clients, tmp_path):
+    """Four short tasks of one worker are sent together, and the second never ends there."""
+    path, told = tmp_path / "released", []
+    executor = Distributed(clients[2], 1, told.append)
+    executor.seconds["await_file"] = 0.0
+    executor.homes = dict.fromkeys((f"s/{i}" for i in range(4)), named(clients[2], "0"))
+    executor.homes |= {f"t/{i}": named(clients[2], "1") for i in range(4)}
+    stage = [
+        Task(f"{kind}/{i}", 1, await_file, (), (f"{kind}/{i}/x",), {"path": str(path), "own": own})
+        for kind in "st"
+        for i, own in enumerate((0, 1, 0, 0))
+    ]
+    with no_stealing(clients[2]):
+        numbers = executor.submit(stage)
+        reports = collect(executor, numbers[4:])
+        assert {report.worker for report in reports.values()} == {"1"}
+        assert not reports.keys() & set(numbers[:4])
+        sent = [signal for signal in told if signal.state == "sent"]
+        try:
+            # not where it runs now, should Dask have moved it there
+            there = dataclasses.replace(sent[1], worker=named(clients[2], "1"))
+            assert executor.hedge(there) == ""
+            assert executor.hedge(sent[1]) == "1"
+            assert executor.hedge(sent[1]) == ""  # one copy is enough
+            assert executor.hedge(sent[3]) == ""
+            reports = collect(executor, numbers[:4])
+        finally:
+            path.touch()
+        assert [reports[n].values["worker"] for n in numbers[:4]] == ["1"] * 4
+        dropped = [signal.key for signal in told if signal.state == "dropped"]
+        assert dropped == [signal.key for signal in sent[:4]]
+        executor.cancel()
+
+
+def follow(state, path, own):
+    return await_file(path, own)
+
+
+def test_what_reads_what_a_slow_task_writes_is_freed_by_hedging(clients, tmp_path):
+    """A stage is under way before the one that it reads from has ended."""
+    path, told = tmp_path / "released", []
+    executor = Distributed(clients[2], 1, told.append)
+    executor.homes = {"s": named(clients[2], "0")}
+    slow = Task("s", 0, await_file, (), ("x",), {"path": str(path), "own": 1})
+    after = Task("s", 1, follow, ("x",), ("y",), {"path": str(path), "own": 0})
+    with no_stealing(clients[2]):
+        (number,), (behind,) = executor.submit([slow]), executor.submit([after])
+        try:
+            assert executor.hedge(told[0]) == "1"
+            assert collect(executor, [number])[number].values["worker"] == "1"
+            assert behind in collect(executor, [behind])
+            assert clients[2].gather(executor.states["y"]) == {"x": 0}
+        finally:
+            path.touch()
+        executor.cancel()
+
+
+def exit_at_once():
+    os._exit(1)
+
+
+def test_tasks_that_take_workers_down_are_named():
+    """Which of those that were sent together it was, nobody can say."""
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        LocalCluster(
+            n_workers=1, threads_per_worker=1, dashboard_address=":0", silence_logs=50
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        executor = Distributed(client, 7)
+        executor.seconds["exit_at_once"] = 0.0
+        numbers = executor.submit([Task(f"cell/{index}", 3, exit_at_once) for index in range(2)])
+        named = r"exit_at_once failed in cell/0, cell/1, round 3, seed 7: .* took down every worker"
+        with pytest.raises(gd.TaskError, match=named):
+            collect(executor, numbers)
+
+
+def named(client, name):
+    """Give the address of a worker."""
+    workers = client.scheduler_info(n_workers=-1)["workers"]
+    return next(address for address, told in workers.items() if str(told["name"]) == name)
+
+
+def test_losing_a_worker_changes_nothing(grid, assert_same, tmp_path):
+    """SIGKILL of a worker in the middle of a run: Dask recomputes, and the result is the same."""
+    method = grid(rounds=6)
+    expected = gd.run(method)
+    with (
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        killed = []
+        original = engine.Session.step
+
+        def step(self, reports, elapsed):
+            original(self, reports, elapsed)
+            if self.view.round == 3 and not killed:
+                killed.append(client.run(os.getpid))
+                os.kill(next(iter(killed[0].values())), signal.SIGKILL)
+                time.sleep(0.1)
+
+        engine.Session.step = step
+        try:
+            ds = gd.run(method, client=client, store=tmp_path / "run", checkpoint_every=2)
+        finally:
+            engine.Session.step = original
+    assert killed
+    assert_same(expected, ds)

@@ -1,0 +1,248 @@
+"""The pages groups, speedup and compare in a real browser: plots, tables, messages."""
+
+import json
+import shutil
+import urllib.parse
+from pathlib import Path
+
+import pytest
+import xarray as xr
+from browser import TEXT, Tab, opened, served
+from conftest import tiny
+
+import gandask as gd
+from gandask import results
+from gandask.pages.compare import labels
+
+PAGES = ("groups", "speedup", "compare")
+DASHBOARDS = Path(__file__).parents[2] / "dashboards"
+COMMAND = ("panel", "serve", *(str(DASHBOARDS / f"{name}.py") for name in PAGES))
+EVIL = "<img src=x onerror=alert(1)>"
+MODELS = "[...Bokeh.documents[0]._all_models.values()]"
+FIGURES = f"{MODELS}.filter(m => m.type === 'Figure').length"
+AXES = f"{MODELS}.filter(m => m.type.endsWith('Axis')).map(m => m.axis_label)"
+REMARK = "allowHTML"  # of the widget that Panel chooses several items with: labels are escaped
+BAD = {
+    "half": "config.toml cannot be read",
+    "cut": "run.json cannot be read",
+    "foreign": "KeyError",
+    "empty": "failed: no round is done yet",
+    "../secret": "there is no run '../secret' in",
+    EVIL: "run.json cannot be read",
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, cache):
+    """A folder of runs: seeds, numbers of workers, groups, and whatever can be wrong with one."""
+    folder = tmp_path_factory.mktemp("analysis") / "runs"
+    for seed in (1, 2, 3):
+        gd.run(tiny(seed=seed), store=folder / f"seed-{seed}")
+    gd.run(tiny(rounds=2, shape=(1, 2)), store=folder / "on-1")
+    shutil.copytree(folder / "on-1", folder / "on-2")
+    ds = gd.open_run(folder / "on-1").ds
+    shared = ds["worker"].copy(data=ds["worker"].values.astype("U9"))
+    shared[:, 0, 1] = "another"
+    results.write(
+        ds.assign(worker=shared, elapsed=ds["elapsed"] / 1.5), folder / "on-2" / "dataset.zarr"
+    )
+    gd.run(tiny("mggan"), store=folder / "nested" / "met")
+    whole = folder / "seed-1"
+    for path in (*(folder / name for name in BAD), folder / "7"):
+        shutil.copytree(whole, path)
+    (folder / "half" / "config.toml").write_text("method = ")
+    for name in ("cut", EVIL):
+        (folder / name / "run.json").write_text("[1, 2")
+    shutil.rmtree(folder / "foreign" / "dataset.zarr" / "elapsed")
+    (folder / "empty" / "steps.jsonl").write_text("")
+    told = json.loads((whole / "run.json").read_text()) | {"state": "failed"}
+    (folder / "empty" / "run.json").write_text(json.dumps(told))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(runs):
+    """What the server is told to serve: a link to the runs."""
+    link = runs.parent / "served"
+    link.symlink_to(runs)
+    return link
+
+
+@pytest.fixture(scope="module")
+def address(folder):
+    with served(folder, command=COMMAND) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with opened() as found:
+        yield found
+
+
+@pytest.fixture
+def show(browser, address):
+    """Open a page with arguments; in the end, nothing may have gone wrong in it."""
+    tabs = []
+
+    def shown(page, width=1366, server=address, **arguments):
+        tabs.append(Tab(browser, width))
+        query = urllib.parse.urlencode(arguments)
+        return tabs[-1].open(f"{server}/{page}?{query}" if query else f"{server}/{page}")
+
+    yield shown
+    for tab in tabs:
+        tab.close()
+        assert [told for told in tab.wrong if REMARK not in told] == []
+
+
+def drawn(tab, figures):
+    """Wait for as many figures, and see that none sticks out."""
+    tab.wait(f"window.Bokeh && Bokeh.documents.length && {FIGURES} >= {figures}")
+    width = tab.page.viewport_size["width"]
+    assert tab.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def chosen(tab, key):
+    """What the page's address says is chosen."""
+    return urllib.parse.parse_qs(urllib.parse.urlsplit(tab.page.url).query)[key][0]
+
+
+# ---- groups
+
+
+@pytest.mark.parametrize(("theme", "width"), [("default", 1366), ("dark", 1920)])
+def test_groups_and_their_regroupings_are_shown(show, theme, width):
+    tab = show("groups", width, theme=theme)
+    drawn(tab, 7)
+    assert chosen(tab, "run") == "nested/met", "no other has groups"
+    tab.see("after iteration 15, generators with discriminators")
+    text = tab.text()
+    assert "finished · round" in text
+    titles = "Who met whom, Learning rate, Interval, Generator loss, Discriminator loss, Score"
+    for words in (*titles.split(", "), "Regroupings", "Samples over time", "regrouped"):
+        assert words in text
+    tab.page.get_by_label("score").select_option("modes covered")
+    tab.wait(f"{AXES}.some(label => label && label.includes('modes'))")
+
+
+def test_a_run_without_groups_says_so_and_another_can_be_chosen(show):
+    tab = show("groups", run="7")
+    tab.see("7 : this run has no groups")
+    tab.page.get_by_label("run").select_option("nested/met")
+    drawn(tab, 7)
+    assert chosen(tab, "run") == "nested/met"
+
+
+def test_groups_under_way_are_followed(show, runs):
+    method = tiny("mggan", iterations=60_000, score_every=1000, kept_samples=0)
+    run = gd.start(method, store=runs / "live")
+    try:
+        tab = show("groups", run="live")
+        tab.see("running · round")
+        drawn(tab, 6)
+        first = run.store.description["round"]
+        tab.wait(rf"Number({TEXT}.match(/round (\d+) of/)[1]) > {first + 3}")
+    finally:
+        run.stop()
+        run.wait(60)
+    tab.see("stopped · round")
+
+
+# ---- speedup
+
+
+@pytest.mark.parametrize(("theme", "width"), [("default", 1366), ("dark", 1920)])
+def test_speedup_and_time_by_routine_are_shown(show, theme, width):
+    tab = show("speedup", width, theme=theme)
+    drawn(tab, 3)
+    found = json.loads(chosen(tab, "runs"))
+    assert {"on-1", "on-2"} <= set(found)
+    assert not {"seed-2", "seed-3", "nested/met"} & set(found), "no other has their settings"
+    tab.see("parallel efficiency")
+    text = tab.text()
+    for words in ("Speedup", "Efficiency", "Time by routine", "E. Pérez, S. Nesmachnow", "1×2"):
+        assert words in text
+    row = tab.page.locator(".tabulator-row", has_text="on-2").inner_text().split()
+    assert row == ["on-2", "1×2", "2", "2", "2", *row[5:]] and row[-2:] == ["1.5", "0.75"]
+
+
+# ---- compare
+
+
+@pytest.mark.parametrize(("theme", "width"), [("default", 1366), ("dark", 1920)])
+def test_several_runs_are_compared(show, theme, width):
+    names = ["seed-1", "seed-2", "seed-3", "nested/met"]
+    tab = show("compare", width, runs=json.dumps(names), theme=theme)
+    drawn(tab, 1)
+    tab.see("Samples of the best")
+    tab.page.locator("img[alt=samples]").nth(3).wait_for()
+    text = tab.text()
+    assert "seed-1 and 2 more" in text
+    assert "mggan" in text and "ring8" in text and "finished" in text
+    for label, axis in (("wall time", "wall time"), ("batches", "generator steps")):
+        tab.page.get_by_role("button", name=label).click()
+        tab.wait(f"{AXES}.some(label => label && label.startsWith('{axis}'))")
+    tab.page.get_by_label("quality").select_option("modes covered")
+    tab.wait(f"{AXES}.some(label => label && label.includes('modes'))")
+
+
+def test_the_table_can_be_sorted(show):
+    tab = show("compare", runs="seed-2,seed-3,seed-1")
+    header = tab.page.locator(".tabulator-col", has_text="seed")
+    header.click()
+    cells = tab.page.locator(".tabulator-cell[tabulator-field=seed]")
+    assert cells.all_inner_texts() == ["1", "2", "3"]
+    header.click()
+    assert cells.all_inner_texts() == ["3", "2", "1"]
+
+
+def test_runs_can_be_added_and_taken_away(show):
+    tab = show("compare", runs="seed-1")
+    drawn(tab, 1)
+    tab.page.locator(".choices").click()
+    tab.page.locator(".choices__list--dropdown").get_by_text("seed-2", exact=True).click()
+    tab.see("seed-1 and 1 more")
+    assert json.loads(chosen(tab, "runs")) == ["seed-1", "seed-2"]
+    tab.page.reload()
+    tab.see("seed-1 and 1 more")
+
+
+# ---- what can be wrong
+
+
+@pytest.mark.parametrize("page", ["speedup", "compare"])
+def test_bad_runs_are_told_by_name_and_the_others_shown(show, page):
+    tab = show(page, runs=json.dumps([*BAD, "seed-1"]))
+    drawn(tab, {"speedup": 3, "compare": 1}[page])
+    text = tab.text()
+    for name, told in BAD.items():
+        assert told in text.split(f"{name} : ", 1)[1][:200]
+    assert tab.page.locator(".tabulator-row").count() == 1
+
+
+@pytest.mark.parametrize("name", ["half", "../secret", EVIL])
+def test_a_bad_run_alone_is_told(show, name):
+    show("groups", run=name).see(BAD[name])
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_folder_without_runs_says_so(show, folder, tmp_path, page):
+    runs = folder.readlink()
+    folder.unlink()
+    folder.symlink_to(tmp_path)
+    try:
+        show(page).see("There are no runs in")
+    finally:
+        folder.unlink()
+        folder.symlink_to(runs)
+
+
+# ---- which runs are one line
+
+
+def test_runs_that_differ_in_the_seed_alone_are_one_line():
+    settings = {"a": "seed = 1\nx = 1", "b": "x = 1", "c": "seed = 2\nx = 1", "d": "x = 2"}
+    found = {name: xr.Dataset(attrs={"settings": told}) for name, told in settings.items()}
+    several = "a and 2 more"
+    assert labels(found) == {"a": several, "b": several, "c": several, "d": "d"}

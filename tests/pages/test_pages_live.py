@@ -1,0 +1,386 @@
+"""The live page in a real browser: stored runs, runs under way, steering, and runs gone wrong."""
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+import psutil
+import pytest
+from browser import Tab, opened, served
+from conftest import tiny
+
+import gandask as gd
+
+ROOT = Path(__file__).parents[2]
+EVIL = "<img src=x onerror=alert(1)>"
+# what was replaced is forgotten late unless asked to
+MODELS = (
+    "(Bokeh.documents[0]._recompute_all_models(), [...Bokeh.documents[0]._all_models.values()])"
+)
+FIGURES = f"{MODELS}.filter(m => m.type === 'Figure')"
+TITLES = f"{FIGURES}.map(f => f.title ? f.title.text : '')"
+LINES = f"{MODELS}.filter(m => m.type === 'Span')"
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, cache):
+    """A folder of runs: whole ones, and whatever can be wrong with one."""
+    folder = tmp_path_factory.mktemp("pages") / "runs"
+    gd.run(tiny(shape=(2, 3)), store=folder / "whole", checkpoint_every=2)
+    gd.run(tiny("mggan"), store=folder / "groups")
+    whole = folder / "whole"
+    for name in ("half", "no-description", "no-number", "zarr", "lines", "nested/deep", EVIL):
+        shutil.copytree(whole, folder / name)
+    cut = (folder / "half" / "config.toml").read_bytes()
+    (folder / "half" / "config.toml").write_bytes(cut[: len(cut) // 2])
+    tell(folder / "half", state="failed")
+    (folder / "no-description" / "run.json").unlink()
+    (folder / "no-number" / "run.json").write_text("[1, 2")
+    shutil.rmtree(folder / "zarr" / "dataset.zarr" / "fid")
+    (folder / "lines" / "steps.jsonl").write_text("{}\n")
+    tell(folder / "lines", state="stopped")
+    tell(
+        folder / EVIL, state="failed", error=f"{EVIL} & more",
+        dask_dashboard=f"javascript:alert(1)//{EVIL}",
+    )  # fmt: skip
+    (folder / "foreign").mkdir()
+    (folder / "foreign" / "config.toml").write_text("[tool.other]\nname = 'something else'\n")
+    (folder / "no-run").mkdir()
+    shutil.copytree(whole, folder.parent / "secret")
+    (folder / "link").symlink_to(folder.parent / "secret")
+    return folder
+
+
+def tell(path, **changes):
+    told = json.loads((path / "run.json").read_text())
+    (path / "run.json").write_text(json.dumps(told | changes))
+
+
+@pytest.fixture(scope="module")
+def address(runs):
+    with served(runs) as found:
+        yield f"{found}/dashboards"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with opened() as found:
+        yield found
+
+
+@pytest.fixture
+def tab(browser):
+    made = Tab(browser)
+    yield made
+    made.close()
+
+
+def show(tab, address, **arguments):
+    tab.open(f"{address}?{urllib.parse.urlencode(arguments)}")
+    return tab
+
+
+def shown(tab):
+    """Wait until all views of a run are there."""
+    tab.wait(f"window.Bokeh && Bokeh.documents.length && {FIGURES}.length >= 6")
+
+
+# ---- a run that is finished
+
+
+@pytest.mark.parametrize("theme", ["default", "dark"])
+def test_a_finished_run_is_shown(tab, address, theme):
+    shown(show(tab, address, run="whole", theme=theme))
+    tab.see("finished · round 3 of 3 · best Fréchet distance of the final mixture")
+    tab.see("of the mixture after round 3")
+    text = tab.text()
+    for words in ("Samples", "Score", "Loss", "Mixture", "Where its weights came from", "Events"):
+        assert words in text
+    assert "Stop after this round" not in visible_buttons(tab), "there is nothing to steer"
+    assert tab.page.evaluate("document.documentElement.scrollWidth") <= 1366
+    assert tab.wrong == []
+
+
+def visible_buttons(tab):
+    return [b.inner_text() for b in tab.page.locator("button").all() if b.is_visible()]
+
+
+def test_the_cursor_moves_all_views(tab, address):
+    shown(show(tab, address, run="whole"))
+    tab.wait(f"{TITLES}.some(t => t === 'round 3')")
+    assert tab.page.evaluate(f"{LINES}.map(l => l.location)") == [3] * 4
+    tab.page.get_by_role("button", name="◀", exact=True).click()
+    tab.wait(f"{TITLES}.some(t => t === 'round 2') && {TITLES}.some(t => /in round 2$/.test(t))")
+    tab.wait(f"{LINES}.every(l => l.location === 2)")
+    tab.page.keyboard.press("Escape")
+    tab.page.evaluate("document.activeElement.blur()")
+    tab.page.keyboard.press("Home")
+    tab.wait(f"{TITLES}.some(t => t === 'round 1') && {LINES}.every(l => l.location === 1)")
+    tab.page.keyboard.press("ArrowRight")
+    tab.wait(f"{TITLES}.some(t => t === 'round 2')")
+    tab.page.keyboard.press(" ")
+    tab.wait(f"{TITLES}.some(t => t === 'round 3') && {LINES}.every(l => l.location === 3)")
+    assert tab.wrong == []
+
+
+def test_a_click_on_a_cell_shows_what_is_known_of_it(tab, address, runs):
+    shown(show(tab, address, run="whole"))
+    tab.see("of the mixture after round 3")
+    before = tab.page.locator("img[alt=samples]").get_attribute("src")
+    best = gd.open_run(runs / "whole").ds["fid"].isel(round=-1).argmin(...)
+    row, col = (0, 2) if (int(best["row"]), int(best["col"])) != (0, 2) else (1, 0)
+    place = tab.page.evaluate(
+        """([row, col]) => {
+          const views = [...Bokeh.index.roots].flatMap(function all(view) {
+            return [view, ...[...(view.child_views ?? [])].flatMap(all)] })
+          const map = views.find(v => v.model?.type === "Figure" &&
+            v.model.renderers.some(r => r.glyph?.type === "Rect"))
+          const box = map.el.getBoundingClientRect()
+          const frame = map.frame ?? map
+          return [box.x + frame.x_scale.compute(col),
+                  box.y + frame.y_scale.compute(row)]
+        }""",
+        [row, col],
+    )
+    assert all(place)
+    tab.page.mouse.click(*place)
+    tab.wait(f"{TITLES}.some(t => t.startsWith('row {row}, col {col} in round'))")
+    until = time.monotonic() + 20
+    while tab.page.locator("img[alt=samples]").get_attribute("src") == before:
+        assert time.monotonic() < until, "the samples are still those of the other cell"
+    assert tab.wrong == []
+
+
+def test_groups_have_a_live_page_too(tab, address):
+    shown(show(tab, address, run="groups"))
+    tab.see("finished · round")
+    tab.see("of the mixture after round")
+    assert "group 0" in tab.text()
+    assert tab.wrong == []
+
+
+def test_other_variables_can_be_mapped(tab, address, runs):
+    shown(show(tab, address, run="whole"))
+    ds = gd.open_run(runs / "whole").ds
+    for name in ("loss", "generator_learning_rate", "generator_replaced", "fid"):
+        title = ds[name].attrs["long_name"]
+        tab.page.get_by_label("colour").select_option(label=title)
+        tab.wait(f"{FIGURES}.length >= 6")
+    tab.page.wait_for_timeout(500)
+    assert tab.wrong == []
+
+
+# ---- runs that cannot be shown
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("half", "config.toml cannot be read"),
+        ("no-description", "run.json cannot be read"),
+        ("no-number", "run.json cannot be read"),
+        ("foreign", "run.json cannot be read"),
+        ("lines", "steps.jsonl, line 1 is damaged"),
+        ("missing", "there is no run 'missing'"),
+        ("no-run", "there is no run 'no-run'"),
+        ("../secret", "there is no run '../secret'"),
+        ("whole/../../secret", "there is no run"),
+        ("link", "there is no run 'link'"),
+        ("/etc", "there is no run '/etc'"),
+    ],
+)
+def test_what_cannot_be_shown_is_told_and_others_stay_usable(tab, address, name, words):
+    show(tab, address, run=name)
+    tab.see(words)
+    tab.page.get_by_label("run", exact=True).select_option("whole")
+    shown(tab)
+    tab.see("finished · round 3 of 3")
+    assert tab.wrong == []
+
+
+def test_a_dataset_without_a_variable_is_told(tab, address):
+    show(tab, address, run="zarr")
+    tab.wait("window.Bokeh && Bokeh.documents.length")
+    tab.page.wait_for_timeout(1500)
+    tab.page.get_by_label("run", exact=True).select_option("nested/deep")
+    shown(tab)
+    tab.see("finished · round 3 of 3")
+    assert tab.wrong == []
+
+
+def test_names_and_texts_of_a_run_are_no_markup(tab, address):
+    shown(show(tab, address, run=EVIL))
+    tab.see("failed · round 3 of 3")
+    tab.see(f"{EVIL} & more")
+    assert tab.page.locator("img[src=x]").count() == 0
+    links = [a.get_attribute("href") for a in tab.page.locator("a").all()]
+    assert not [link for link in links if link.startswith("javascript")]
+    assert tab.wrong == [], "no dialog, no request"
+
+
+def test_a_folder_without_runs_says_so(tab, tmp_path):
+    with served(tmp_path) as address:
+        show(tab, f"{address}/dashboards")
+        tab.see("There are no runs in")
+        assert tab.wrong == []
+
+
+# ---- a run that is being written
+
+
+def test_a_run_under_way_is_followed_and_steered(tab, address, runs):
+    run = gd.start(tiny(rounds=3000, shape=(3, 3)), store=runs / "live", checkpoint_every=2)
+    try:
+        show(tab, address, run="live")
+        tab.see("running · round")
+        shown(tab)
+        first = run.store.description["round"]
+        tab.wait(f"{TITLES}.some(t => Number(t.replace('round ', '')) > {first + 2})")
+        tab.page.get_by_role("button", name="Pause").click()
+        tab.see("paused · round")
+        assert run.state == "paused"
+        rounds = run.store.description["round"]
+        tab.see(f"round {rounds} of 3000")
+        tab.wait(f"{TITLES}.some(t => t === 'round {rounds}')")
+        tab.page.get_by_label("neighbourhood").select_option("moore")
+        tab.page.get_by_role("button", name="Change from the next round on").click()
+        tab.page.get_by_role("button", name="Go on").click()
+        tab.see("running · round")
+        tab.see("changed")
+        tab.page.get_by_role("button", name="Stop after this round").click()
+        tab.see("stopped · round")
+        assert run.wait(30).sizes["neighbour"] == 9
+        assert "Pause" not in visible_buttons(tab)
+        assert tab.wrong == []
+    finally:
+        if run.state != "stopped":
+            run.stop()
+            run.wait(60)
+
+
+def test_two_tabs_follow_one_run(browser, address, runs):
+    run = gd.start(tiny(rounds=3000, tournament_size=1), store=runs / "two", progress=False)
+    tabs = [Tab(browser), Tab(browser)]
+    try:
+        shown(show(tabs[0], address, run="two"))
+        run.change(neighbourhood="moore")
+        shown(show(tabs[1], address, run="two"))
+        done = run.store.description["round"]
+        for tab in tabs:
+            tab.wait(f"{TITLES}.some(t => Number(t.replace('round ', '')) > {done + 2})")
+        run.stop()
+        for tab in tabs:
+            tab.see("stopped · round")
+            assert tab.wrong == []
+    finally:
+        for tab in tabs:
+            tab.close()
+        if run.state == "running":
+            run.stop()
+        run.wait(60)
+
+
+def test_a_run_that_appears_and_vanishes_is_noticed(tab, address, runs):
+    path = runs / "fleeting"
+    shutil.copytree(runs / "whole", path)
+    shown(show(tab, address, run="fleeting"))
+    shutil.move(path, runs.parent / "elsewhere")
+    tab.see("run.json cannot be read")
+    shutil.move(runs.parent / "elsewhere", path)
+    tab.see("finished · round 3 of 3")
+    shown(tab)
+    assert tab.wrong == []
+
+
+# ---- who may see it
+
+
+def other_address():
+    """An address of this machine that is not its own loopback."""
+    found = [
+        told.address
+        for addresses in psutil.net_if_addrs().values()
+        for told in addresses
+        if told.family == socket.AF_INET and not told.address.startswith("127.")
+    ]
+    return found[0] if found else None
+
+
+def test_other_machines_see_nothing_without_a_login(tab, runs):
+    host = other_address()
+    if host is None:
+        pytest.skip("needs an address besides loopback")
+    with served(runs, "--address", "0.0.0.0", "--allow-websocket-origin", "*") as address:
+        shown(show(tab, f"{address}/dashboards", run="whole"))
+        strange = address.replace("localhost", host)
+        show(tab, f"{strange}/dashboards", run="whole")
+        tab.see("shows runs to its own machine alone")
+        assert "round 3" not in tab.text()
+
+
+GANDASK = ("gandask", "dashboard")
+
+
+def test_the_command_serves_every_page_to_this_machine(tab, runs):
+    with served(runs, command=(*GANDASK, str(runs))) as address:
+        shown(show(tab, f"{address}/live", run="whole"))
+        links = [a.get_attribute("href") for a in tab.page.locator("nav a").all()]
+        assert links[0].startswith("live?run=whole")
+        shown(show(tab, f"{address}/", run="whole"))
+        assert tab.wrong == []
+        host = other_address()
+        if host is not None:
+            with pytest.raises(OSError, match=r"refused|unreachable"):
+                urllib.request.urlopen(address.replace("localhost", host), timeout=5)
+
+
+def test_with_a_login_it_asks_for_it(tab, runs, tmp_path):
+    login = tmp_path / "users.json"
+    login.write_text('{"ada": "lovelace"}')
+    options = ("--login", str(login))
+    with served(runs, *options, command=(*GANDASK, str(runs))) as address:
+        show(tab, f"{address}/live", run="whole")
+        assert "login" in tab.page.url
+        assert "whole" not in tab.text()
+        tab.page.fill("input[name=username]", "ada")
+        tab.page.fill("input[name=password]", "lovelace")
+        tab.page.keyboard.press("Enter")
+        shown(tab)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--address", "0.0.0.0"], "give a login file"),
+        (["--address", ""], "give a login file"),
+        (["--address", "0.0.0.0", "--login", "nowhere.json"], "expected a JSON file"),
+    ],
+)
+def test_the_command_refuses_what_would_show_runs_to_all(runs, options, words):
+    arguments = [sys.executable, "-m", *GANDASK, str(runs), *options]
+    told = subprocess.run(arguments, capture_output=True, text=True, timeout=60)
+    assert told.returncode == 1
+    assert words in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+def test_a_folder_that_is_not_there_and_a_port_in_use_are_told(runs, tmp_path):
+    arguments = [sys.executable, "-m", *GANDASK]
+    told = subprocess.run([*arguments, str(tmp_path / "no")], capture_output=True, text=True)
+    assert (told.returncode, "expected a folder of runs" in told.stderr) == (1, True)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        told = subprocess.run(
+            [*arguments, str(runs), "--port", port], capture_output=True, text=True, timeout=60
+        )
+    assert told.returncode == 1
+    assert f"port={port}" in told.stderr
+    assert "Traceback" not in told.stderr

@@ -1,0 +1,417 @@
+"""Plots by their content: the right values at the right places, labels from the Dataset."""
+
+import io
+
+import holoviews as hv
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from PIL import Image
+
+from gandask import plots
+from gandask.plots import pictures
+from gandask.plots.style import COLOURS
+
+FID = [[[9.0, 8.0, 7.0], [6.0, 5.0, 4.0]], [[3.0, 1.5, np.nan], [2.0, np.inf, 5.0]]]
+
+
+def dataset(**variables):
+    """Two rounds of a 2x3 grid, with one cell not scored and one diverged."""
+    unit = ("round", "row", "col")
+    made = {
+        "fid": (unit, FID, {"long_name": "Fréchet distance", "units": "px²"}),
+        "inception_score": (unit, FID, {"long_name": "inception score", "units": "1"}),
+        "generator_learning_rate": (unit, FID, {"long_name": "learning rate", "units": "1"}),
+        "final_tvd": (unit[1:], FID[0], {"long_name": "final distance", "units": "1"}),
+        "loss": (unit, np.full((2, 2, 3), "bce")),
+        "seconds": (("round", "routine"), [[1, 2], [2, 5]], {"long_name": "time", "units": "s"}),
+        "event_round": ("event", [2, 1, 1], {"long_name": "round of the event"}),
+        "event_kind": ("event", ["regrouped", "non_finite", "regrouped"], {"long_name": "kind"}),
+        "event_slot": ("event", ["cell/10", "cell/9", "cell/9"], {"long_name": "where"}),
+        "event_detail": ("event", ["a", "b", "c"], {"long_name": "more"}),
+    }
+    coords = {"round": [1, 2], "row": [0, 1], "col": [0, 1, 2], "routine": ["gather", "train"]}
+    return xr.Dataset(made | variables, coords)
+
+
+def figure(element):
+    return hv.render(element, backend="bokeh")
+
+
+def text(element):
+    assert isinstance(element, hv.Text)
+    return element.data[2]
+
+
+def columns(element, *names):
+    layers = element if isinstance(element, hv.Overlay) else [element]
+    return [
+        row
+        for layer in layers
+        for row in zip(*(layer.dimension_values(name).tolist() for name in names), strict=True)
+    ]
+
+
+def test_a_heat_map_has_each_value_in_its_cell():
+    overlay = plots.grid(dataset())
+    cells = {(row, col): value for row, col, value in columns(overlay.get(0), "row", "col", "fid")}
+    assert {k: v for k, v in cells.items() if np.isfinite(v)} == {
+        (0, 0): 3.0,
+        (0, 1): 1.5,
+        (1, 0): 2.0,
+        (1, 2): 5.0,
+    }
+    printed = {(row, col): text for row, col, text in columns(overlay.get(1), "row", "col", "text")}
+    assert printed == {
+        (0, 0): "3",
+        (0, 1): "1.5",
+        (0, 2): "–",
+        (1, 0): "2",
+        (1, 1): "∞",
+        (1, 2): "5",
+    }
+
+
+def test_a_heat_map_is_square_and_labelled_by_the_dataset():
+    drawn = figure(plots.grid(dataset()))
+    assert drawn.frame_width / 3 == drawn.frame_height / 2
+    assert drawn.y_range.start > drawn.y_range.end, "the first row is on top"
+    (bar,) = drawn.select({"type": hv.plotting.bokeh.element.ColorBar})
+    assert bar.title == "Fréchet distance (px²)"
+    assert (bar.color_mapper.low, bar.color_mapper.high) == (1.5, 5.0)
+    assert drawn.title.text == "round 2"
+    (hover,) = [tool for tool in drawn.tools if type(tool).__name__ == "HoverTool"]
+    assert [name for name, _ in hover.tooltips] == ["col", "row", "Fréchet distance (px²)"]
+
+
+def test_a_heat_map_is_of_the_round_asked_for():
+    for round in (1, -2):
+        assert plots.grid(dataset(), round=round).get(0).dimension_values("fid").max() == 9
+    final = plots.grid(dataset(), "final_tvd")
+    assert figure(final).title.text == "after the last round"
+    with pytest.raises(ValueError, match="round=3: expected 1 to 2"):
+        plots.grid(dataset(), round=3)
+
+
+def test_a_heat_map_of_one_value_can_be_drawn():
+    ds = dataset().isel(row=[0], col=[0], round=[0])
+    assert figure(plots.grid(ds)).renderers
+
+
+def test_a_heat_map_prints_no_values_that_do_not_fit():
+    values = np.arange(400.0).reshape(1, 20, 20)
+    ds = xr.Dataset({"fid": (("round", "row", "col"), values)}, {"round": [1]})
+    ds = ds.assign_coords(row=range(20), col=range(20))
+    assert len(plots.grid(ds).get(0)) == 400
+    assert len(plots.grid(ds).get(1)) == 0
+
+
+def test_plots_say_what_they_need():
+    grouped = dataset().isel(col=0, drop=True).rename(row="group")
+    with pytest.raises(ValueError, match=r"dimensions \('round', 'group'\).* needs row and col"):
+        plots.grid(grouped)
+    with pytest.raises(ValueError, match="a trace needs 'round'"):
+        plots.trace(dataset(), "final_tvd")
+    with pytest.raises(ValueError, match="no variable 'fidd'; did you mean 'fid'"):
+        plots.trace(dataset(), "fidd")
+    with pytest.raises(ValueError, match=r"'loss' holds .*: expected numbers"):
+        plots.trace(dataset(), "loss")
+
+
+def test_a_trace_has_one_line_per_cell_the_median_and_the_best():
+    overlay = plots.trace(dataset())
+    lines = overlay.get(0).split(datatype="dictionary")
+    assert [(line["row"], line["col"]) for line in lines] == [
+        (row, col) for row in (0, 1) for col in (0, 1, 2)
+    ]
+    np.testing.assert_array_equal(lines[1]["fid"], [8, 1.5])
+    by_label = {element.label: element for element in overlay}
+    assert by_label["best: row 0, col 1"].dimension_values("fid").tolist() == [8, 1.5]
+    assert by_label["median"].dimension_values("fid").tolist() == [6.5, 2.5]
+    drawn = figure(overlay)
+    assert drawn.xaxis.axis_label == "round"
+    assert drawn.yaxis.axis_label == "Fréchet distance (px²)"
+
+
+def test_long_labels_are_broken_into_lines():
+    long = dataset()
+    long["fid"].attrs["long_name"] = "total variation distance of classes of the mixture"
+    assert figure(plots.trace(long)).yaxis.axis_label.count("\n") == 2
+
+
+def test_the_best_follows_the_direction_of_the_variable():
+    ds = dataset()
+    assert plots.best(ds["fid"]) == {"row": 0, "col": 1}
+    assert plots.best(ds["inception_score"]) == {"row": 1, "col": 2}
+    assert plots.best(ds["final_tvd"]) == {"row": 1, "col": 2}
+    assert plots.best(ds["fid"].rename("generator_fitness")) == {"row": 0, "col": 1}
+    assert plots.best(ds["generator_learning_rate"]) is None
+    assert plots.best(ds["fid"] * np.nan) is None
+    labels = {element.label for element in plots.trace(ds, "generator_learning_rate")}
+    assert "median" in labels
+    assert not any(label.startswith("best") for label in labels)
+
+
+def test_the_latest_values_are_those_of_the_last_round_that_has_any():
+    under_way = dataset()["fid"].where(dataset()["round"] < 2)
+    assert int(plots.latest(under_way)["round"]) == 1
+    assert plots.best(under_way) == {"row": 1, "col": 2}
+
+
+@pytest.mark.parametrize("unit", ["group", "client"])
+def test_a_trace_knows_no_unit(unit):
+    ds = dataset().isel(col=0, drop=True).rename(row=unit)
+    labels = [element.label for element in plots.trace(ds)]
+    assert f"best: {unit} 1" in labels
+
+
+def test_a_trace_of_one_round_shows_dots():
+    drawn = figure(plots.trace(dataset().isel(round=[0])))
+    assert {type(renderer.glyph).__name__ for renderer in drawn.renderers} <= {"Scatter", "Circle"}
+
+
+def test_a_trace_is_logarithmic_where_scores_span_decades():
+    assert type(figure(plots.trace(dataset())).y_scale).__name__ == "LinearScale"
+    wide = dataset().assign(fid=dataset()["fid"] ** 4)
+    assert type(figure(plots.trace(wide)).y_scale).__name__ == "LogScale"
+    with_zero = wide.assign(fid=wide["fid"] - 1.5**4)
+    assert type(figure(plots.trace(with_zero)).y_scale).__name__ == "LinearScale"
+
+
+def test_a_trace_without_values_says_so():
+    nothing = dataset()
+    nothing["fid"] = nothing["fid"].where(False)
+    assert text(plots.trace(nothing)) == "no Fréchet distance yet"
+
+
+def many(values):
+    """Give rounds of a variable over a grid of 9x9 cells, which are too many for lines."""
+    ds = xr.Dataset({"fid": (("round", "row", "col"), values, {"long_name": "distance"})})
+    return ds.assign_coords(round=range(1, len(values) + 1), row=range(9), col=range(9))
+
+
+def test_many_units_are_drawn_as_bands():
+    values = np.arange(2 * 81.0).reshape(2, 9, 9)
+    values[1, 0, :2] = np.nan, np.inf
+    by_label = {element.label: element for element in plots.trace(many(values))}
+    assert list(by_label) == ["all", "middle half", "median", "best: row 0, col 2"]
+    assert columns(by_label["all"], "round", "fid", "upper") == [(1, 0, 80), (2, 83, 161)]
+    assert columns(by_label["middle half"], "round", "fid", "upper") == [
+        (1, 20, 60),
+        (2, 102.5, 141.5),
+    ]
+    assert by_label["median"].dimension_values("fid").tolist() == [40, 122]
+    assert figure(plots.trace(many(values))).yaxis.axis_label == "distance"
+
+
+def test_a_marked_unit_stands_out():
+    by_label = {e.label: e for e in plots.trace(dataset(), marked={"row": 1, "col": 2})}
+    assert by_label["row 1, col 2"].dimension_values("fid").tolist() == [4, 5]
+    by_label = {
+        e.label: e for e in plots.trace(many(np.ones((2, 9, 9))), marked={"row": 0, "col": 3})
+    }
+    assert by_label["row 0, col 3"].dimension_values("fid").tolist() == [1, 1]
+    for wrong in ({"row": 2, "col": 0}, {"row": 1}, {"group": 1}):
+        with pytest.raises(ValueError, match="expected row from 0 to 1, col from 0 to 2"):
+            plots.trace(dataset(), marked=wrong)
+
+
+def test_long_traces_are_thinned_but_for_their_ends(monkeypatch):
+    monkeypatch.setattr("gandask.plots.selection.POINTS", 4)
+    values = np.arange(10.0)[:, None, None] + np.zeros((10, 9, 9))
+    for element in plots.trace(many(values)):
+        assert element.dimension_values("round").tolist() == [1, 4, 7, 10]
+    assert len(plots.trace(many(values).isel(row=[0], col=[0, 1])).get(0).split()[0].array()) == 4
+
+
+@pytest.mark.parametrize("constant", [2e-4, -5.0])
+def test_the_axis_of_a_constant_is_tight(constant):
+    drawn = figure(plots.trace(dataset(fid=dataset()["fid"] * 0 + constant)))
+    ends = sorted([0.9 * constant, 1.1 * constant])
+    assert (drawn.y_range.start, drawn.y_range.end) == pytest.approx(tuple(ends))
+
+
+def test_whole_numbers_of_minus_one_are_none():
+    batches = (("round", "row", "col"), [[[3, -1, 3]] * 2, [[4, 4, 4]] * 2], {"long_name": "steps"})
+    lines = plots.trace(dataset(batches=batches), "batches").get(0).split(datatype="dictionary")
+    np.testing.assert_array_equal(lines[1]["batches"], [np.nan, 4])
+
+
+def test_plots_of_a_run_without_rounds_say_so():
+    empty = dataset().isel(round=[], event=[])
+    assert text(plots.trace(empty)) == "no Fréchet distance yet"
+    assert text(plots.profile(empty)) == "no timings yet"
+    assert plots.best(empty["fid"]) is None
+
+
+def test_a_profile_has_seconds_and_shares_with_the_longest_on_top():
+    bars = plots.profile(dataset())
+    assert columns(bars, "name", "seconds", "share") == [("gather", 3, 30), ("train", 7, 70)]
+    drawn = figure(bars)
+    assert drawn.y_range.factors == ["gather  30.0 %", "train  70.0 %"]
+    assert drawn.xaxis.axis_label == "time (s)"
+    idle = dataset().assign(seconds=dataset()["seconds"] * 0)
+    assert text(plots.profile(idle)) == "no timings yet"
+
+
+def test_events_are_points_by_round_and_slot():
+    points = plots.events(dataset())
+    assert columns(points, "round", "slot", "kind", "detail") == [
+        (1, "cell/9", "non_finite", "b"),
+        (2, "cell/10", "regrouped", "a"),
+        (1, "cell/9", "regrouped", "c"),
+    ]
+    drawn = figure(points)
+    (legend,) = drawn.legend
+    told = [(item.label.value, item.renderers[0].glyph.fill_color) for item in legend.items]
+    assert told == list(zip(("non_finite", "regrouped"), COLOURS, strict=False))
+    assert drawn.y_range.factors == ["cell/10", "cell/9"], "the last slot is at the bottom"
+    assert drawn.xaxis.axis_label == "round of the event"
+    assert text(plots.events(dataset().isel(event=[]))) == "no events"
+
+
+def with_events(*rows):
+    made = {
+        f"event_{key}": ("event", list(values), dataset()[f"event_{key}"].attrs)
+        for key, values in zip(
+            ("round", "kind", "slot", "detail"), zip(*rows, strict=True), strict=True
+        )
+    }
+    return dataset().drop_dims("event").assign(made)
+
+
+def test_events_can_be_chosen():
+    assert columns(plots.events(dataset(), kinds=["non_finite"]), "round", "kind") == [
+        (1, "non_finite")
+    ]
+    assert len(columns(plots.events(dataset(), round=1), "round")) == 2
+    assert text(plots.events(dataset(), kinds=["hedged"])) == "no such events"
+    drawn = [figure(plots.events(dataset(), kinds)) for kinds in (None, ["regrouped"])]
+    assert [one.renderers[-1].glyph.fill_color for one in drawn] == [COLOURS[1]] * 2
+    for one in drawn:
+        assert (one.x_range.start, one.x_range.end) == (0, 3), "all rounds"
+
+
+def test_an_event_of_no_slot_is_of_all():
+    points = plots.events(with_events((1, "regrouped", "", "a"), (2, "checkpoint", "", "b")))
+    assert sorted(columns(points, "round", "slot")) == [(1, "all"), (2, "all")]
+
+
+def test_many_slots_or_events_are_counted_by_kind(monkeypatch):
+    slots = with_events(*((1 + i % 2, "hedged", f"cell/{i}", "") for i in range(31)))
+    assert columns(plots.events(slots), "round", "kind", "events", "rounds") == [
+        (2, "hedged", 15, "2 to 2"),
+        (1, "hedged", 16, "1 to 1"),
+    ]
+    figure(plots.events(slots))
+    monkeypatch.setattr("gandask.plots.charts.EVENTS", 4)
+    monkeypatch.setattr("gandask.plots.charts.SPANS", 2)
+    times = with_events(
+        *(
+            (round, kind, "cell/0", "")
+            for round, kind in zip([1, 1, 2, 3, 4, 4], "aababb", strict=True)
+        )
+    )
+    points = plots.events(times)
+    assert columns(points, "round", "kind", "events", "rounds") == [
+        (3.5, "b", 2, "3 to 4"),
+        (1.5, "b", 1, "1 to 2"),
+        (3.5, "a", 1, "3 to 4"),
+        (1.5, "a", 2, "1 to 2"),
+    ]
+    small, large = points.dimension_values("size")[1::-1]
+    assert large == pytest.approx(small * 2**0.5), "the area tells the number"
+    assert figure(points).y_range.factors == ["b", "a"]
+
+
+def test_plots_leave_the_dataset_as_it_was():
+    ds, before = dataset(), dataset()
+    for draw in (plots.grid, plots.trace, plots.profile, plots.events):
+        figure(draw(ds))
+    xr.testing.assert_identical(ds, before)
+
+
+# --- Samples --------------------------------------------------------------------------------------
+
+
+def read(picture):
+    return np.asarray(Image.open(io.BytesIO(picture)))
+
+
+def images(channels=1, count=3, side=16):
+    made = np.full((count, channels, side, side), -1.0, np.float32)
+    made[1, 0] = 1.0
+    return made
+
+
+def test_images_become_tiles_with_a_gap():
+    made = read(pictures.png_bytes(torch.from_numpy(images()), columns=2))
+    assert made.shape == (130, 130), "16 pixels become 64, twice, with 2 between"
+    assert (made[:64, :64] == 0).all()
+    assert (made[:64, 66:] == 255).all()
+    assert (made[66:, :64] == 0).all()
+    assert (made[64:66] == 255).all()
+
+
+def test_colours_stay_colours_and_large_images_their_size():
+    made = read(pictures.png_bytes(images(channels=3, side=70)))
+    assert made.shape == (70, 3 * 70 + 4, 3)
+    assert made[0, 72].tolist() == [255, 0, 0]
+
+
+def test_what_a_diverged_generator_makes_can_be_drawn():
+    broken = images()
+    broken[0], broken[2] = np.nan, np.inf
+    made = pictures.tiles(broken)
+    assert (made[:, :64] == 0).all()
+    assert (made[:, 132:] == 255).all()
+
+
+def test_points_become_a_scatter_of_equal_scale(tmp_path):
+    corners = np.array([[-2.0, 0.0], [2.0, 0.0], [0.0, 1.0], [np.nan, 1.0]])
+    pictures.save_png(corners, tmp_path / "points.png")
+    made = np.asarray(Image.open(tmp_path / "points.png"))
+    rows, cols = np.nonzero(made < 128)
+    assert made.shape[0] == made.shape[1]
+    assert np.ptp(cols) == pytest.approx(4 * np.ptp(rows), abs=12)
+    assert abs(cols[rows.argmin()] - 256) < 6, "up is up"
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 8, 8), (3, 5), (0, 1, 8, 8), (8, 8)])
+def test_other_shapes_are_refused(shape):
+    with pytest.raises(ValueError, match="expected images"):
+        pictures.png_bytes(np.zeros(shape))
+
+
+def test_an_image_grid_shows_the_same_tiles():
+    grey, colour = plots.image_grid(images(), 2), plots.image_grid(images(channels=3))
+    np.testing.assert_array_equal(
+        grey.dimension_values(2, flat=False)[::-1], pictures.tiles(images(), 2)
+    )
+    assert isinstance(colour, hv.RGB)
+    assert not figure(grey).xaxis[0].visible
+    points = plots.image_grid(torch.tensor([[0.0, 1.0], [2.0, 3.0]]))
+    assert columns(points, 0, 1) == [(0, 1), (2, 3)]
+
+
+def test_replacements_of_a_round_are_an_event():
+    unit = ("round", "row", "col")
+    generators = np.zeros((3, 1, 2), bool)
+    generators[1] = generators[2, 0, 0] = True
+    ds = dataset().isel(round=slice(0)).drop_dims(["round", "row", "col"])
+    ds = ds.assign_coords(round=[1, 2, 3]).assign(
+        generator_replaced=(unit, generators), discriminator_replaced=(unit, generators[::-1])
+    )
+    drawn = plots.events(ds, kinds=["replaced"])
+    assert columns(drawn, "round", "slot", "detail") == [
+        (1, "cells", "0 generators, 1 discriminators"),
+        (2, "cells", "2 generators, 2 discriminators"),
+        (3, "cells", "1 generators, 0 discriminators"),
+    ]
+    assert len(columns(plots.events(ds), "round")) == 3 + 3
+    assert figure(plots.events(ds, round=2))
+    none = ds.assign(generator_replaced=(unit, ~generators & False))
+    none = none.assign(discriminator_replaced=none["generator_replaced"])
+    told = columns(plots.events(none), "round")
+    assert len(told) == 3, "where nothing was replaced, nothing is told"
