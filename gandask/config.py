@@ -23,9 +23,11 @@ import tomli_w
 from markupsafe import Markup
 
 from gandask import display
-from gandask.core import SettingError
+from gandask.core import Method, SettingError
 
 T = TypeVar("T")
+Methods = Mapping[str, type[Method[Any]]]
+"""Methods by the name that TOML gives them; the first is meant where none is named."""
 
 
 def setting(
@@ -186,7 +188,7 @@ def load_object(reference: str) -> Any:
         ) from error
 
 
-def to_dict(method: Any, *, strict: bool = True) -> dict[str, Any]:
+def to_dict(method: Method[Any], *, strict: bool = True) -> dict[str, Any]:
     """Give the settings of a method as plain TOML values, in the order of its fields.
 
     What is None is left out: TOML has no word for it.
@@ -201,12 +203,12 @@ def to_dict(method: Any, *, strict: bool = True) -> dict[str, Any]:
     return {key: _plain(key, value, strict) for key, value in values.items() if value is not None}
 
 
-def to_toml(method: Any, *, strict: bool = True) -> str:
+def to_toml(method: Method[Any], *, strict: bool = True) -> str:
     """Write a method as TOML: its name and every setting, exact and re-runnable if `strict`."""
     return tomli_w.dumps({"method": method.name, **to_dict(method, strict=strict)})
 
 
-def from_toml(text: str, methods: Mapping[str, Any]) -> Any:
+def from_toml(text: str, methods: Methods) -> Method[Any]:
     """Read a method from TOML.
 
     Parameters
@@ -228,11 +230,12 @@ def from_toml(text: str, methods: Mapping[str, Any]) -> Any:
     return from_dict(table, methods)
 
 
-def from_dict(table: Mapping[str, Any], methods: Mapping[str, Any]) -> Any:
+def from_dict(table: Mapping[str, Any], methods: Methods) -> Method[Any]:
     """Make a method from its name under ``method`` and its settings."""
     given = dict(table)
-    method = lookup("method", str(given.pop("method", "grid")), methods)
-    return method(**given)
+    name = str(given.pop("method", next(iter(methods))))
+    made: Method[Any] = lookup("method", name, methods)(**given)
+    return made
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:

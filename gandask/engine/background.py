@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gandask.core import Method
 from gandask.engine import run as engine
 from gandask.engine.session import Session, logger
 from gandask.runs import Run
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def start(
-    method: Any,
+    method: Method[Any],
     *,
     client: Client | None = None,
     store: str | os.PathLike[str] | None = None,
@@ -30,6 +31,7 @@ def start(
     synchronous: bool = True,
     resume: bool = False,
     heartbeat: Heartbeat | None = None,
+    strict_places: bool = False,
     progress: bool | None = None,
 ) -> Run:
     """Train a population of GANs without waiting for it.
@@ -70,9 +72,9 @@ def start(
     def carry_out() -> None:
         try:
             with drawn:
-                ended.set_result(engine.carry_out(begun, bar, client, heartbeat))
+                ended.set_result(engine.carry_out(begun, bar, client, heartbeat, strict_places))
         except BaseException as error:  # whoever waits gets it; perhaps nobody does
-            logger.error("%s ended: %s: %s", begun.store, type(error).__name__, error)
+            logger.error("%s ended: %s: %s", folder, type(error).__name__, error)
             ended.set_exception(error)
 
     thread = threading.Thread(target=carry_out, name="gandask-run", daemon=True)

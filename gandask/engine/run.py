@@ -14,10 +14,12 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from gandask import config, display, results
-from gandask.core import SettingError, StoreError
+from gandask.core import Method, SettingError, StoreError
+from gandask.engine.kept import KeptSession
 from gandask.engine.session import Session, logger
 from gandask.execution.dask import Distributed
 from gandask.execution.heartbeat import Heartbeat, Watch
+from gandask.execution.places import Places
 from gandask.execution.serial import Serial
 from gandask.methods import METHODS
 from gandask.store import Store
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def run(
-    method: Any,
+    method: Method[Any],
     *,
     client: Client | None = None,
     store: str | os.PathLike[str] | None = None,
@@ -37,6 +39,7 @@ def run(
     synchronous: bool = True,
     resume: bool = False,
     heartbeat: Heartbeat | None = None,
+    strict_places: bool = False,
     progress: bool | None = None,
 ) -> xr.Dataset:
     """Train a population of GANs.
@@ -59,6 +62,9 @@ def run(
         Continue the run in `store` after its last checkpoint.
     heartbeat : Heartbeat, optional
         How to watch over slots and workers: when they are delayed or lost, and whether to hedge.
+    strict_places : bool
+        Refuse to run, or to go on, where a slot of the method has a place and no worker is named
+        like it. Otherwise such slots share the other workers.
     progress : bool, optional
         Show a progress bar, by default in a terminal and in a notebook, and a line for each
         thing that the machine does or that diverges, through the logger ``gandask``: in a
@@ -71,8 +77,8 @@ def run(
 
     Raises
     ------
-    SettingError, DataError, StoreError
-        Before anything starts.
+    SettingError, DataError, StoreError, MethodError
+        Before anything starts; MethodError also when a method breaks its contract later.
     TaskError
         When a task fails: with slot, round, seed and the original traceback.
     ClusterError
@@ -91,11 +97,11 @@ def run(
     if not isinstance(begun, Session):
         return begun
     with progress_bar(begun.method, progress) as bar:
-        return carry_out(begun, bar, client, heartbeat)
+        return carry_out(begun, bar, client, heartbeat, strict_places)
 
 
 def begin(
-    method: Any,
+    method: Method[Any],
     store: str | os.PathLike[str] | None,
     checkpoint_every: int = 10,
     synchronous: bool = True,
@@ -111,12 +117,12 @@ def begin(
     if store is None:
         if resume:
             raise StoreError("resume=True needs store=, the folder of the run to continue")
-        return Session(method, None, method.prepare(), checkpoint_every, synchronous)
+        return Session(method, method.prepare(), synchronous)
     if not resume:
         Store(store).refuse_existing()
         facts = method.prepare()
         kept = Store.create(store, method, facts)
-        return Session(method, kept, facts, checkpoint_every, synchronous)
+        return KeptSession(method, facts, synchronous, kept, checkpoint_every)
     kept = Store.open(store)
     method = _stored(kept, method)
     finished = kept.read_dataset() if kept.state == "finished" else None
@@ -125,10 +131,10 @@ def begin(
     facts = method.prepare()
     if kept.state != "finished":
         kept.claim()
-    return Session(method, kept, facts, checkpoint_every, synchronous, resumed=True)
+    return KeptSession(method, facts, synchronous, kept, checkpoint_every, resumed=True)
 
 
-def _stored(kept: Store, method: Any) -> Any:
+def _stored(kept: Store, method: Method[Any]) -> Method[Any]:
     """Give the settings of a stored run, and refuse to continue it with others.
 
     It may have been changed while it ran: who continues it need not repeat that.
@@ -148,13 +154,17 @@ def _stored(kept: Store, method: Any) -> Any:
 
 
 def carry_out(
-    session: Session, bar: Any, client: Client | None, heartbeat: Heartbeat | None
+    session: Session,
+    bar: Any,
+    client: Client | None,
+    heartbeat: Heartbeat | None,
+    strict_places: bool = False,
 ) -> xr.Dataset:
     """Carry a run to its end, or until it is asked to stop; see `run`."""
-    kept = session.store
+    kept = session.store if isinstance(session, KeptSession) else None
     link = client.dashboard_link if client else None
     with _writing(kept, session, link):
-        with _watched(session, client, heartbeat):
+        with _watched(session, kept, client, heartbeat or Heartbeat(), strict_places):
             session.begin()
             finished = session.work(bar)
         dataset = session.results.dataset(results.attributes(session.method, session.facts))
@@ -187,15 +197,24 @@ def _writing(kept: Store | None, session: Session, link: str | None) -> Iterator
 
 
 @contextlib.contextmanager
-def _watched(session: Session, client: Client | None, settings: Heartbeat | None) -> Iterator[None]:
+def _watched(
+    session: Session,
+    kept: Store | None,
+    client: Client | None,
+    settings: Heartbeat,
+    strict_places: bool,
+) -> Iterator[None]:
     """Perform a session's tasks with a client, or in process, under the heartbeat's watch."""
-    watch = session.watch = Watch(settings or Heartbeat())
-    seed = session.method.seed
+    method, watch = session.method, Watch(settings)
+    session.watch, session.ledger.travels = watch, client is not None
+    places = Places(method.places(), strict_places, settings.lost_after)
     session.executor = executor = (
-        Distributed(client, seed, watch.tell) if client else Serial(seed, watch.tell)
+        Distributed(client, method.seed, watch.tell, places)
+        if client
+        else Serial(method.seed, watch.tell)
     )
     try:
-        with watch.over(executor, session.store.beat if session.store else None):
+        with watch.over(executor, kept.beat if kept else None):
             yield
         session.attend()
     finally:
@@ -213,7 +232,7 @@ def _speak() -> None:
 
 
 @contextlib.contextmanager
-def progress_bar(method: Any, shown: bool | None) -> Iterator[Any]:
+def progress_bar(method: Method[Any], shown: bool | None) -> Iterator[Any]:
     """Show how many turns of slots are done: in a terminal, in a notebook, or not at all."""
     if shown is not False:
         _speak()

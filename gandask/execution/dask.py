@@ -1,4 +1,4 @@
-"""Tasks on the workers of a Dask cluster: the executor that knows Dask."""
+"""Tasks on the workers of a Dask cluster."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import collections
 import contextlib
 import functools
 import itertools
+import logging
 import queue
 import statistics
+import threading
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,23 +18,19 @@ from typing import TYPE_CHECKING, Any
 
 import dask
 
-from gandask.core import ClusterError, Report, Signal, Stage, Task, TaskError
+from gandask.core import ClusterError, Event, Report, Signal, Stage, Task, TaskError
 from gandask.execution.dask_internals import forget_worker, reaching_the_scheduler, tend
+from gandask.execution.executor import Tell, read
 from gandask.execution.heartbeat import Heard
+from gandask.execution.perform import Performed
 from gandask.execution.placement import Bundle, bundled, place, spent
-from gandask.execution.serial import Tell, read
-from gandask.execution.together import Performed
-from gandask.execution.worker import (
-    Work,
-    name_of,
-    perform_on_worker,
-    pick_reports,
-    pick_state,
-    signal_of,
-)
+from gandask.execution.places import Places
+from gandask.execution.worker import Work, perform_on_worker, pick_reports, pick_state, signal_of
 
 if TYPE_CHECKING:
     from distributed import Client, Future
+
+logger = logging.getLogger("gandask")
 
 
 @dataclass
@@ -66,6 +64,7 @@ class Parcel:
     works: Sequence[Work]
     states: Sequence[Mapping[str, str]]
     reports: str
+    at_once: bool
 
     @property
     def keys(self) -> list[str]:
@@ -75,7 +74,7 @@ class Parcel:
     def graph(self, inputs: Sequence[Future]) -> dict[str, Any]:
         """Make Dask's tasks: one that performs all, and those that pick its results apart."""
         whole = self.works[0].key
-        made: dict[str, Any] = {whole: (perform_on_worker, list(self.works), *inputs)}
+        made: dict[str, Any] = {whole: (perform_on_worker, list(self.works), self.at_once, *inputs)}
         if self.reports != whole:
             made[self.reports] = (pick_reports, whole)
         for position, states in enumerate(self.states):
@@ -90,10 +89,31 @@ class Distributed:
     A task becomes one Dask task that returns states and report together, and small ones that pick
     them apart beside it, if it writes any, so that each travels only where it is read. Short tasks
     of one worker share one Dask task.
+
+    Parameters
+    ----------
+    client : Client
+    seed : int
+    tell : callable
+        Takes signals.
+    places : Places, optional
+        Of slots that have one.
     """
 
-    def __init__(self, client: Client, seed: int, tell: Tell = lambda signal: None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        seed: int,
+        tell: Tell = lambda signal: None,
+        places: Places | None = None,
+    ) -> None:
         self.client, self.seed, self.tell = client, seed, tell
+        self.places = places or Places({})
+        self.placing = threading.Lock()  # the heartbeat's thread looks after places too
+        self.moved: dict[str, str] = {}  # by the address of a worker that is gone, its successor
+        self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self.failure: ClusterError | None = None
+        self.better_together: set[str] = set()  # addresses of workers
         self.states: dict[str, Future] = {}
         self.homes: dict[str, str] = {}
         self.token = uuid.uuid4().hex[:8]
@@ -102,7 +122,7 @@ class Distributed:
         self.under_way: dict[int, Sent] = {}
         # numbers with the future of their reports, and None after a nudge
         self.arriving: queue.SimpleQueue[tuple[Bundle, Future] | None] = queue.SimpleQueue()
-        self.seconds: dict[str, float] = {}  # by function, what a task took of late
+        self.seconds: dict[str, float] = {}  # by name, what a task took of late
         self.last_seen: dict[str, tuple[float, float]] = {}
         self.anchors: dict[str, Future] = {}
         from distributed import span
@@ -123,11 +143,15 @@ class Distributed:
             for task, futures in zip(stage, reads, strict=True)
         }
         with reaching_the_scheduler(self.client):
-            threads = {address: told["nthreads"] for address, told in self._workers().items()}
-            self._find_homes([task.slot for task in stage], threads)
-            homes = {number: self.homes.get(s.task.slot, "") for number, s in sent.items()}
+            workers = self._workers()
+            self._find_homes([task.slot for task in stage], workers)
+            threads = {address: told["nthreads"] for address, told in workers.items()}
+            homes = {number: self._home(s.task.slot) for number, s in sent.items()}
             tasks = {number: one.task for number, one in sent.items()}
-            self._send(sent, homes, bundled(tasks, homes, threads, self.seconds))
+            together = bundled(
+                tasks, homes, threads, self.seconds, self.better_together, self.places.labels
+            )
+            self._send(sent, homes, together)
         for one in sent.values():
             self.states |= one.copies[0].states
         self.under_way |= sent
@@ -136,6 +160,8 @@ class Distributed:
     def next_reports(self) -> dict[int, Report]:
         """Wait for at least one report or a nudge, and fetch all that have arrived."""
         arrived = [self.arriving.get()]
+        if self.failure is not None:
+            raise self.failure
         while not self.arriving.empty():
             arrived.append(self.arriving.get())
         # of two copies of a task, the first counts
@@ -154,7 +180,9 @@ class Distributed:
             if counted is not sent.copies[0]:
                 dropped |= {states[name]: made for name, made in counted.states.items()}
             report = reports[number] = fetched[future][counted.position][1]
-            taken.setdefault(name_of(sent.task), []).append(spent(report))
+            taken.setdefault(sent.task.name, []).append(spent(report))
+            if report.together:
+                self.better_together.add(counted.worker)
         self.seconds |= {name: statistics.fmean(each) for name, each in taken.items()}
         self._send_behind(dropped)
         return reports
@@ -174,8 +202,9 @@ class Distributed:
     def hear(self) -> Mapping[str, Heard]:
         """Give the workers by address, with the seconds since each last spoke to the scheduler."""
         with reaching_the_scheduler(self.client):
-            told = self.client.run_on_scheduler(tend)
+            told = self.client.run_on_scheduler(tend, dict(self.moved))
         now = time.monotonic()
+        self._settle_places({address: name for address, (name, _) in told.items()})
         heard = {}
         for address, (name, last_seen) in told.items():
             # the scheduler's clock may differ from ours: only whether it has moved on counts
@@ -183,6 +212,13 @@ class Distributed:
                 self.last_seen[address] = (last_seen, now)
             heard[address] = Heard(name, now - self.last_seen[address][1])
         return heard
+
+    def happened(self) -> list[Event]:
+        """Give what became of places since the last time."""
+        found = []
+        while not self.events.empty():
+            found.append(self.events.get())
+        return found
 
     def nudge(self) -> None:
         """Let `next_reports` return, from another thread."""
@@ -200,13 +236,14 @@ class Distributed:
         """
         copies = {copy.key: sent for sent in self.under_way.values() for copy in sent.copies}
         slow = copies.get(delayed.key)
-        if slow is None or len(slow.copies) > 1 or slow.task.pin is not None:
+        if slow is None or len(slow.copies) > 1 or slow.task.slot in self.places.labels:
             return ""
         first = slow.copies[0]
         with reaching_the_scheduler(self.client):
             workers = self._workers()
         # it may run elsewhere than where it was sent to
-        elsewhere = workers.keys() - {first.worker, delayed.worker}
+        threads = self.places.free({address: told["nthreads"] for address, told in workers.items()})
+        elsewhere = threads.keys() - {first.worker, delayed.worker}
         if not elsewhere:
             return ""
         busy = collections.Counter(one.copies[0].worker for one in self.under_way.values())
@@ -220,16 +257,19 @@ class Distributed:
         self, tasks: Mapping[int, Sent], homes: Mapping[int, str], together: Iterable[Bundle]
     ) -> None:
         """Submit tasks as one graph in one message, each to its worker; note the copies."""
-        parcels = [self._parcel(bundle, tasks) for bundle in together]
-        graph = self._anchors({name_of(sent.task) for sent in tasks.values()})
+        parcels = [
+            self._parcel(bundle, tasks, homes[bundle[0]] in self.better_together)
+            for bundle in together
+        ]
+        graph = self._anchors({sent.task.name for sent in tasks.values()})
         anchors = list(graph)
         where: dict[str, tuple[list[str], bool]] = dict.fromkeys(anchors, ([], True))
         for parcel in parcels:
-            pin = parcel.works[0].task.pin
-            home = pin or homes[parcel.numbers[0]]
+            home = homes[parcel.numbers[0]]
+            anywhere = parcel.works[0].task.slot not in self.places.labels
             made = parcel.graph([f for number in parcel.numbers for f in tasks[number].reads])
             graph |= made
-            where |= dict.fromkeys(made, ([home] if home else [], pin is None))
+            where |= dict.fromkeys(made, ([home] if home else [], anywhere))
             for number, work in zip(parcel.numbers, parcel.works, strict=True):
                 self.tell(signal_of(work.task, "sent", work.key, homes[number]))
         wanted = [key for parcel in parcels for key in parcel.keys]
@@ -268,19 +308,20 @@ class Distributed:
         keys = [f"{name}-{self.token}-anchor" for name in {"report", "state", *names}]
         return {key: (tuple,) for key in keys if key not in self.anchors}
 
-    def _parcel(self, bundle: Bundle, tasks: Mapping[int, Sent]) -> Parcel:
+    def _parcel(self, bundle: Bundle, tasks: Mapping[int, Sent], at_once: bool) -> Parcel:
         """Make the keys of tasks, of their reports and of the states they write."""
         works, states = [], []
         for number in bundle:
             task, key = tasks[number].task, next(self.keys)
             reads = tuple(future.key for future in tasks[number].reads)
-            name = f"{name_of(task)}-{self.token}-{key}"
+            name = f"{task.name}-{self.token}-{key}"
             works.append(Work(task, self.seed, name, self.topic, reads))
             keys = (f"state-{self.token}-{key}-{index}" for index in range(len(task.writes)))
             states.append(dict(zip(task.writes, keys, strict=True)))
         # without states to pick, what performs the tasks gives their reports alone
         reports = f"report-{self.token}-{next(self.keys)}" if any(states) else works[0].key
-        return Parcel(bundle, works, states, reports)
+        at_once = at_once and works[0].task.together is not None
+        return Parcel(bundle, works, states, reports, at_once)
 
     def _arrive(self, bundle: Bundle, future: Future) -> None:
         self.arriving.put((bundle, future))
@@ -297,7 +338,7 @@ class Distributed:
             failed = [self.under_way[n].task for n, f in reporting.items() if f.status == "error"]
             slots = ", ".join(task.slot for task in failed)
             raise TaskError(
-                f"{name_of(failed[0])} failed in {slots}, round {failed[0].round}, seed "
+                f"{failed[0].name} failed in {slots}, round {failed[0].round}, seed "
                 f"{self.seed}: it, or what it reads, took down every worker that tried it, which "
                 f"is what running out of memory looks like; see the workers' logs ({error})"
             ) from error
@@ -311,7 +352,7 @@ class Distributed:
         }
         for sent in behind.values():
             sent.reads = [dropped.get(future, future) for future in sent.reads]
-        homes = {number: self.homes.get(sent.task.slot, "") for number, sent in behind.items()}
+        homes = {number: self._home(sent.task.slot) for number, sent in behind.items()}
         if behind:
             with reaching_the_scheduler(self.client):
                 self._send(behind, homes, [[number] for number in behind])
@@ -337,6 +378,35 @@ class Distributed:
     def _workers(self) -> dict[str, Any]:
         return dict(self.client.scheduler_info(n_workers=-1)["workers"])
 
-    def _find_homes(self, slots: Sequence[str], threads: Mapping[str, int]) -> None:
-        """Give every slot a living worker; without any, the first to come takes what waits."""
-        self.homes = place([*self.homes, *slots], threads, self.homes) if threads else {}
+    def _home(self, slot: str) -> str:
+        """Give the address of a slot's worker; without any, the first to come takes what waits."""
+        return self.places.home(slot) or self.homes.get(slot, "")
+
+    def _find_homes(self, slots: Sequence[str], workers: Mapping[str, Any]) -> None:
+        """Give every slot a living worker, where there is one."""
+        first = not self.places.homes
+        self._settle_places({address: str(told["name"]) for address, told in workers.items()})
+        if self.failure is not None:
+            raise self.failure
+        if first and self.places.homes and self.places.unclaimed:
+            logger.warning(
+                "no worker is named %s: these places share the other workers",
+                ", ".join(map(repr, self.places.unclaimed)),
+            )
+        threads = self.places.free({address: told["nthreads"] for address, told in workers.items()})
+        anywhere = [s for s in [*self.homes, *slots] if s not in self.places.labels]
+        self.homes = place(anywhere, threads, self.homes) if threads else {}
+
+    def _settle_places(self, workers: Mapping[str, str]) -> None:
+        """Take up which workers there are, by address: labels follow."""
+        with self.placing:
+            try:
+                moved, events = self.places.meet(workers, time.monotonic())
+            except ClusterError as error:
+                self.failure = error
+                self.nudge()
+                return
+            # what waits for a worker is bound to the first address that it had
+            self.moved = {old: moved.get(new, new) for old, new in self.moved.items()} | moved
+        for event in events:
+            self.events.put(event)

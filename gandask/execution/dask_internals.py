@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from gandask.core import ClusterError, TaskError
@@ -44,13 +44,25 @@ def reaching_the_scheduler(client: Client) -> Iterator[None]:
         ) from error
 
 
-def tend(dask_scheduler: Any) -> dict[str, tuple[str, float]]:
+def tend(moved: Mapping[str, str], dask_scheduler: Any = None) -> dict[str, tuple[str, float]]:
     """Give a scheduler's workers by address: name, and when each was last heard from.
 
     On the way, free waiting tasks of workers that are gone, where others would do. Dask does so as
     long as there is a worker; a task that came to wait without any stays bound to the address it
     was sent to, for ever.
+
+    Parameters
+    ----------
+    moved : mapping of str to str
+        By the address of a worker that is gone, that of the one in its place.
     """
+    placed = [
+        task
+        for task in dask_scheduler.unrunnable
+        if not moved.keys().isdisjoint(task.worker_restrictions or ())
+    ]
+    for task in placed:
+        task.worker_restrictions = {moved.get(one, one) for one in task.worker_restrictions}
     bound = [
         task
         for task in dask_scheduler.unrunnable
@@ -58,9 +70,10 @@ def tend(dask_scheduler: Any) -> dict[str, tuple[str, float]]:
     ]
     for task in bound:
         task.worker_restrictions = set()
+    waiting = [*bound, *placed]
     # taken up from the last to the first
-    bound.sort(key=operator.attrgetter("priority"), reverse=True)
-    freed = {task.key: "processing" for task in bound}
+    waiting.sort(key=operator.attrgetter("priority"), reverse=True)
+    freed = {task.key: "processing" for task in waiting}
     dask_scheduler.transitions(freed, stimulus_id="gandask-heartbeat")
     return {
         address: (str(worker.name), worker.last_seen)

@@ -12,8 +12,8 @@ import queue
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from gandask import config
@@ -71,7 +71,7 @@ class Watched:
 
 
 LONGEST = 15.0  # seconds: readers take a run without a heartbeat for dead
-PEERS = 101  # durations remembered for each function, to take the median of
+PEERS = 101  # durations remembered for each name of tasks, to take the median of
 
 
 class Monitor:
@@ -134,6 +134,10 @@ class Monitor:
             self._event("waiting", "there is no worker")
         self.waiting = waiting
 
+    def note(self, events: Iterable[Event]) -> None:
+        """Take up what others have noticed, in the round that is under way."""
+        self.noticed.events += [replace(event, round=self.round) for event in events]
+
     def look(self, now: float) -> Noticed:
         """Say what has happened since the last look."""
         busy = {one.signal.worker for one in self.tasks.values() if one.begun is not None}
@@ -152,7 +156,7 @@ class Monitor:
         return noticed
 
     def states(self) -> dict[str, dict[str, Any]]:
-        """Tell, by slot, its state, round and function, the fraction done and the worker."""
+        """Tell, by slot, its state, round and task, the fraction done and the worker."""
         told = {slot: ("finished", signal) for slot, signal in self.finished.items()}
         # of several tasks of a slot, the one that runs
         tasks = sorted(self.tasks.values(), key=lambda watched: watched.begun is not None)
@@ -161,7 +165,7 @@ class Monitor:
             slot: {
                 "state": state,
                 "round": signal.round,
-                "function": signal.function,
+                "task": signal.task,
                 "fraction": 1.0 if state == "finished" else round(signal.fraction, 3),
                 "worker": self._name(signal.worker),
             }
@@ -180,7 +184,7 @@ class Monitor:
         if watched is None:
             # its report is here already, so it runs for the sake of a state that was lost
             if signal.key in self.reported and signal.fraction == 0 and signal.round > 0:
-                self._note("recomputed", signal, signal.function)
+                self._note("recomputed", signal, signal.task)
             return
         self.active[signal.worker] = now
         if watched.begun is None or watched.signal.worker != signal.worker:
@@ -192,7 +196,7 @@ class Monitor:
         if watched is not None and watched.begun is not None:
             self.active[signal.worker] = now
             recent = collections.deque[float](maxlen=PEERS)
-            self.durations.setdefault(signal.function, recent).append(now - watched.begun)
+            self.durations.setdefault(signal.task, recent).append(now - watched.begun)
             watched.signal, watched.begun = signal, None
 
     def _lose(self, watched: Watched) -> None:
@@ -208,31 +212,27 @@ class Monitor:
         if heard and heard.silence > self.settings.lost_after / 2:
             return f"worker {heard.name} was not heard from for {heard.silence:.0f} s"
         taken = now - (watched.begun if watched.begun is not None else now)
-        median = self._exceeded(watched.signal.function, taken)
+        median = self._exceeded(watched.signal.task, taken)
         if median is None:
             return None
-        return (
-            f"{watched.signal.function} has run for {taken:.0f} s, its peers' median {median:.1f}"
-        )
+        return f"{watched.signal.task} has run for {taken:.0f} s, its peers' median {median:.1f}"
 
     def _held_up(self, watched: Watched, now: float) -> str | None:
         """Give the reason why a waiting task is delayed, if it is: its worker runs none.
 
         What blocks a worker may be a copy that was dropped, which is not watched any more.
         """
-        worker, function = watched.signal.worker, watched.signal.function
+        worker, task = watched.signal.worker, watched.signal.task
         if worker not in self.active or worker not in self.workers:
             return None
         waited = now - max(self.active[worker], watched.sent)
-        if self._exceeded(function, waited) is None:
+        if self._exceeded(task, waited) is None:
             return None
-        return (
-            f"{function} has waited {waited:.0f} s for worker {self._name(worker)}, idle or stuck"
-        )
+        return f"{task} has waited {waited:.0f} s for worker {self._name(worker)}, idle or stuck"
 
-    def _exceeded(self, function: str, taken: float) -> float | None:
-        """Give the median time of a function's tasks, if this was too long by it."""
-        peers = self.durations.get(function, ())
+    def _exceeded(self, task: str, taken: float) -> float | None:
+        """Give the median time of tasks of a name, if this was too long by it."""
+        peers = self.durations.get(task, ())
         if len(peers) < 2 or taken < self.settings.delay_minimum:
             return None
         median = statistics.median(peers)
@@ -255,6 +255,9 @@ class Watchable(Protocol):
 
     def hear(self) -> Mapping[str, Heard] | None:
         """Give the workers by address, or None in process; free what waits for one that is gone."""
+
+    def happened(self) -> Sequence[Event]:
+        """Give what became of places since the last time."""
 
     def nudge(self) -> None:
         """Let whoever waits for reports look at what was noticed."""
@@ -320,6 +323,7 @@ class Watch:
                 monitor.meet(workers)
         while not self.signals.empty():
             monitor.take(*self.signals.get())
+        monitor.note(place.happened())
         noticed = monitor.look(time.monotonic())
         if write:
             write({"round": monitor.round, "slots": monitor.states()})

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from gandask.core import Report, Task
-from gandask.execution.worker import name_of
 
 TOGETHER = 0.1  # seconds of work that one Dask task is worth: it costs a few milliseconds itself
 
@@ -49,10 +48,12 @@ def bundled(
     homes: Mapping[int, str],
     threads: Mapping[str, int],
     seconds: Mapping[str, float],
+    at_once: Container[str] = (),
+    placed: Container[str] = (),
 ) -> list[Bundle]:
     """Put tasks of one kind that go to one worker together, in their order.
 
-    Those that can be performed at once all go together, others as long as they are short.
+    Those that had better be performed at once all go together, others as long as they are short.
 
     Parameters
     ----------
@@ -63,7 +64,11 @@ def bundled(
     threads : mapping of str to int
         Of each worker, which all get their share.
     seconds : mapping of str to float
-        What a task of a function takes; by default too long to share a Dask task.
+        What a task of a name takes; by default too long to share a Dask task.
+    at_once : container of str
+        Addresses of workers that had better perform tasks at once, where they have a form for it.
+    placed : container of str
+        Slots that have a place: they do not share a task with those that may go elsewhere.
 
     Examples
     --------
@@ -76,14 +81,15 @@ def bundled(
     """
     groups: dict[tuple[str, bool, tuple[Any, ...]], list[int]] = {}
     for number, task in tasks.items():
-        home = task.pin or homes[number]
-        groups.setdefault((home, task.pin is None, task.kind), []).append(number)
+        key = homes[number], task.slot in placed, task.kind
+        groups.setdefault(key, []).append(number)
     made: list[Bundle] = []
     for (home, *_), group in groups.items():
         task = tasks[group[0]]
         share = -(-len(group) // threads.get(home, 1))
-        short = int(TOGETHER / max(seconds.get(name_of(task), TOGETHER), 1e-9))
-        most = min(share, len(group) if task.together else short) if home else 1
+        short = int(TOGETHER / max(seconds.get(task.name, TOGETHER), 1e-9))
+        gains = task.together is not None and home in at_once
+        most = min(share, len(group) if gains else short) if home else 1
         count = -(-len(group) // max(1, most))
         size = -(-len(group) // count)
         made += [group[start : start + size] for start in range(0, len(group), size)]

@@ -1,7 +1,6 @@
-"""Where tasks are performed: in this process, or on the workers of a Dask cluster.
+"""Tasks in this process: the debugger's friend, and the oracle of every other executor.
 
-Both keep the states by name as futures, and give reports back. The serial one is the debugger's
-friend and the oracle of the other: the same tasks on the same states give the same numbers.
+The same tasks on the same states give the same numbers.
 """
 
 from __future__ import annotations
@@ -9,34 +8,12 @@ from __future__ import annotations
 import collections
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Iterable, Sequence
 
-from gandask.core import Report, Signal, Stage, State, Task, TaskError
-from gandask.execution.heartbeat import Watchable
-from gandask.execution.together import perform_all
-from gandask.execution.worker import name_of, signal_of
-
-Tell = Callable[[Signal], None]
-
-
-class Executor(Watchable, Protocol):
-    """What `run` asks of the place where tasks are performed."""
-
-    def submit(self, stage: Stage) -> list[int]:
-        """Begin independent tasks, on the states as they are now; give a number for each."""
-
-    def next_reports(self) -> dict[int, Report]:
-        """Wait for reports, and give all that have arrived by number; none after a nudge."""
-
-    def keep(self, names: Iterable[str]) -> None:
-        """Drop every state but these."""
-
-    def cancel(self) -> None:
-        """Drop everything, states and tasks under way."""
-
-    def hedge(self, delayed: Signal) -> str:
-        """Perform a task under way once more, elsewhere; name that worker, or nothing."""
+from gandask.core import Event, Report, Signal, Stage, State, Task
+from gandask.execution.executor import Tell, read
+from gandask.execution.perform import perform_all
+from gandask.execution.worker import signal_of
 
 
 class Serial:
@@ -48,6 +25,7 @@ class Serial:
         self.queue: collections.deque[tuple[int, Task, list[list[State]], list[list[State]]]]
         self.queue = collections.deque()
         self.numbers = itertools.count()
+        self.better_together = False
 
     def submit(self, stage: Stage) -> list[int]:
         """Queue independent tasks, on the states as they are now; give a number for each."""
@@ -62,15 +40,13 @@ class Serial:
         return numbers
 
     def next_reports(self) -> dict[int, Report]:
-        """Perform the next task, or all that can be performed with it at once."""
+        """Perform the next task, or all that had better be performed with it at once."""
         queued = [self.queue.popleft()]
         first = queued[0][1]
+        at_once = self.better_together and first.together is not None
         # of the same stage: what a later one reads may not be written yet
         while (
-            first.together
-            and self.queue
-            and self.queue[0][1].kind == first.kind
-            and all(self.queue[0][2])
+            at_once and self.queue and self.queue[0][1].kind == first.kind and all(self.queue[0][2])
         ):
             queued.append(self.queue.popleft())
         numbers, tasks, reads, places = zip(*queued, strict=True)
@@ -79,6 +55,7 @@ class Serial:
             [[state for place in each for state in place] for each in reads],
             functools.partial(self._progress, numbers, tasks),
             seed=self.seed,
+            at_once=at_once,
         )
         reports = {}
         for number, task, written, (states, report) in zip(
@@ -88,6 +65,7 @@ class Serial:
                 place.append(state)
             self._tell("reported", number, task)
             reports[number] = report
+            self.better_together |= report.together
         return reports
 
     def keep(self, names: Iterable[str]) -> None:
@@ -101,6 +79,10 @@ class Serial:
 
     def hear(self) -> None:
         """There are no workers."""
+
+    def happened(self) -> list[Event]:
+        """Every place is here."""
+        return []
 
     def nudge(self) -> None:
         """Nothing waits here."""
@@ -120,22 +102,3 @@ class Serial:
 
     def _tell(self, state: str, number: int, task: Task, fraction: float = 0.0) -> None:
         self.tell(signal_of(task, state, str(number), "client", fraction))
-
-
-T = TypeVar("T")
-
-
-def read(states: Mapping[str, T], name: str, task: Task) -> T:
-    """Find a state by name.
-
-    Raises
-    ------
-    TaskError
-        If no task has written it: the method's plan is wrong.
-    """
-    if name not in states:
-        raise TaskError(
-            f"{name_of(task)} of {task.slot}, round {task.round}, reads the state {name!r}, which "
-            f"no task has written; there are: {', '.join(sorted(states))}"
-        )
-    return states[name]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gandask.core import Signal, State, Task
-from gandask.execution.together import Performed, perform_all
+from gandask.execution.perform import Performed, perform_all
 
 EVERY = 0.5  # seconds between two signals of a task's progress
 
@@ -43,14 +43,16 @@ class Work:
         return self.key
 
 
-def perform_on_worker(works: Sequence[Work], *states: State) -> Performed:
-    """Perform tasks on a Dask worker: at once where they have a form for that, or one by one.
+def perform_on_worker(works: Sequence[Work], at_once: bool, *states: State) -> Performed:
+    """Perform tasks on a Dask worker.
 
     Parameters
     ----------
     works : sequence of Work
         Usually one; several where they take less time than Dask takes to hand them out, or can be
         performed together.
+    at_once : bool
+        Whether to perform them at once, by the form that they have for that.
     *states
         Those that the first reads, then those that the next one reads, and so on.
     """
@@ -68,6 +70,7 @@ def perform_on_worker(works: Sequence[Work], *states: State) -> Performed:
             seed=works[0].seed,
             worker=str(worker.name),
             gather=[fetched.take(log, work.reads, worker.data) for work in works],
+            at_once=at_once,
         )
     finally:
         telling.send()
@@ -150,7 +153,7 @@ class Telling:
 
 def signal_of(task: Task, state: str, key: str, worker: str, fraction: float = 0.0) -> Signal:
     """Make a signal of a task."""
-    return Signal(state, key, task.slot, task.round, name_of(task), worker, fraction)
+    return Signal(state, key, task.slot, task.round, task.name, worker, fraction)
 
 
 def union_length(intervals: Sequence[tuple[float, float]]) -> float:
@@ -176,8 +179,3 @@ def pick_reports(performed: Performed) -> Performed:
 def pick_state(performed: Performed, position: int, index: int) -> State:
     """Give one of the states of one task alone."""
     return performed[position][0][index]
-
-
-def name_of(task: Task) -> str:
-    """Name a task by its function, as Dask's dashboard will."""
-    return str(getattr(task.function, "__name__", type(task.function).__name__))

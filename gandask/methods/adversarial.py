@@ -9,16 +9,17 @@ from __future__ import annotations
 import abc
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from gandask import config, data
 from gandask.config import setting, settings
-from gandask.core import Array, SettingError
+from gandask.core import Array, Method, SettingError, State, View, slot_of
 from gandask.data import Data
+from gandask.methods.tasks import samples
 from gandask.scores import features, mixture
 from gandask.scores.metrics import METRICS, Reference, Statistics
 from gandask.training import networks
@@ -26,12 +27,12 @@ from gandask.training.losses import Loss
 from gandask.training.networks import Network
 from gandask.training.settings import Training
 
+V = TypeVar("V", bound=View)
+
 
 @settings
-class Adversarial(abc.ABC):
+class Adversarial(Method[V]):
     """Settings that methods share."""
-
-    schedules: ClassVar[Mapping[str, str]] = {}
 
     data: str = setting(
         "digits", f"data set: {', '.join(data.NAMES)}, or a path to images or arrays"
@@ -97,6 +98,14 @@ class Adversarial(abc.ABC):
             "score": self.score,
         }
         return facts if accuracy is None else facts | {"classifier_accuracy": accuracy}
+
+    def term(self, state: str) -> str:
+        """Say whether a state is weights or what an optimiser remembers of them."""
+        return "moments" if state.endswith("/moments") else "weights"
+
+    def generate(self, name: str, state: State, count: int, seed: int) -> Array:
+        """Draw samples from a generator; see `gandask.core.Method`."""
+        return samples(self.training_of(slot_of(name)), name, state, count, seed)
 
     def _training(self, network: Network, losses: Sequence[Loss]) -> Training:
         """Give tasks the settings that they need, with their names resolved."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from gandask.core import Array, Call, State, Values, rng, routine, torch_seed
 from gandask.scores import features
+from gandask.scores.features import CHUNK
 from gandask.training import networks, stacked
 from gandask.training.losses import Loss
 from gandask.training.pair import Trainer, fresh_moments, load_module, save_module
@@ -242,7 +243,7 @@ def measured(
     """Sample each generator and sum the statistics of its samples, packed in one row."""
     with routine("score"):
         extractor = features.extractor(training.data, training.features, training.inception_weights)
-        sizes = [len(part) for part in np.array_split(np.empty(count), -(-count // features.CHUNK))]
+        sizes = [len(part) for part in np.array_split(np.empty(count), -(-count // CHUNK))]
         rows = []
         for index, generator in enumerate(generators):
             noise = Noise(training, device, *key, "score", index)
@@ -259,3 +260,20 @@ def score(*states: State, training: Training, slot: str, round: int, samples: in
         with routine("load"):
             generators = [load_module(training.build_generator, s, device) for s in states]
         return (), measured(training, generators, samples, device, round, slot, "final")
+
+
+def samples(training: Training, name: str, state: State, count: int, seed: int) -> Array:
+    """Draw samples from a generator, outside of any run.
+
+    Returns
+    -------
+    (count, *shape) array
+        The same each time for a name and a seed.
+    """
+    with training.settled() as device, torch.no_grad():
+        generator = load_module(training.build_generator, state, device)
+        noise = Noise(training, device, seed, name, "mixture")
+        # in parts, the last of which may be empty: memory does not grow with the count
+        sizes = [min(CHUNK, count - start) for start in range(0, count + 1, CHUNK)]
+        parts = [generator(*noise.draw(size)).cpu() for size in sizes]
+    return np.asarray(torch.cat(parts).numpy())

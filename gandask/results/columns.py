@@ -15,9 +15,13 @@ import numpy as np
 from gandask.core import Record, Report, View
 
 Columns = dict[str, Any]
+Sent = tuple[str, int, str, int]
+"""Slot, round, term and bytes of what a slot has read from others."""
 
 
-def columns(view: View, reports: Sequence[Report], elapsed: float) -> Columns:
+def columns(
+    view: View, reports: Sequence[Report], elapsed: float, sent: Iterable[Sent] = ()
+) -> Columns:
     """Turn one step into columns.
 
     Parameters
@@ -27,16 +31,19 @@ def columns(view: View, reports: Sequence[Report], elapsed: float) -> Columns:
     reports : sequence of Report
     elapsed : float
         Seconds since the run's start.
+    sent : iterable of Sent
+        What travelled.
 
     Returns
     -------
     dict
-        ``elapsed``, ``timings`` with one item per report, ``records`` as a list of tables with the
-        same variables each, and ``events``.
+        ``elapsed``, ``timings`` with one item per report, ``sent`` by term, ``records`` as a list
+        of tables with the same variables each, and ``events``.
     """
     return {
         "elapsed": elapsed,
         "timings": _timings(reports),
+        "sent": _sent(sent),
         "records": [_table(records) for records in _alike(view.records)],
         "events": [asdict(event) for event in view.events],
     }
@@ -55,6 +62,20 @@ def _timings(reports: Sequence[Report]) -> Columns:
             name: np.array([report.seconds.get(name, np.nan) for report in reports])
             for name in routines
         },
+    }
+
+
+def _sent(sent: Iterable[Sent]) -> dict[str, Columns]:
+    by_term: dict[str, list[Sent]] = {}
+    for one in sent:
+        by_term.setdefault(one[2], []).append(one)
+    return {
+        term: {
+            "slot": [slot for slot, *_ in rows],
+            "round": np.array([max(1, round) for _, round, *_ in rows], "int64"),
+            "bytes": np.array([size for *_, size in rows], "int64"),
+        }
+        for term, rows in by_term.items()
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import os
 import time
@@ -11,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from gandask import config, display, results
-from gandask.core import State, StoreError
+from gandask.core import Method, State, StoreError
 from gandask.methods import METHODS
 from gandask.results import Results
 from gandask.scores.mixture import Mixture
 from gandask.store import LIVE, Store
-from gandask.store.checkpoint import load_states, slot_of
+from gandask.store.checkpoint import load_states
 from gandask.store.steering import CHANGE, PAUSE, RESUME, STOP, Command, steered
 
 if TYPE_CHECKING:
@@ -51,12 +50,13 @@ class Run:
         self._known: tuple[str, Any] = ("", None)
 
     @property
-    def method(self) -> Any:
+    def method(self) -> Method[Any]:
         """The method with its settings, ready to be run again; a run may be changed meanwhile."""
         settings = self.store.description.get("settings", "")
         if not settings or self._known[0] != settings:
             self._known = settings, self.store.method(METHODS)
-        return self._known[1]
+        known: Method[Any] = self._known[1]
+        return known
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -192,15 +192,7 @@ class Run:
         lacking = weights.keys() - states.keys()
         if lacking:
             raise StoreError(f"{folder} does not hold {', '.join(sorted(lacking))}")
-        facts = self.store.description["facts"]
-        shape, classes = tuple(facts["sample_shape"]), facts["classes"]
-        trainings = {
-            name: dataclasses.replace(
-                self.method.training_of(slot_of(name)), sample_shape=shape, classes=classes
-            )
-            for name in weights
-        }
-        return Mixture(trainings, states, weights)
+        return Mixture(self.method.generate, states, weights)
 
     @property
     def _checkpoint(self) -> tuple[Any, dict[str, Any]]:

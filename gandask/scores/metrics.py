@@ -191,12 +191,18 @@ def high_quality(real: Reference, fake: Statistics) -> float:
 
 @dataclass(frozen=True)
 class Metric:
-    """A score, and the one thing anything else may ask of it: which way is better."""
+    """A score: how it is computed, which way is better, and whether it tells of points alone."""
 
     compute: Callable[[Reference, Statistics], float]
     higher_is_better: bool
     long_name: str
     units: str = "1"
+    of_points: bool = False
+
+    @property
+    def direction(self) -> str:
+        """Which of two scores is better, as a variable says it: "higher" or "lower"."""
+        return "higher" if self.higher_is_better else "lower"
 
     def better(self, score: float, than: float) -> bool:
         """Tell whether `score` is strictly better; anything beats a score that is not a number."""
@@ -210,7 +216,7 @@ METRICS = {
     "tvd": Metric(tvd, False, "total variation distance of classes"),
     "inception_score": Metric(inception_score, True, "inception score"),
     "modes": Metric(modes, True, "modes covered"),
-    "high_quality": Metric(high_quality, True, "share of high-quality samples"),
+    "high_quality": Metric(high_quality, True, "share of high-quality samples", of_points=True),
 }
 
 

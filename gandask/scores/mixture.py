@@ -5,7 +5,7 @@ The weights of a neighbourhood's generators evolve by a (1+1)-ES (Al-Dujaili et 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,10 +16,10 @@ from torch import Tensor
 from gandask import display
 from gandask.core import Array, State, rng
 from gandask.scores import metrics
-from gandask.scores.features import CHUNK
 from gandask.scores.metrics import METRICS, Reference, Statistics
-from gandask.training.pair import load_module
-from gandask.training.settings import Noise, Training
+
+Generate = Callable[[str, State, int, int], Array]
+"""From the name of a generator's state, the state, a number and a seed to so many samples."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,15 +28,15 @@ class Mixture:
 
     Parameters
     ----------
-    trainings : mapping of str to Training
-        What each generator was trained with, by name.
+    generate : callable
+        What makes samples of a generator: the method's own.
     states : mapping of str to State
         Weights of each generator, by name.
     weights : mapping of str to float
         Share of each generator; they add up to 1.
     """
 
-    trainings: Mapping[str, Training]
+    generate: Generate
     states: Mapping[str, State]
     weights: Mapping[str, float]
 
@@ -60,17 +60,11 @@ class Mixture:
         shares = np.array(list(self.weights.values()))
         shares = shares / shares.sum()
         counts = apportion(shares, count) if exact else chance.multinomial(count, shares)
-        parts = []
-        for name, size in zip(self.weights, counts, strict=True):
-            training = self.trainings[name]
-            with training.settled() as device, torch.no_grad():
-                generator = load_module(training.build_generator, self.states[name], device)
-                noise = Noise(training, device, seed, name, "mixture")
-                # in parts, the last of which may be empty: memory does not grow with the count
-                for start in range(0, int(size) + 1, CHUNK):
-                    inputs = noise.draw(min(CHUNK, int(size) - start))
-                    parts.append(generator(*inputs).cpu())
-        return torch.cat(parts)[torch.from_numpy(chance.permutation(count))]
+        parts = [
+            np.asarray(self.generate(name, self.states[name], int(size), seed))
+            for name, size in zip(self.weights, counts, strict=True)
+        ]
+        return torch.from_numpy(np.concatenate(parts)[chance.permutation(count)])
 
     def __repr__(self) -> str:
         shares = ", ".join(f"{name}: {w:.3f}" for name, w in self.weights.items())

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gandask.core import State, StoreError, Task, Values, View
+from gandask.core import State, StoreError, Task, Values, View, slot_of
 from gandask.store.journal import write_whole
 
 SEPARATOR = "::"  # between the name of a state and of an array
@@ -30,17 +30,6 @@ def loading(path: Path, names: Sequence[str]) -> Task:
     """Make the task that loads states of one slot."""
     arguments = {"names": tuple(names), "path": str(path)}
     return Task(slot_of(names[0]), 0, load_states, writes=tuple(names), arguments=arguments)
-
-
-def slot_of(name: str) -> str:
-    """Give the slot of a state: the first two parts of its name.
-
-    Examples
-    --------
-    >>> slot_of("cell/3/generator/17/moments")
-    'cell/3'
-    """
-    return "/".join(name.split("/")[:2])
 
 
 def save_states(

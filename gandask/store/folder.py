@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from gandask import config, results
-from gandask.core import Event, Plan, Report, StoreError, View
+from gandask.config import Methods
+from gandask.core import Event, Method, Report, StoreError
 from gandask.store.checkpoint import Checkpoints
 from gandask.store.journal import Journal, Place, write_whole
 from gandask.store.steering import Command
@@ -67,7 +68,9 @@ class Store:
         self.writer = uuid.uuid4().hex
 
     @classmethod
-    def create(cls, path: str | os.PathLike[str], method: Any, facts: Mapping[str, Any]) -> Store:
+    def create(
+        cls, path: str | os.PathLike[str], method: Method[Any], facts: Mapping[str, Any]
+    ) -> Store:
         """Begin a new store.
 
         Raises
@@ -209,7 +212,7 @@ class Store:
         quiet = min(_age(self.heartbeat), _age(self.description_file))
         return state if quiet < QUIET else "interrupted"
 
-    def method(self, methods: Mapping[str, Any]) -> Any:
+    def method(self, methods: Methods) -> Method[Any]:
         """Make the method from ``config.toml``."""
         path = self.path / "config.toml"
         try:
@@ -230,7 +233,7 @@ class Store:
         digest = _digest(settings)
         return digest in str(self.description.get("settings", digest)).split()
 
-    def change(self, method: Any) -> None:
+    def change(self, method: Method[Any]) -> None:
         """Give the run other settings; those it began with are kept in ``run.json``."""
         told, path = self.description, self.path / "config.toml"
         text, before = config.to_toml(method), path.read_text(encoding="utf-8")
@@ -241,7 +244,7 @@ class Store:
         write_whole(path, text)
         self.describe(told["state"], told["round"], settings=_digest(text))
 
-    def begun_with(self, methods: Mapping[str, Any]) -> Any:
+    def begun_with(self, methods: Methods) -> Method[Any]:
         """Make the method as it was when the run began, before any change."""
         text = self.description.get("begun_with")
         return config.from_toml(text, methods) if text else self.method(methods)
@@ -298,25 +301,6 @@ class Store:
         return self.log.read(
             lambda step: (float(step["elapsed"]), [Report(**told) for told in step["reports"]])
         )
-
-    def replay(self, method: Any) -> Iterator[tuple[View, Plan, list[Report], float]]:
-        """Let a method decide anew what it decided: view, plan, reports and time of each step.
-
-        Raises
-        ------
-        StoreError
-            If the log cannot be read, or is not one of these settings.
-        """
-        view, _ = method.start()
-        for elapsed, reports in self.steps():
-            try:
-                view, plan = method.advance(view, reports)
-            except Exception as error:  # whatever a method says to reports that are none of its own
-                raise StoreError(
-                    f"{self.log.path} is not the log of a run with the settings beside it "
-                    f"({type(error).__name__}: {error})"
-                ) from error
-            yield view, plan, reports, elapsed
 
     def truncate(self, size: int) -> int:
         """Forget the log from byte `size` on: rounds that are to be computed again.

@@ -7,14 +7,13 @@ run's ``config.toml`` says it too, so that the same settings give the same run a
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from gandask import schedule
-from gandask.config import suggestion
-from gandask.core import SettingError
+from gandask.config import fields, suggestion
+from gandask.core import Method, SettingError
 
 PAUSE, RESUME, STOP, CHANGE = COMMANDS = ("pause", "resume", "stop", "change")
 
@@ -39,7 +38,7 @@ class Command:
             raise SettingError(f"command={self.name!r}: expected one of {', '.join(COMMANDS)}")
 
 
-def steered(method: Any, changes: Mapping[str, Any], begun: int) -> Any:
+def steered(method: Method[Any], changes: Mapping[str, Any], begun: int) -> Method[Any]:
     """Give a method other settings from the next round on.
 
     Parameters
@@ -73,10 +72,11 @@ def steered(method: Any, changes: Mapping[str, Any], begun: int) -> Any:
         entries[scheduled] = {**getattr(method, scheduled), str(begun + 1): value}
     if begun >= method.rounds:
         raise SettingError(f"round {begun} is the last: there is none left to change")
-    return dataclasses.replace(method, **entries)
+    given = {f.name: getattr(method, f.name) for f in fields(method)}
+    return type(method)(**given | entries)
 
 
-def told(method: Any, changes: Mapping[str, Any], round: int) -> str:
+def told(method: Method[Any], changes: Mapping[str, Any], round: int) -> str:
     """Say what was changed: the values in force, as the method understood them."""
     values = {
         key: schedule.in_force(None, getattr(method, method.schedules[key]), round)

@@ -28,6 +28,7 @@ from gandask.core import (
     Plan,
     Record,
     Report,
+    Role,
     SettingError,
     Task,
     rng,
@@ -47,7 +48,7 @@ LOSS_SETS = {"mustangs": ("bce", "least_squares", "heuristic")}
 
 
 @settings
-class Grid(Adversarial):
+class Grid(Adversarial[GridView]):
     """Train a grid of GANs by cellular coevolution; its fields are its settings."""
 
     name: ClassVar[str] = "grid"
@@ -153,8 +154,7 @@ class Grid(Adversarial):
         rows, cols = self.shape
         return Layout(
             coords={"row": range(rows), "col": range(cols), "neighbour": range(self._width)},
-            unit=("row", "col"),
-            slots={f"cell/{i}": topology.position(i, self.shape) for i in range(rows * cols)},
+            roles={"cell": Role.numbered("cell", ("row", "col"), rows * cols)},
             variables=cells.VARIABLES,
         )
 

@@ -6,6 +6,7 @@ reported in, a new cell out.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,6 +17,8 @@ from gandask.core import Array, Event, Record, Report, Values, Variable
 from gandask.scores.metrics import METRICS
 
 KINDS = ("generator", "discriminator")
+REPORTED = ("fid", "tvd")
+"""Scores whose course a report draws."""
 FITNESS: dict[str, Callable[..., Any]] = {"worst": np.max, "average": np.mean, "best": np.min}
 """How an individual's losses against all its opponents make one fitness; lower is better."""
 
@@ -167,25 +170,36 @@ class GridView:
 
 def _variables() -> dict[str, Variable]:
     """List what a record of a cell's round may hold."""
-    made = {"batches": Variable("generator steps in the round", "batches", dtype="int64")}
-    made["loss"] = Variable("loss function of the round", "", dtype="str")
+    of_cell = functools.partial(Variable, role="cell")
+    made = {"batches": of_cell("generator steps in the round", "batches", dtype="int64")}
+    made["loss"] = of_cell("loss function of the round", "", dtype="str", shown=("map",))
     for kind in KINDS:
+        loss = ("trace",) if kind == "generator" else ()
         made |= {
-            f"{kind}_fitness": Variable(f"{kind} fitness (a loss: lower is better)"),
-            f"{kind}_training_loss": Variable(f"mean {kind} loss in training"),
-            f"{kind}_learning_rate": Variable(f"{kind} learning rate"),
-            f"{kind}_parent": Variable(f"cell the trained {kind} came from", "cell", dtype="int64"),
-            f"{kind}_replaced": Variable(f"whether the {kind} was replaced", dtype="bool"),
+            f"{kind}_fitness": of_cell(
+                f"{kind} fitness (a loss: lower is better)", better="lower", shown=("map", "report")
+            ),
+            f"{kind}_training_loss": of_cell(f"mean {kind} loss in training", shown=loss),
+            f"{kind}_learning_rate": of_cell(f"{kind} learning rate", shown=("map",)),
+            f"{kind}_parent": of_cell(f"cell the trained {kind} came from", "cell", dtype="int64"),
+            f"{kind}_replaced": of_cell(
+                f"whether the {kind} was replaced", dtype="bool", shown=("map",)
+            ),
         }
     for name, metric in METRICS.items():
-        title, units = metric.long_name, metric.units
-        made[name] = Variable(f"{title} of the mixture", units)
-        made[f"generator_{name}"] = Variable(f"{title} of the cell's own generator", units)
-        made[f"final_{name}"] = Variable(f"{title} of the final mixture", units, by_round=False)
+        title, units, better = metric.long_name, metric.units, metric.direction
+        shown = ("map", "report") if name in REPORTED else ("map",)
+        made[name] = of_cell(f"{title} of the mixture", units, better=better, shown=shown)
+        made[f"generator_{name}"] = of_cell(
+            f"{title} of the cell's own generator", units, better=better
+        )
+        made[f"final_{name}"] = of_cell(
+            f"{title} of the final mixture", units, by_round=False, better=better, final_of=name
+        )
     ring = ("neighbour",)
-    made["mixture_weight"] = Variable("share of a neighbour in the mixture", dims=ring)
-    made["neighbour_cell"] = Variable("cell of a neighbour", "cell", ring, "int64")
-    made["final_mixture_weight"] = Variable("share in the final mixture", dims=ring, by_round=False)
+    made["mixture_weight"] = of_cell("share of a neighbour in the mixture", dims=ring)
+    made["neighbour_cell"] = of_cell("cell of a neighbour", "cell", ring, "int64")
+    made["final_mixture_weight"] = of_cell("share in the final mixture", dims=ring, by_round=False)
     return made
 
 

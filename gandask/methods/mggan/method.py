@@ -27,6 +27,7 @@ from gandask.core import (
     Plan,
     Record,
     Report,
+    Role,
     SettingError,
     Task,
     rng,
@@ -43,7 +44,7 @@ from gandask.training.settings import Training
 
 
 @settings
-class MGGAN(Adversarial):
+class MGGAN(Adversarial[GroupView]):
     """Train groups of GANs that are regrouped; its fields are its settings."""
 
     name: ClassVar[str] = "mggan"
@@ -201,8 +202,8 @@ class MGGAN(Adversarial):
             coords["sample"] = range(self.kept_samples)
             coords["value"] = range(math.prod(self.training.data.shape))
             variables |= SNAPSHOTS
-        slots = {f"group/{index}": (index,) for index in range(self.groups)}
-        return Layout(coords, ("group",), slots, variables)
+        roles = {"group": Role.numbered("group", ("group",), self.groups)}
+        return Layout(coords, roles, variables)
 
     def start(self) -> tuple[GroupView, Plan]:
         """Make every group's pair, and begin to train."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -9,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from gandask.core import Array, Event, Record, Variable
-from gandask.scores.metrics import METRICS
+from gandask.scores.metrics import METRICS, Metric
 
 
 @dataclass(frozen=True)
@@ -142,29 +143,23 @@ class GroupView:
 
 def _variables() -> dict[str, Variable]:
     """List what the records of a run may hold, its samples apart."""
+    of_group = functools.partial(Variable, role="group")
     made = {
-        "partner": Variable("discriminator the generator trained against", "group", dtype="int64"),
-        "last_iteration": Variable("last iteration of the round", "iterations", dtype="int64"),
-        "interval": Variable("regrouping interval T", "iterations", dtype="int64"),
-        "generator_training_loss": Variable("mean generator loss in training"),
-        "discriminator_training_loss": Variable("mean discriminator loss in training"),
-        "batches": Variable("generator steps in the round", "batches", dtype="int64"),
+        "partner": of_group(
+            "discriminator the generator trained against", "group", dtype="int64", shown=("map",)
+        ),
+        "last_iteration": of_group("last iteration of the round", "iterations", dtype="int64"),
+        "interval": of_group("regrouping interval T", "iterations", dtype="int64", shown=("map",)),
+        "generator_training_loss": of_group("mean generator loss in training", shown=("trace",)),
+        "discriminator_training_loss": of_group("mean discriminator loss in training"),
+        "batches": of_group("generator steps in the round", "batches", dtype="int64"),
     }
     for name, metric in METRICS.items():
-        made[name] = Variable(f"{metric.long_name} of the generator", metric.units)
-        made[f"final_{name}"] = Variable(
-            f"{metric.long_name} of the final generator", metric.units, by_round=False
-        )
-        made[f"mixture_{name}"] = Variable(
-            f"{metric.long_name} of the mixture of all", metric.units, by_unit=False
-        )
-        made[f"final_mixture_{name}"] = Variable(
-            f"{metric.long_name} of the final mixture", metric.units, by_round=False, by_unit=False
-        )
+        made |= _scores(name, metric)
     shares = ("group",)
-    made["mixture_weight"] = Variable("share in the mixture of all", dims=shares, by_unit=False)
+    made["mixture_weight"] = Variable("share in the mixture of all", dims=shares)
     made["final_mixture_weight"] = Variable(
-        "share in the final mixture", dims=shares, by_round=False, by_unit=False
+        "share in the final mixture", dims=shares, by_round=False
     )
     for name, title in (
         ("learning_rate", "learning rate L"),
@@ -172,13 +167,13 @@ def _variables() -> dict[str, Variable]:
         ("discriminator_loss", "discriminator loss"),
         ("loss_variation", "variation ratio of the generator loss γ"),
     ):
-        made[name] = Variable(title, dims=("iteration",), by_round=False)
-    made["regrouping"] = Variable(
+        made[name] = of_group(title, dims=("iteration",), by_round=False)
+    made["regrouping"] = of_group(
         "regrouping that Algorithm 1 looks to iᵀ (−1: none)",
         "iteration",
         ("iteration",),
         "int64",
-        False,
+        by_round=False,
     )
     for name, title, units in (
         ("initial_learning_rate", "learning rate at the beginning L₀", "1"),
@@ -187,19 +182,43 @@ def _variables() -> dict[str, Variable]:
         ("adjustment_ratio", "learning rate adjusting ratio δ", "1"),
         ("variation_threshold", "threshold of the variation ratio γ̄", "1"),
     ):
-        made[name] = Variable(title, units, by_round=False, by_unit=False)
+        made[name] = Variable(title, units, by_round=False)
     return made
 
 
+def _scores(name: str, metric: Metric) -> dict[str, Variable]:
+    """List the variables of one score: of each generator, and of the mixture of all."""
+    told = functools.partial(Variable, units=metric.units, better=metric.direction)
+    title, shown = metric.long_name, ("map", "report") if name in REPORTED else ("map",)
+    return {
+        name: told(f"{title} of the generator", role="group", shown=shown),
+        f"final_{name}": told(
+            f"{title} of the final generator", role="group", by_round=False, final_of=name
+        ),
+        f"mixture_{name}": told(f"{title} of the mixture of all"),
+        f"final_mixture_{name}": told(
+            f"{title} of the final mixture", by_round=False, final_of=f"mixture_{name}"
+        ),
+    }
+
+
+REPORTED = ("fid", "tvd")
+"""Scores whose course a report draws."""
 VARIABLES = _variables()
 SNAPSHOTS = {
     "samples": Variable(
         "samples of the generator, from the same noise each time",
         dims=("snapshot", "sample", "value"),
         dtype="float32",
+        role="group",
         by_round=False,
     ),
     "snapshot_iteration": Variable(
-        "iteration after which samples were kept", "iteration", ("snapshot",), "int64", False
+        "iteration after which samples were kept",
+        "iteration",
+        ("snapshot",),
+        "int64",
+        role="group",
+        by_round=False,
     ),
 }

@@ -1,0 +1,70 @@
+"""The nouns of gandask: tasks, plans, reports, events and the methods that speak them.
+
+A *method* is a pure state machine in the client: it reads reports and answers with a plan of
+tasks. A task is a pure function from states to states, performed wherever its slot lives. This
+package knows neither torch nor Dask.
+"""
+
+from gandask.core.chance import rng, seed_sequence, torch_seed
+from gandask.core.errors import (
+    ClusterError,
+    DataError,
+    MethodError,
+    SettingError,
+    StoreError,
+    TaskError,
+)
+from gandask.core.layout import Figure, Layout, Role, Variable
+from gandask.core.method import Method, View
+from gandask.core.tasks import (
+    NON_FINITE,
+    Array,
+    Call,
+    Event,
+    Plan,
+    Record,
+    Report,
+    Signal,
+    Stage,
+    State,
+    Task,
+    Values,
+    slot_of,
+)
+from gandask.core.telling import Told, better_together, listening, progress, routine
+
+__all__ = [
+    "NON_FINITE",
+    "Array",
+    "Call",
+    "ClusterError",
+    "DataError",
+    "Event",
+    "Figure",
+    "Layout",
+    "Method",
+    "MethodError",
+    "Plan",
+    "Record",
+    "Report",
+    "Role",
+    "SettingError",
+    "Signal",
+    "Stage",
+    "State",
+    "StoreError",
+    "Task",
+    "TaskError",
+    "Told",
+    "Values",
+    "Variable",
+    "View",
+    "better_together",
+    "listening",
+    "progress",
+    "rng",
+    "routine",
+    "seed_sequence",
+    "slot_of",
+    "torch_seed",
+]

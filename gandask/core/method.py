@@ -1,0 +1,106 @@
+"""What a method is: a pure state machine that reads reports and answers with plans."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+from gandask.core.errors import StoreError
+from gandask.core.layout import Figure, Layout
+from gandask.core.tasks import Array, Event, Plan, Record, Report, State
+
+
+class View(Protocol):
+    """What a method knows between two plans: numbers and names, never weights."""
+
+    @property
+    def round(self) -> int:
+        """Number of rounds that every slot has completed."""
+
+    @property
+    def records(self) -> Sequence[Record]:
+        """Rounds completed by the last step."""
+
+    @property
+    def events(self) -> Sequence[Event]:
+        """What happened in the last step."""
+
+    @property
+    def keeps(self) -> frozenset[str]:
+        """Names of the states that a later plan may still read."""
+
+    @property
+    def mixtures(self) -> Mapping[str, Mapping[str, float]]:
+        """By slot, the weights of the generator states that make up its ensemble."""
+
+    @property
+    def best(self) -> str | None:
+        """The slot whose ensemble scores best so far."""
+
+
+V = TypeVar("V", bound=View)
+
+
+class Method(abc.ABC, Generic[V]):
+    """A way of training a population of GANs; its fields are its settings.
+
+    `start` gives the first view and plan; `advance` the next ones from the reports of the tasks
+    that came back: all of a plan when synchronous, those that have arrived when not. Both are pure,
+    so a log of reports replays a run exactly.
+    """
+
+    name: ClassVar[str]
+    schedules: ClassVar[Mapping[str, str]] = {}
+    """Settings that may change while running, with the setting that says from which round on."""
+    seed: int
+
+    @property
+    @abc.abstractmethod
+    def rounds(self) -> int:
+        """Number of rounds, or the most there can be."""
+
+    @abc.abstractmethod
+    def layout(self) -> Layout:
+        """Describe the result."""
+
+    @abc.abstractmethod
+    def start(self) -> tuple[V, Plan]:
+        """Give the first view and plan."""
+
+    @abc.abstractmethod
+    def advance(self, view: V, reports: Sequence[Report]) -> tuple[V, Plan]:
+        """Give the next view and plan."""
+
+    def check(self) -> None:
+        """Raise SettingError or DataError for what could not work, before anything starts."""
+        self.layout()
+
+    def prepare(self) -> Mapping[str, Any]:
+        """Compute in the client what every task needs; answer with facts worth recording.
+
+        ``score`` among them names the variable that tells the best.
+        """
+        return {}
+
+    def places(self) -> Mapping[str, str]:
+        """Give the label of each slot that has a place: the worker of that name is its own."""
+        return {}
+
+    def term(self, state: str) -> str:
+        """Say what kind of thing a state is, for who counts the bytes that travel."""
+        return "states"
+
+    def generate(self, name: str, state: State, count: int, seed: int) -> Array:
+        """Draw samples from a generator, given the name of its state and the state.
+
+        Returns
+        -------
+        (count, ...) array
+            Images (channels, height, width) in [-1, 1], or points (2,).
+        """
+        raise StoreError(f"method {self.name!r} has no samples")
+
+    def figures(self) -> Mapping[str, Figure]:
+        """Give the drawings of its own, by name."""
+        return {}

@@ -1,0 +1,183 @@
+"""A run that is kept: its log, its checkpoints, and what is asked of it from outside."""
+
+from __future__ import annotations
+
+import shutil
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from gandask.core import Event, Method, Report, SettingError, Signal, StoreError, View, slot_of
+from gandask.engine.replay import replay
+from gandask.engine.session import Session
+from gandask.store import Store, steering
+from gandask.store.checkpoint import loading, saving
+from gandask.store.steering import Command
+
+PAUSE = 0.2  # seconds between two looks at what is asked of a paused run
+
+
+class KeptSession(Session):
+    """A run under way that is kept in a store.
+
+    Parameters
+    ----------
+    method, facts, synchronous
+        Those of any session.
+    store : Store
+    checkpoint_every : int
+        Rounds between checkpoints.
+    resumed : bool
+        Whether the store holds a run to take up.
+    """
+
+    def __init__(
+        self,
+        method: Method[Any],
+        facts: Mapping[str, Any],
+        synchronous: bool,
+        store: Store,
+        checkpoint_every: int,
+        resumed: bool = False,
+    ) -> None:
+        super().__init__(method, facts, synchronous)
+        self.store, self.resumed = store, resumed
+        self.checkpoint_every = checkpoint_every
+        self.saved = 0
+        self.heard = store.commands.end()
+        self.stopping = False
+
+    def begin(self) -> None:
+        """Start, or take up a stored run where its last checkpoint left it."""
+        super().begin()
+        if self.resumed:
+            self._take_up()
+
+    def step(self, reports: Sequence[Report], elapsed: float) -> bool:
+        """Log reports, let the method decide, and do what is asked from outside."""
+        self.store.append(reports, elapsed)
+        before = self.view
+        told = self.decide(reports, elapsed)
+        # made anew from the log when the run is continued
+        self.store.columns.append(told, durable=False)
+        stopped = self.heed(before, reports)
+        done = self.view.round > before.round
+        if done:
+            self.store.describe("running", self.view.round)
+        return stopped and (done or not self.synchronous)
+
+    def rest(self, last: bool) -> None:
+        """Write a checkpoint, if it is time."""
+        if last or self.view.round >= self.saved + self.checkpoint_every:
+            self.checkpoint(last)
+
+    def note(self, events: Sequence[Event]) -> None:
+        """Keep what the machine did in the store too."""
+        super().note(events)
+        for event in events:
+            self.store.note(event)
+
+    def heed(self, before: View, reports: Sequence[Report]) -> bool:
+        """Do what is asked from outside, and wait while paused; tell whether to stop."""
+        paused: float | None = None
+        while True:
+            for command in self._asked():
+                if command.name == steering.CHANGE:
+                    self._change(command, before, reports)
+                elif command.name == steering.STOP:
+                    self.stopping = True
+                elif command.name == steering.PAUSE and paused is None:
+                    paused = time.monotonic()
+                    # the event first: who sees the state is to find it
+                    self._tell("paused", "until it is resumed or stopped")
+                    self.store.describe("paused", self.view.round)
+                elif command.name == steering.RESUME and paused is not None:
+                    self._go_on(paused)
+                    paused = None
+            if paused is None:
+                return self.stopping
+            if self.stopping:
+                self._go_on(paused)
+                return True
+            self.attend()
+            time.sleep(PAUSE)
+
+    def checkpoint(self, last: bool) -> None:
+        """Save every state, and go on from what was saved, if the run goes on.
+
+        A task that loads a file depends on nothing, so Dask forgets the tasks before it: memory
+        stays bounded, and so does what a lost worker costs.
+        """
+        begun, checkpoints = time.monotonic(), self.store.checkpoints
+        files: dict[str, list[str]] = {}
+        for name in sorted(self.needed()):
+            files.setdefault(slot_of(name).replace("/", "-") + ".safetensors", []).append(name)
+        # a name of its own: a worker given up during an earlier one may still come back and write
+        partial = checkpoints.begin(uuid.uuid4().hex[:8])
+        try:
+            self.perform([saving(partial / file, names) for file, names in files.items()])
+            folder = checkpoints.seal(partial, self.view, files, self.store.log.size)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        self.saved = self.view.round
+        if not last:
+            self.perform([loading(folder / file, names) for file, names in files.items()])
+        self.watch.tell(Signal("saved"))
+        self._tell("checkpoint", f"{folder.name} in {time.monotonic() - begun:.1f} s", self.saved)
+
+    def _asked(self) -> Iterator[Command]:
+        """Give what was asked since the last look; what cannot be read is told, once."""
+        try:
+            yield from self.store.asked(self.heard)
+        except StoreError as error:
+            self._tell("refused", str(error))
+
+    def _go_on(self, paused: float) -> None:
+        """End a pause, whose time is none of the run's."""
+        taken = time.monotonic() - paused
+        self.origin += taken
+        self._tell("resumed", f"after a pause of {taken:.0f} s")
+        self.store.describe("running", self.view.round)
+
+    def _change(self, command: Command, before: View, reports: Sequence[Report]) -> None:
+        """Go on with other settings from the next round on.
+
+        What follows from the last step is decided again, with them.
+        """
+        under_way = [task.round for task in self.under_way.values()]
+        begun = max([report.round for report in reports] + under_way, default=before.round)
+        try:
+            method = steering.steered(self.method, command.changes, begun)
+            view, plan = method.advance(before, reports)
+        except SettingError as error:
+            self._tell("refused", str(error), begun)
+            return
+        self.store.change(method)
+        self.method, self.view, self.plan = method, view, plan
+        self.ledger.steer(method)
+        self.results.relay(method.layout())
+        self._tell("changed", steering.told(method, command.changes, begun + 1), begun)
+
+    def _tell(self, kind: str, detail: str, round: int | None = None) -> None:
+        now = self.view.round if round is None else round
+        self.note([Event(now, kind, "", detail, machine=True)])
+
+    def _take_up(self) -> None:
+        """Go on where the last checkpoint left the run."""
+        store = self.store
+        self.results.events += store.noted()
+        found = store.checkpoints.last()
+        cut = store.truncate(found[1]["log_bytes"] if found else 0)
+        elapsed = replay(self, store)
+        self.origin, self.saved = time.monotonic() - elapsed, self.view.round
+        if found:
+            folder, told = found
+            files = told["files"].items()
+            lacking = self.needed().difference(*told["files"].values())
+            if lacking:
+                raise StoreError(f"{folder} does not hold {', '.join(sorted(lacking))}")
+            self.perform([loading(folder / file, names) for file, names in files])
+        detail = f"after round {self.saved}; {cut} rounds of one slot are computed again"
+        self._tell("resumed", detail)

@@ -1,0 +1,70 @@
+"""Datasets as files: zarr, whole or not at all, and safe to read."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gandask.core import Array, StoreError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+def fixed(values: Array) -> Array:
+    """Give strings a fixed width: the plain form, which netCDF stores too."""
+    if values.dtype.kind not in "TO":
+        return values.copy()
+    texts = values.astype(np.dtypes.StringDType())
+    return texts.astype(f"U{max(1, np.strings.str_len(texts).max(initial=1))}")
+
+
+def write(dataset: xr.Dataset, path: Path) -> None:
+    """Write a Dataset as zarr, whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    # zarr's specification knows strings of any length only
+    plain = _with_strings(dataset, "U", lambda texts: texts.astype(np.dtypes.StringDType()))
+    try:
+        plain.to_zarr(partial, consolidated=False, zarr_format=3)
+    except OSError:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    shutil.rmtree(path, ignore_errors=True)
+    partial.replace(path)
+
+
+def read(path: Path) -> xr.Dataset:
+    """Read a Dataset that `write` wrote.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be read.
+    """
+    import xarray as xr
+
+    try:
+        # format 3 alone: format 2 has a codec that unpickles
+        stored = xr.open_zarr(path, consolidated=False, zarr_format=3).load()
+    except Exception as error:  # zarr's codecs raise what they like
+        raise StoreError(
+            f"{path} cannot be read: {type(error).__name__}: {error}; delete it, and the "
+            "Dataset is made from the log"
+        ) from error
+    return _with_strings(stored, "TO", fixed)
+
+
+def _with_strings(dataset: xr.Dataset, kinds: str, change: Callable[[Array], Array]) -> xr.Dataset:
+    """Give strings another form."""
+    return dataset.assign(
+        {
+            name: (variable.dims, change(variable.values), variable.attrs)
+            for name, variable in dataset.variables.items()
+            if variable.dtype.kind in kinds
+        }
+    )

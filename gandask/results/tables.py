@@ -1,0 +1,130 @@
+"""What can be read off a Dataset: the best unit, the time by routine, speedups."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gandask.scores.metrics import METRICS
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+def profile(dataset: xr.Dataset) -> xr.DataArray:
+    """Sum the time spent by routine, in seconds over all rounds and slots.
+
+    The share of a run that is not forward, backward and optimiser steps is
+    ``1 - profile(ds).sel(routine="train") / profile(ds).sum()``.
+    """
+    seconds = dataset["seconds"]
+    total = seconds.sum([dim for dim in seconds.dims if dim != "routine"], keep_attrs=True)
+    return total.sortby(total, ascending=False).rename("profile")
+
+
+def speedup(serial: xr.Dataset, parallel: xr.Dataset) -> xr.Dataset:
+    """Compare two runs of the same settings, as Tables III and IV of Pérez et al. (2020) do.
+
+    Returns
+    -------
+    Dataset
+        ``wall`` (run) in seconds, ``workers`` (run), ``speedup`` and ``efficiency`` of the whole;
+        ``seconds`` (run, routine): the longest that any one worker spent on each routine; and its
+        ``routine_speedup``.
+    """
+    import xarray as xr
+
+    wall = xr.DataArray([_wall(serial), _wall(parallel)], dims="run", attrs={"units": "s"})
+    workers = xr.DataArray([_workers(serial), _workers(parallel)], dims="run")
+    by_routine = xr.concat([_longest(serial), _longest(parallel)], "run", join="outer")
+    gained = wall[0] / wall[1]
+    made = xr.Dataset(
+        {
+            "wall": wall,
+            "workers": workers,
+            "speedup": gained,
+            "efficiency": gained * workers[0] / workers[1],
+            "seconds": by_routine,
+            "routine_speedup": by_routine.isel(run=0) / by_routine.isel(run=1),
+        },
+        {"run": ["serial", "parallel"]},
+    )
+    titles = {"wall": "wall time", "speedup": "speedup", "efficiency": "parallel efficiency"}
+    for name, title in titles.items():
+        made[name].attrs |= {"long_name": title}
+    return made
+
+
+def _wall(dataset: xr.Dataset) -> float:
+    return float(dataset["elapsed"].max())
+
+
+def _workers(dataset: xr.Dataset) -> int:
+    return len(np.unique(dataset["worker"].values))
+
+
+def _longest(dataset: xr.Dataset) -> xr.DataArray:
+    """Give, by routine, the most time that one worker spent on it."""
+    units = list(dataset["worker"].dims)
+    flat = dataset[["seconds", "worker"]].stack(task=units)
+    sums = flat["seconds"].groupby(flat["worker"]).sum("task")
+    return sums.max("worker").assign_attrs(units="s", long_name="time by routine")
+
+
+def best(dataset: xr.Dataset) -> xr.Dataset | None:
+    """Give the final scores of the unit that is best by the run's own score, if it is finished."""
+    final = _finals(dataset)
+    score = _score(dataset)
+    last = next((name for name, of in final.items() if of == score), None)
+    if last is None or not bool(dataset[last].notnull().any()):
+        return None
+    return dataset[list(final)].isel(_place(dataset[last]))
+
+
+def latest(dataset: xr.Dataset) -> xr.Dataset | None:
+    """Give the scores of the unit that is best in the last round scored, if there is one."""
+    scores = dataset.get(_score(dataset))
+    if scores is None:
+        return None
+    scored = scores.notnull().any([dim for dim in scores.dims if dim != "round"]).values
+    if not scored.any():
+        return None
+    then = dataset.isel(round=np.flatnonzero(scored)[-1])
+    return then[[*_finals(dataset).values()]].isel(_place(then[str(scores.name)]))
+
+
+def of_all(dataset: xr.Dataset) -> xr.Dataset:
+    """Give the final scores of the whole population, where there are any."""
+    return dataset[[*_finals(dataset, of_all=True)]]
+
+
+def _score(dataset: xr.Dataset) -> str:
+    return str(dataset.attrs.get("score", ""))
+
+
+def _finals(dataset: xr.Dataset, of_all: bool = False) -> dict[str, str]:
+    """Name the final scores of units, or of all, with the variable by round that each ends."""
+    scores = dataset.get(_score(dataset))
+    if scores is None:
+        return {}
+    units = () if of_all else tuple(dim for dim in scores.dims if dim != "round")
+    images = len(dataset.attrs.get("sample_shape", ())) > 1
+    found = {}
+    for name, variable in dataset.data_vars.items():
+        of = str(variable.attrs.get("final_of", ""))
+        # every sample of an image counts as one of high quality: only points have modes to be near
+        if of and variable.dims == units and not (images and _of_points(of)):
+            found[str(name)] = of
+    return found
+
+
+def _of_points(name: str) -> bool:
+    return name in METRICS and METRICS[name].of_points
+
+
+def _place(values: xr.DataArray) -> dict[str, xr.DataArray]:
+    """Tell where the best of values is."""
+    higher = values.attrs.get("better") == "higher"
+    found: Any = values.argmax(...) if higher else values.argmin(...)
+    return dict(found)
