@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 import click
 
 if TYPE_CHECKING:
+    from gandask.core import Method
     from gandask.runs import Run
 
 P = ParamSpec("P")
@@ -22,11 +23,19 @@ def plain_errors(command: Callable[P, None]) -> Callable[P, None]:
 
     @wraps(command)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
-        from gandask.core import ClusterError, DataError, SettingError, StoreError, TaskError
+        from gandask.core import (
+            ClusterError,
+            DataError,
+            MethodError,
+            SettingError,
+            StoreError,
+            TaskError,
+        )
 
+        refused = SettingError, DataError, MethodError, StoreError, TaskError, ClusterError
         try:
             command(*args, **kwargs)
-        except (SettingError, DataError, StoreError, TaskError, ClusterError) as error:
+        except refused as error:
             raise click.ClickException(str(error)) from error
         except OSError as error:  # without a file's name it is no mistake of the user's
             if error.filename is None:
@@ -34,6 +43,28 @@ def plain_errors(command: Callable[P, None]) -> Callable[P, None]:
             raise click.ClickException(f"{error.filename}: {error.strerror}") from error
 
     return guarded
+
+
+def import_option(command: Callable[P, None]) -> Callable[P, None]:
+    """Add the option that names modules of the user's own, which are imported first."""
+
+    @click.option(
+        "--import",
+        "imports",
+        metavar="MODULE|FILE.py",
+        multiple=True,
+        help="Import methods, networks or losses of your own; GANDASK_IMPORT names them too.",
+    )
+    @wraps(command)
+    def importing(*args: P.args, **kwargs: P.kwargs) -> None:
+        from gandask import extensions
+
+        extensions.load_named()
+        named = kwargs.pop("imports")
+        extensions.load(named if isinstance(named, tuple) else ())
+        command(*args, **kwargs)
+
+    return importing
 
 
 def where_options(command: Callable[P, None]) -> Callable[P, None]:
@@ -72,14 +103,17 @@ def main() -> None:
 @click.option("--resume", "resumed", is_flag=True, help="Continue the run in --store.")
 @click.option("--asynchronous", is_flag=True, help="Let each cell go on at its own pace.")
 @click.option("--checkpoint-every", type=click.IntRange(1), default=10, show_default=True)
+@click.option("--strict-places", is_flag=True, help="Refuse where a place has no worker named so.")
 @where_options
 @plain_errors
+@import_option
 def train(
     source: str,
     store: Path | None,
     resumed: bool,
     asynchronous: bool,
     checkpoint_every: int,
+    strict_places: bool,
     assignments: tuple[str, ...],
     **where: Any,
 ) -> None:
@@ -95,19 +129,23 @@ def train(
     plan = read_plan(source, assignments, where)
     if resumed and store is None and Path(source).is_dir():
         store = Path(source)
-    carry_out(plan, store, resumed, synchronous=not asynchronous, checkpoint_every=checkpoint_every)
+    options = {"checkpoint_every": checkpoint_every, "strict_places": strict_places}
+    carry_out(plan, store, resumed, synchronous=not asynchronous, **options)
 
 
 @main.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--asynchronous", is_flag=True, help="Let each cell go on at its own pace.")
 @click.option("--checkpoint-every", type=click.IntRange(1), default=10, show_default=True)
+@click.option("--strict-places", is_flag=True, help="Refuse where a place has no worker named so.")
 @where_options
 @plain_errors
+@import_option
 def resume(
     run: Path,
     asynchronous: bool,
     checkpoint_every: int,
+    strict_places: bool,
     assignments: tuple[str, ...],
     **where: Any,
 ) -> None:
@@ -119,7 +157,8 @@ def resume(
 
     Store.open(run)
     plan = read_plan(str(run), assignments, where)
-    carry_out(plan, run, True, synchronous=not asynchronous, checkpoint_every=checkpoint_every)
+    options = {"checkpoint_every": checkpoint_every, "strict_places": strict_places}
+    carry_out(plan, run, True, synchronous=not asynchronous, **options)
 
 
 @main.command()
@@ -148,6 +187,7 @@ def doctor(assignments: tuple[str, ...], timeout: float, **where: Any) -> None:
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--slot", help="Whose: cell/0, group/1, or all (groups); the best by default.")
 @plain_errors
+@import_option
 def sample(run: Path, count: int, output: Path, seed: int, slot: str | None) -> None:
     """Draw samples from a run's best mixture into one picture.
 
@@ -166,6 +206,7 @@ def sample(run: Path, count: int, output: Path, seed: int, slot: str | None) -> 
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("-o", "output", type=click.Path(path_type=Path), help="Default: RUN/report.html.")
 @plain_errors
+@import_option
 def report(run: Path, output: Path | None) -> None:
     """Write a run's report: one HTML file that opens without a network.
 
@@ -185,6 +226,7 @@ def report(run: Path, output: Path | None) -> None:
 @click.option("--origin", "origins", multiple=True, help="HOST:PORT that browsers use, if other.")
 @click.option("--show", is_flag=True, help="Open a browser.")
 @plain_errors
+@import_option
 def dashboard(
     runs: Path,
     port: int,
@@ -207,6 +249,7 @@ def dashboard(
 @main.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @plain_errors
+@import_option
 def show(run: Path) -> None:
     """Show a run's settings, state and best scores.
 
@@ -260,7 +303,7 @@ def presets() -> None:
 class Plan:
     """What to train, where, and how to watch over it."""
 
-    method: Any
+    method: Method[Any]
     cluster: dict[str, Any]
     heartbeat: Any
 

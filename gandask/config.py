@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import tomli_w
 from markupsafe import Markup
 
-from gandask import display
+from gandask import display, schedule
 from gandask.core import Method, SettingError
 
 T = TypeVar("T")
@@ -140,6 +140,11 @@ def validate(method: Any) -> None:
         value = _coerced(f.name, getattr(method, f.name), hints[f.name])
         _check_bounds(f.name, value, f.metadata)
         object.__setattr__(method, f.name, value)
+
+
+def in_force(method: Method[Any], key: str, round: int) -> Any:
+    """Give the value that a setting with a schedule has in a round."""
+    return schedule.in_force(getattr(method, key), getattr(method, method.schedules[key]), round)
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:

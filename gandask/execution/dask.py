@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import dask
 
+from gandask import extensions
 from gandask.core import ClusterError, Event, Report, Signal, Stage, Task, TaskError
 from gandask.execution.dask_internals import forget_worker, reaching_the_scheduler, tend
 from gandask.execution.executor import Tell, read
@@ -113,6 +114,7 @@ class Distributed:
         self.moved: dict[str, str] = {}  # by the address of a worker that is gone, its successor
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self.failure: ClusterError | None = None
+        self.warned = False
         self.better_together: set[str] = set()  # addresses of workers
         self.states: dict[str, Future] = {}
         self.homes: dict[str, str] = {}
@@ -125,6 +127,9 @@ class Distributed:
         self.seconds: dict[str, float] = {}  # by name, what a task took of late
         self.last_seen: dict[str, tuple[float, float]] = {}
         self.anchors: dict[str, Future] = {}
+        for file in extensions.files():
+            # not loaded: the scheduler may be in this very process
+            client.upload_file(str(file), load=False)
         from distributed import span
 
         client.subscribe_topic(self.topic, self._heard_of_progress)
@@ -384,11 +389,11 @@ class Distributed:
 
     def _find_homes(self, slots: Sequence[str], workers: Mapping[str, Any]) -> None:
         """Give every slot a living worker, where there is one."""
-        first = not self.places.homes
         self._settle_places({address: str(told["name"]) for address, told in workers.items()})
         if self.failure is not None:
             raise self.failure
-        if first and self.places.homes and self.places.unclaimed:
+        if self.places.homes and self.places.unclaimed and not self.warned:
+            self.warned = True
             logger.warning(
                 "no worker is named %s: these places share the other workers",
                 ", ".join(map(repr, self.places.unclaimed)),

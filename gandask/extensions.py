@@ -1,0 +1,81 @@
+"""Modules of a user's own, which register methods, networks and losses when they are imported.
+
+Named by ``--import`` and by the environment variable ``GANDASK_IMPORT``, and by nothing else:
+what lies in a run's folder or comes over the network imports nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+import traceback
+from collections.abc import Iterable
+from pathlib import Path
+
+from gandask.core import SettingError
+
+VARIABLE = "GANDASK_IMPORT"
+"""Environment variable with modules or files to import, ``:`` between them (``;`` on Windows)."""
+
+_files: dict[str, Path] = {}  # by name of the module
+
+
+def load(references: Iterable[str]) -> None:
+    """Import modules, or files that hold one, once each.
+
+    Parameters
+    ----------
+    references : iterable of str
+        ``FILE.py``, or the name of a module: one in the current folder comes first.
+
+    Raises
+    ------
+    SettingError
+        If one is not there, or fails.
+    """
+    for reference in references:
+        file = Path(reference if reference.endswith(".py") else f"{reference}.py").expanduser()
+        try:
+            if file.is_file():
+                _load_file(file.resolve())
+            elif reference.endswith(".py"):
+                raise FileNotFoundError("there is no such file")
+            else:
+                importlib.import_module(reference)
+        except Exception as error:  # whatever a user's module raises
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            raise SettingError(
+                f"--import {reference}: {type(error).__name__}: {error} ({where.filename}, line "
+                f"{where.lineno}); expected FILE.py, or a module that can be imported"
+            ) from error
+
+
+def load_named() -> None:
+    """Import what the environment variable names; see `load`."""
+    load(filter(None, os.environ.get(VARIABLE, "").split(os.pathsep)))
+
+
+def files() -> list[Path]:
+    """List the files that were imported: what workers elsewhere do not have."""
+    return [*_files.values()]
+
+
+def _load_file(file: Path) -> None:
+    """Import a file under its own name, by which workers will ask for it."""
+    name = file.stem
+    if _files.get(name) == file:
+        return
+    if not name.isidentifier() or name in sys.modules:
+        raise ImportError(f"a module cannot be called {name!r} here: rename the file")
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise ImportError("it cannot be loaded")
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    _files[name] = file

@@ -1,0 +1,170 @@
+"""The house: imports go upwards only, and only its own folder knows a method."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import gandask
+
+ROOT = Path(gandask.__file__).parent
+ORDER = (
+    "core", "display", "schedule", "config", "extensions", "data", "training", "scores",
+    "results", "plots", "methods", "execution", "cluster", "store", "runs", "engine", "pages",
+    "presets", "__main__",
+)  # fmt: skip
+"""Each may import those before it; `gandask/__init__.py`, the front door, any."""
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = path.relative_to(ROOT.parent).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        found[name] = path
+    return found
+
+
+MODULES = modules()
+
+
+def imported(name: str) -> set[str]:
+    """Name the modules of gandask that one imports: lazily, or for type checkers, too."""
+    found = set()
+    for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name} imports relatively"
+            for alias in node.names:
+                # a package's module, or else a name in it
+                whole = f"{node.module}.{alias.name}"
+                found.add(whole if whole in MODULES else str(node.module))
+    return {one for one in found if one.split(".")[0] == "gandask"}
+
+
+def floor(name: str) -> int:
+    return ORDER.index(name.split(".")[1])
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Find circles: of modules that reach each other, by Tarjan's algorithm."""
+    numbers: dict[str, int] = {}
+    lows: dict[str, int] = {}
+    stack: list[str] = []
+    found = []
+
+    def visit(node: str) -> None:
+        numbers[node] = lows[node] = len(numbers)
+        stack.append(node)
+        for other in sorted(graph.get(node, ())):
+            if other not in numbers:
+                visit(other)
+                lows[node] = min(lows[node], lows[other])
+            elif other in stack:
+                lows[node] = min(lows[node], numbers[other])
+        if lows[node] == numbers[node]:
+            circle = []
+            while not circle or circle[-1] != node:
+                circle.append(stack.pop())
+            if len(circle) > 1 or node in graph.get(node, ()):
+                found.append(sorted(circle))
+
+    for node in sorted(graph):
+        if node not in numbers:
+            visit(node)
+    return found
+
+
+INSIDE = {name for name in MODULES if name != "gandask"}
+
+
+@pytest.mark.parametrize("name", sorted(INSIDE))
+def test_imports_go_upwards_only(name):
+    below = {one for one in imported(name) - {"gandask"} if floor(one) > floor(name)}
+    assert not below, f"{name} may not import {sorted(below)}: see ORDER"
+
+
+@pytest.mark.parametrize("name", sorted(INSIDE))
+def test_nobody_inside_goes_through_the_front_door(name):
+    assert "gandask" not in imported(name) or name in ALLOWED
+
+
+ALLOWED = {"gandask.__main__"}
+"""What may ask the front door for its version."""
+
+
+def test_there_is_no_circle():
+    # a package stands for its __init__, which its modules may import parts of
+    graph = {name: imported(name) - {name} for name in INSIDE}
+    assert circles(graph) == []
+
+
+def test_circles_are_found():
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
+    assert circles({"a": {"a"}}) == [["a"]]
+    assert circles({"a": {"b"}, "b": set()}) == []
+
+
+def test_every_module_has_its_floor():
+    assert {name.split(".")[1] for name in INSIDE} <= set(ORDER)
+
+
+def test_no_name_says_nothing():
+    said = {"utils", "util", "helpers", "helper", "common", "base", "misc", "manager", "factory"}
+    assert not said & {name.rpartition(".")[2] for name in MODULES}
+
+
+# --- Only its own folder knows a method -----------------------------------------------------------
+
+HOMES = ("gandask.methods.", "gandask.presets")
+
+
+def words_of(method) -> set[str]:
+    """Name what is a method's own: itself, its roles, dimensions and variables."""
+    from gandask.scores.metrics import METRICS
+
+    layout = method.layout()
+    units = {dim for role in layout.roles.values() for dim in role.unit}
+    own = {method.name, type(method).__name__, *layout.roles, *units, *layout.coords}
+    return (own | set(layout.variables)) - set(METRICS) - GENERAL
+
+
+GENERAL = {"samples", "loss", "learning_rate", "batches"}
+"""Words of the field that variables are called by, too."""
+
+
+def strings_and_names(path: Path) -> list[tuple[int, str]]:
+    """Give the texts of a module that its docstrings do not hold, and its identifiers."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    told = {
+        id(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in told:
+            found.append((node.lineno, node.value))
+        elif isinstance(node, ast.Name):
+            found.append((node.lineno, node.id))
+        elif isinstance(node, ast.ImportFrom | ast.Import):
+            found += [(node.lineno, alias.name.rpartition(".")[2]) for alias in node.names]
+    return found
+
+
+def test_only_its_own_folder_knows_a_method():
+    from gandask.methods import METHODS
+
+    words = set.union(*(words_of(method()) for method in METHODS.values()))
+    known = []
+    for name in sorted(INSIDE):
+        if not name.startswith(HOMES) and name != "gandask.methods":
+            known += [
+                f"{name}:{line} {text!r}"
+                for line, text in strings_and_names(MODULES[name])
+                if text in words
+            ]
+    assert known == []
