@@ -20,6 +20,7 @@ from distributed import Client
 from gandask.cluster.local import FAILURES, UNPROFILED, OwnedClient, check_workers
 from gandask.config import suggestion
 from gandask.core import ClusterError, SettingError
+from gandask.execution.dask_internals import forget_credentials, tolerate
 
 SYSTEMS = {
     "slurm": "SLURMCluster",
@@ -108,12 +109,12 @@ def batch(
     try:
         if kind == "slurm":
             _ask_slurm(cluster.job_script())
-        cluster.scheduler.allowed_failures = FAILURES
+        tolerate(cluster, FAILURES)
         cluster.scale(workers)
-        return OwnedClient(cluster, workers, functools.partial(_forget_credentials, cluster))
+        return OwnedClient(cluster, workers, functools.partial(forget_credentials, cluster))
     except BaseException:
         cluster.close()
-        _forget_credentials(cluster)
+        forget_credentials(cluster)
         raise
 
 
@@ -240,13 +241,6 @@ def dask_variable(key: str) -> str:
     'DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED'
     """
     return "DASK_" + key.replace(".", "__").replace("-", "_").upper()
-
-
-def _forget_credentials(cluster: Any) -> None:
-    """Delete the files with credentials: dask-jobqueue keeps them as long as its object lives."""
-    for name, file in vars(cluster).items():
-        if name.startswith("_job_") and hasattr(file, "close"):
-            file.close()
 
 
 def _ask_slurm(script: str) -> None:

@@ -10,6 +10,7 @@ from distributed import Client, LocalCluster
 from tornado.ioloop import PeriodicCallback
 
 from gandask.core import SettingError
+from gandask.execution.dask_internals import tolerate
 
 FAILURES = 10  # workers that may die under one task: walltimes end and nodes fail in a long run
 KEEP = 5.0  # seconds between two requests to replace workers that are gone
@@ -107,7 +108,7 @@ def local(workers: int = 1) -> Client:
         dashboard_address="127.0.0.1:0",
         config=UNPROFILED,
     )
-    cluster.scheduler.allowed_failures = FAILURES
+    tolerate(cluster, FAILURES)
     cluster.scale(workers)
     client = OwnedClient(cluster, workers)
     client.wait_for_workers(workers)

@@ -20,7 +20,12 @@ import dask
 
 from gandask import extensions
 from gandask.core import ClusterError, Event, Report, Signal, Stage, Task, TaskError
-from gandask.execution.dask_internals import forget_worker, reaching_the_scheduler, tend
+from gandask.execution.dask_internals import (
+    forget_worker,
+    reaching_the_scheduler,
+    span_of,
+    tend,
+)
 from gandask.execution.executor import Tell, read
 from gandask.execution.heartbeat import Heard
 from gandask.execution.perform import Performed
@@ -130,12 +135,8 @@ class Distributed:
         for file in extensions.files():
             # not loaded: the scheduler may be in this very process
             client.upload_file(str(file), load=False)
-        from distributed import span
-
         client.subscribe_topic(self.topic, self._heard_of_progress)
-        # one span for the whole run: otherwise the scheduler remembers one for every graph
-        with span(self.topic):
-            self.span = dask.get_annotations()["span"]
+        self.span = span_of(self.topic)
         self.hear()
 
     def submit(self, stage: Stage) -> list[int]:

@@ -1,11 +1,17 @@
-"""What is asked of Dask's scheduler, and how its loss is told."""
+"""Whatever reaches into the private parts of Dask: all of it is here.
+
+Each use has a test of its own in ``tests/execution/test_dask_internals.py``, which says what it
+takes for granted; the oldest and the newest Dask that are supported run it.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+import dask
 
 from gandask.core import ClusterError, TaskError
 
@@ -44,6 +50,9 @@ def reaching_the_scheduler(client: Client) -> Iterator[None]:
         ) from error
 
 
+# --- On the scheduler -----------------------------------------------------------------------------
+
+
 def tend(moved: Mapping[str, str], dask_scheduler: Any = None) -> dict[str, tuple[str, float]]:
     """Give a scheduler's workers by address: name, and when each was last heard from.
 
@@ -70,9 +79,8 @@ def tend(moved: Mapping[str, str], dask_scheduler: Any = None) -> dict[str, tupl
     ]
     for task in bound:
         task.worker_restrictions = set()
-    waiting = [*bound, *placed]
     # taken up from the last to the first
-    waiting.sort(key=operator.attrgetter("priority"), reverse=True)
+    waiting = sorted({*bound, *placed}, key=operator.attrgetter("priority"), reverse=True)
     freed = {task.key: "processing" for task in waiting}
     dask_scheduler.transitions(freed, stimulus_id="gandask-heartbeat")
     return {
@@ -84,3 +92,54 @@ def tend(moved: Mapping[str, str], dask_scheduler: Any = None) -> dict[str, tupl
 async def forget_worker(worker: str, dask_scheduler: Any) -> None:
     """Make a scheduler forget a worker that does not answer, as its own time-out would."""
     await dask_scheduler.remove_worker(worker, stimulus_id="gandask-heartbeat")
+
+
+def tolerate(cluster: Any, deaths: int) -> None:
+    """Let so many workers die under one task of a cluster before the task is given up."""
+    cluster.scheduler.allowed_failures = deaths
+
+
+# --- On a worker ----------------------------------------------------------------------------------
+
+
+def incoming(worker: Any) -> tuple[Sequence[Mapping[str, Any]], Container[str]]:
+    """Give a worker's log of what came in, the last at the end, and the keys that it holds.
+
+    Returns
+    -------
+    sequence of mapping
+        ``start`` and ``stop`` in seconds since the epoch, and ``keys`` with their sizes in bytes.
+    container of str
+    """
+    return list(worker.transfer_incoming_log), worker.data
+
+
+# --- In the client --------------------------------------------------------------------------------
+
+
+def span_of(name: str) -> Any:
+    """Make the annotation of one span for all graphs of a run.
+
+    Otherwise the scheduler remembers a span for every graph.
+    """
+    from distributed import span
+
+    with span(name):
+        return dask.get_annotations()["span"]
+
+
+def forget_credentials(cluster: Any) -> None:
+    """Delete the files with a batch cluster's credentials.
+
+    dask-jobqueue keeps them as long as its object lives.
+    """
+    for name, file in vars(cluster).items():
+        if name.startswith("_job_") and hasattr(file, "close"):
+            file.close()
+
+
+def proxied(host: str, port: int) -> str:
+    """Give the address of a server of this process as a browser reaches it, perhaps by a proxy."""
+    from distributed.utils import format_dashboard_link
+
+    return str(format_dashboard_link(host, port)).removesuffix("status")

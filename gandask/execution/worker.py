@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gandask.core import Signal, State, Task
+from gandask.execution.dask_internals import incoming
 from gandask.execution.perform import Performed, perform_all
 
 EVERY = 0.5  # seconds between two signals of a task's progress
@@ -59,7 +60,7 @@ def perform_on_worker(works: Sequence[Work], at_once: bool, *states: State) -> P
     from distributed import get_worker
 
     worker, given = get_worker(), iter(states)
-    log = list(worker.transfer_incoming_log)
+    log, held = incoming(worker)
     fetched = _fetched.setdefault(worker, Fetched())
     telling = Telling(worker, works)
     try:
@@ -69,7 +70,7 @@ def perform_on_worker(works: Sequence[Work], at_once: bool, *states: State) -> P
             telling.tell,
             seed=works[0].seed,
             worker=str(worker.name),
-            gather=[fetched.take(log, work.reads, worker.data) for work in works],
+            gather=[fetched.take(log, work.reads, held) for work in works],
             at_once=at_once,
         )
     finally:

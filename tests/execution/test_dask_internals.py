@@ -1,0 +1,180 @@
+"""What gandask takes for granted of Dask's private parts: one test for each use."""
+
+import time
+
+import dask
+import pytest
+from distributed import Client, LocalCluster, get_worker
+
+from gandask.core import ClusterError, TaskError
+from gandask.execution import dask_internals
+from gandask.execution.dask_internals import (
+    forget_credentials,
+    forget_worker,
+    incoming,
+    proxied,
+    reaching_the_scheduler,
+    span_of,
+    tend,
+    tolerate,
+)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Two workers in this process, where scheduler and workers can be looked into."""
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None, silence_logs=50
+    ) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def client(cluster):
+    with Client(cluster) as made:
+        yield made
+
+
+def nowhere(client, *, loose):
+    """Send a task to a worker that there is not, and wait until it cannot be run."""
+    gone = "inproc://gone/1/2"
+    with dask.annotate(workers=[gone], allow_other_workers=loose):
+        future = client.get({f"task-{loose}": (abs, -1)}, f"task-{loose}", sync=False)
+    scheduler = client.cluster.scheduler
+    while f"task-{loose}" not in {task.key for task in scheduler.unrunnable}:
+        if future.done():  # Dask found another one for it by itself
+            break
+        time.sleep(0.01)
+    return gone, future
+
+
+def test_workers_are_told_by_address_with_name_and_time(client):
+    told = client.run_on_scheduler(tend, {})
+    assert told.keys() == client.scheduler_info(n_workers=-1)["workers"].keys()
+    for name, heard in told.values():
+        assert name in ("0", "1")
+        assert abs(time.time() - heard) < 60
+
+
+def test_a_bound_task_waits_for_its_worker_and_goes_to_the_one_in_its_place(client):
+    gone, future = nowhere(client, loose=False)
+    client.run_on_scheduler(tend, {})
+    time.sleep(0.1)
+    assert future.status == "pending"  # it is not freed: it has a place
+    here = sorted(client.scheduler_info(n_workers=-1)["workers"])[1]
+    client.run_on_scheduler(tend, {gone: here})
+    assert future.result(timeout=10) == 1
+    assert [list(holders) for holders in client.who_has([future]).values()] == [[here]]
+
+
+def test_a_task_that_may_go_elsewhere_is_freed(client):
+    _, future = nowhere(client, loose=True)
+    client.run_on_scheduler(tend, {})
+    assert future.result(timeout=10) == 1
+
+
+def test_a_worker_is_forgotten(cluster):
+    with Client(cluster) as client:
+        before = set(client.scheduler_info(n_workers=-1)["workers"])
+        cluster.scale(3)
+        client.wait_for_workers(3)
+        (new,) = set(client.scheduler_info(n_workers=-1)["workers"]) - before
+        client.run_on_scheduler(forget_worker, new)
+        assert new not in client.run_on_scheduler(tend, {})
+        cluster.scale(2)
+
+
+def test_deaths_are_tolerated_by_the_scheduler(cluster):
+    before = cluster.scheduler.allowed_failures
+    tolerate(cluster, before + 7)
+    try:
+        assert cluster.scheduler.allowed_failures == before + 7
+    finally:
+        tolerate(cluster, before)
+
+
+def test_what_came_in_is_logged_with_sizes_and_times(client):
+    def look(value):
+        log, held = incoming(get_worker())
+        return log[-1] if log else None, [key for key in log[-1]["keys"] if key in held]
+
+    one, other = sorted(client.scheduler_info(n_workers=-1)["workers"])
+    there = client.submit(bytes, 1000, workers=[one], pure=False)
+    entry, held = client.submit(look, there, workers=[other], pure=False).result(timeout=10)
+    assert entry["keys"].keys() == {there.key}
+    assert entry["keys"][there.key] >= 1000
+    assert held == [there.key]
+    assert 0 <= entry["stop"] - entry["start"] < 10
+    assert abs(entry["stop"] - time.time()) < 60
+
+
+def test_graphs_of_one_run_share_a_span(client):
+    span = span_of("gandask-test")
+    assert span["name"] == ("gandask-test",)
+    before = len(client.cluster.scheduler.extensions["spans"].spans)
+    for number in range(3):
+        with dask.annotate(span=span):
+            client.get({f"spanned-{number}": (abs, -number)}, f"spanned-{number}")
+    after = client.cluster.scheduler.extensions["spans"].spans
+    assert len(after) <= before + 1
+    assert span["ids"][0] in after
+
+
+def test_credentials_are_closed():
+    class File:
+        closed = False
+
+        def close(self):
+            self.closed = True
+
+    class Cluster:
+        def __init__(self):
+            self._job_key, self._job_number, self.other = File(), 3, File()
+
+    cluster = Cluster()
+    forget_credentials(cluster)
+    assert cluster._job_key.closed
+    assert not cluster.other.closed
+
+
+def test_jobqueue_keeps_its_credentials_where_they_are_looked_for(tmp_path):
+    jobqueue = pytest.importorskip("dask_jobqueue")
+    with jobqueue.SLURMCluster(
+        cores=1, memory="1GB", security=True, shared_temp_directory=str(tmp_path),
+        scheduler_options={"dashboard_address": None, "host": "127.0.0.1"},
+    ) as cluster:  # fmt: skip
+        kept = list(tmp_path.iterdir())
+        assert kept
+        forget_credentials(cluster)
+        assert not list(tmp_path.iterdir())
+
+
+def test_a_browser_reaches_a_server_by_the_same_proxy_as_dask():
+    assert proxied("localhost", 5006) == "http://localhost:5006/"
+    with dask.config.set({"distributed.dashboard.link": "https://hub/proxy/{port}/status"}):
+        assert proxied("localhost", 5006) == "https://hub/proxy/5006/"
+
+
+def test_a_closed_client_is_told_of_in_our_words(cluster):
+    client = Client(cluster)
+    client.close()
+    with pytest.raises(ClusterError, match="cannot be reached"), reaching_the_scheduler(client):
+        client.submit(abs, 1).result()
+
+
+def test_a_scheduler_that_lacks_a_module_is_told_of(client):
+    lacking = pytest.raises(ClusterError, match="lacks what the client has")
+    with lacking, reaching_the_scheduler(client):
+        raise RuntimeError("Error during deserialization") from ModuleNotFoundError("own")
+    with pytest.raises(TaskError), reaching_the_scheduler(client):
+        raise TaskError("as it is")
+
+
+def test_everything_here_has_its_test():
+    said = {name for name in vars(dask_internals) if not name.startswith("_")}
+    public = {
+        name
+        for name in said
+        if getattr(vars(dask_internals)[name], "__module__", "") == dask_internals.__name__
+    }
+    assert public <= set(globals())
