@@ -1,14 +1,16 @@
-"""What all tests share: a cache of their own, one small method each, and a real cluster."""
+"""What all tests share: a cache of their own, small methods, and real clusters."""
 
 from __future__ import annotations
 
 import os
 
 import pytest
-from distributed import Client, LocalCluster
 
-import gandask as gd
-from gandask.methods import METHODS
+from gandask.methods import METHODS, testing
+from gandask.methods.testing import Toy
+
+# for whatever opens a run of it: every test, and every process that tests start
+METHODS[Toy.name] = Toy
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -24,18 +26,9 @@ def cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def clients(cache):
+def clients(cache, request):
     """Real clusters of one and of two single-threaded worker processes, by number of workers."""
-    made = {}
-    for workers in (1, 2):
-        cluster = LocalCluster(
-            n_workers=workers, threads_per_worker=1, dashboard_address=":0", silence_logs=50
-        )
-        made[workers] = Client(cluster)
-    yield made
-    for client in made.values():
-        client.close()
-        client.cluster.close()
+    return testing.clients_of(request.config)
 
 
 TINY = {
@@ -66,12 +59,13 @@ TINY = {
         "final_samples": 200,
         "learning_rate": 1e-3,
     },
+    "toy": {},
 }
 """The smallest settings of each method that exercise all of it. A new method adds its own."""
 
 
 def tiny(name: str = "grid", **changes):
-    """Make a method that runs in about a second."""
+    """Make a method that runs in about a second; the toy takes a few hundredths."""
     return METHODS[name](**TINY[name] | changes)
 
 
@@ -83,9 +77,4 @@ def grid():
 @pytest.fixture
 def assert_same():
     """Assert that two runs came to the same, bit for bit, but for what the machine took."""
-    import xarray as xr
-
-    def check(one, other):
-        xr.testing.assert_identical(gd.without_timings(one), gd.without_timings(other))
-
-    return check
+    return testing.assert_same
