@@ -18,8 +18,9 @@ from gandask.core import Array, Call, State, Values, rng, routine, torch_seed
 from gandask.scores import features
 from gandask.scores.features import CHUNK
 from gandask.training import networks, stacked
+from gandask.training.learner import fresh_moments, load_module, save_module
 from gandask.training.losses import Loss
-from gandask.training.pair import Trainer, fresh_moments, load_module, save_module
+from gandask.training.pair import Trainer
 from gandask.training.settings import Noise, Training, real_batch
 
 States = tuple[tuple[State, ...], Values]

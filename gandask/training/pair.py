@@ -1,8 +1,8 @@
-"""The hot path: nets at rest as named arrays, and the steps that train them.
+"""The hot path: the steps that train a generator and a discriminator against each other.
 
-Networks are built from states on entry and turned back on exit, so that nothing handed in is ever
-changed. Adversarial training after Goodfellow et al. (2014), with the learning-rate mutation of
-Lipizzaner (Schmiedlechner et al. 2018).
+A step can be cut where the two live apart: the discriminator's on fakes that were made elsewhere,
+and the generator's from *feedback*, the gradient of its loss for each number of its fakes. Cut or
+whole, the numbers are the same. Adversarial training after Goodfellow et al. (2014).
 """
 
 from __future__ import annotations
@@ -15,117 +15,73 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.adam import adam
 
 from gandask.core import Array, State, progress, rng, routine, torch_seed
 from gandask.training import losses
+from gandask.training.learner import Learner, load_module
 from gandask.training.losses import Loss
 from gandask.training.settings import Noise, Training, real_batch
 
-ADAM_EPSILON = 1e-8
+Samples = tuple[Tensor, ...]
+"""A batch of samples, followed by their labels where networks are conditional."""
 
 
-def load_module(build: Callable[[], nn.Module], state: State, device: torch.device) -> nn.Module:
-    """Make a network that holds copies of the arrays in `state`."""
-    with torch.device("meta"):
-        module = build()
-    module.load_state_dict({name: torch.tensor(a) for name, a in state.items()}, assign=True)
-    return module.to(device).eval()
+def forged(generator: nn.Module, inputs: tuple[Tensor, ...]) -> Samples:
+    """Make fakes from noise, with the labels they were asked for; no gradient will flow back."""
+    with torch.no_grad():
+        return generator(*inputs), *inputs[1:]
 
 
-def save_module(module: nn.Module) -> dict[str, Array]:
-    """Give the weights and buffers of a network as named arrays."""
-    return {name: tensor.detach().cpu().numpy() for name, tensor in module.state_dict().items()}
+def discriminator_loss(
+    loss: Loss, discriminator: nn.Module, real: Samples, fakes: Samples, epsilon: torch.Generator
+) -> Tensor:
+    """Compute the discriminator's loss on given fakes, with the gradient penalty if there is one.
 
-
-@dataclass
-class Learner:
-    """A network in training, with what Adam remembers of each of its parameters.
-
-    Attributes
+    Parameters
     ----------
-    learning_rate : float
-        That of the next step.
+    epsilon : torch.Generator
+        Where the penalty draws its places between real and fake samples from.
     """
-
-    module: nn.Module
-    parameters: list[Tensor]
-    exp_avg: list[Tensor]
-    exp_avg_sq: list[Tensor]
-    steps: list[Tensor]
-    learning_rate: float
-    betas: tuple[float, float]
-
-    @classmethod
-    def of(cls, module: nn.Module, moments: State, betas: tuple[float, float]) -> Learner:
-        """Continue training from stored Adam moments and learning rate."""
-        named = dict(module.train().named_parameters())
-
-        def tensors(pattern: str) -> list[Tensor]:
-            """Give an array for each parameter, at its device."""
-            return [
-                torch.tensor(moments[pattern.format(name)], device=parameter.device)
-                for name, parameter in named.items()
-            ]
-
-        return cls(
-            module,
-            [*named.values()],
-            tensors("{}.exp_avg"),
-            tensors("{}.exp_avg_sq"),
-            tensors("step"),
-            float(moments["learning_rate"]),
-            betas,
-        )
-
-    def step(self, loss: Tensor) -> None:
-        """Take one Adam step; gradients of other networks in `loss` are never computed."""
-        gradients = torch.autograd.grad(loss, self.parameters)
-        with torch.no_grad():
-            # not torch.optim.Adam: the first of those loads torch's compiler, a second or two
-            adam(
-                self.parameters,
-                list(gradients),
-                self.exp_avg,
-                self.exp_avg_sq,
-                [],
-                self.steps,
-                fused=True,
-                amsgrad=False,
-                beta1=self.betas[0],
-                beta2=self.betas[1],
-                lr=self.learning_rate,
-                weight_decay=0.0,
-                eps=ADAM_EPSILON,
-                maximize=False,
-            )
-
-    def states(self) -> tuple[dict[str, Array], dict[str, Array]]:
-        """Give the weights, and the moments."""
-        return save_module(self.module), self.moments()
-
-    def moments(self) -> dict[str, Array]:
-        """Give the Adam moments and the learning rate as named arrays."""
-        saved: dict[str, Array] = {
-            "learning_rate": np.array(self.learning_rate),
-            "step": self.steps[0].cpu().numpy(),
-        }
-        for index, (name, _) in enumerate(self.module.named_parameters()):
-            saved[f"{name}.exp_avg"] = self.exp_avg[index].cpu().numpy()
-            saved[f"{name}.exp_avg_sq"] = self.exp_avg_sq[index].cpu().numpy()
-        return saved
+    made = loss.discriminator(discriminator(*real), discriminator(*fakes))
+    if not loss.gradient_penalty:
+        return made
+    samples, labels = real[0], real[1:]
+    size = (len(samples), *[1] * (samples.dim() - 1))
+    drawn = torch.rand(size, generator=epsilon, device=samples.device)
+    penalty = losses.gradient_penalty(lambda x: discriminator(x, *labels), samples, fakes[0], drawn)
+    return made + loss.gradient_penalty * penalty
 
 
-def fresh_moments(module: nn.Module, learning_rate: float) -> dict[str, Array]:
-    """Give the moments of a network that was never trained."""
-    moments: dict[str, Array] = {
-        "learning_rate": np.array(learning_rate),
-        "step": np.array(0.0, np.float32),
-    }
-    for name, parameter in module.named_parameters():
-        for key in ("exp_avg", "exp_avg_sq"):
-            moments[f"{name}.{key}"] = np.zeros(parameter.shape, np.float32)
-    return moments
+def feedback(loss: Loss, discriminator: nn.Module, fakes: Samples) -> tuple[Tensor, Tensor]:
+    """Judge given fakes: the generator's loss, and its gradient for each number of the fakes.
+
+    Returns
+    -------
+    scalar
+        The loss.
+    (n, ...) tensor
+        Of the fakes' shape; it holds the loss's mean over the batch already.
+    """
+    samples = fakes[0].detach().requires_grad_(True)
+    value = loss.generator(discriminator(samples, *fakes[1:]))
+    (slope,) = torch.autograd.grad(value, samples)
+    return value.detach(), slope
+
+
+def gradients_from(
+    generator: Learner, inputs: tuple[Tensor, ...], slope: Tensor
+) -> tuple[Tensor, ...]:
+    """Compute a generator's gradients from the `feedback` on the fakes that it made of `inputs`.
+
+    The fakes are made once more, for what the gradients need of them; statistics of batch
+    normalisation, which took these fakes in when they were made, are left as they are.
+    """
+    buffers = [(buffer, buffer.clone()) for buffer in generator.module.buffers()]
+    gradients = torch.autograd.grad(generator.module(*inputs), generator.parameters, slope)
+    with torch.no_grad():
+        for buffer, before in buffers:
+            buffer.copy_(before)
+    return gradients
 
 
 class Steps(Protocol):
@@ -240,10 +196,14 @@ class Trainer:
         """Assemble the real samples of a batch."""
         return real_batch(self.training, indices, self.noise.device)
 
+    def inputs(self) -> tuple[Tensor, ...]:
+        """Draw what the generator makes a batch of fakes from."""
+        return self.noise.draw(self.training.batch_size)
+
     def generator_loss(self) -> Tensor:
         """Compute a batch's loss against the generator's discriminator, or one of the rivals."""
         judge = self.partner(self.discriminator.module, self.rival_discriminators)
-        inputs = self.noise.draw(self.training.batch_size)
+        inputs = self.inputs()
         return self.loss.generator(judge(self.generator.module(*inputs), *inputs[1:]))
 
     def generator_step(self) -> None:
@@ -252,7 +212,7 @@ class Trainer:
         self.generator.step(loss)
         self.count("generator", loss)
 
-    def discriminator_step(self, real: tuple[Tensor, ...]) -> float:
+    def discriminator_step(self, real: Samples) -> float:
         """Train the discriminator against its generator, or one drawn from the rivals.
 
         Returns
@@ -261,27 +221,11 @@ class Trainer:
             The loss before the step.
         """
         forger = self.partner(self.generator.module, self.rival_generators)
-        inputs = self.noise.draw(self.training.batch_size)
-        with torch.no_grad():
-            fake = forger(*inputs)
+        fakes = forged(forger, self.inputs())
         module = self.discriminator.module
-        loss = self.loss.discriminator(module(*real), module(fake, *inputs[1:]))
-        if self.loss.gradient_penalty:
-            loss = loss + self.loss.gradient_penalty * self.penalty(real, fake)
-        self.discriminator.step(loss)
-        if self.loss.clip is not None:
-            with torch.no_grad():
-                for parameter in self.discriminator.parameters:
-                    parameter.clamp_(-self.loss.clip, self.loss.clip)
+        loss = discriminator_loss(self.loss, module, real, fakes, self.epsilon)
+        self.discriminator.step(loss, self.loss.clip)
         return self.count("discriminator", loss)
-
-    def penalty(self, real: tuple[Tensor, ...], fake: Tensor) -> Tensor:
-        """Compute the gradient penalty between real and fake samples."""
-        samples, labels = real[0], real[1:]
-        size = (len(samples), *[1] * (samples.dim() - 1))
-        epsilon = torch.rand(size, generator=self.epsilon, device=samples.device)
-        module = self.discriminator.module
-        return losses.gradient_penalty(lambda x: module(x, *labels), samples, fake, epsilon)
 
     def partner(self, own: nn.Module, rivals: Sequence[nn.Module]) -> nn.Module:
         """Give the cell's own network, or one drawn from it and its rivals."""

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from gandask.core import Array, routine
+from gandask.training.learner import ADAM_EPSILON, Learner
 from gandask.training.losses import Loss
-from gandask.training.pair import ADAM_EPSILON, Learner, Trainer, train_batches
+from gandask.training.pair import Trainer, train_batches
 from gandask.training.settings import real_batch
 
 #: Layers that work on each number by itself.

@@ -11,8 +11,9 @@ from torch import nn
 
 from gandask.core import rng
 from gandask.methods import tasks
+from gandask.training.learner import Learner, fresh_moments, load_module, save_module
 from gandask.training.losses import Loss
-from gandask.training.pair import Learner, Trainer, fresh_moments, load_module, save_module
+from gandask.training.pair import Trainer, discriminator_loss, feedback, forged, gradients_from
 from gandask.training.settings import Noise
 
 CPU = torch.device("cpu")
@@ -82,6 +83,40 @@ def test_a_round_is_the_arithmetic_of_a_plain_loop(training, pair):
         for one, other in zip(mine.parameters, plain.parameters(), strict=True):
             torch.testing.assert_close(one, other, rtol=2e-4, atol=2e-6)
     assert not np.array_equal(save_module(generator)["0.weight"], pair[0]["0.weight"])
+
+
+@pytest.mark.parametrize(
+    ("network", "loss"), [("mlp", "bce"), ("dcgan", "bce"), ("wgan", "wgan_gp"), ("mlp", "wgan")]
+)
+def test_steps_cut_in_two_come_to_the_same_bits(grid, network, loss):
+    """A server holds the weights; one node judges fakes, another makes them."""
+    training = grid(
+        data="digits", image_size=28, network=network, loss=loss, batch_size=20
+    ).training
+    states, _ = tasks.initialise(training=training, slot="cell/0", population_size=1)
+    whole, cut = trainer(training, states), trainer(training, states)
+    for batch in range(3):
+        real = whole.real(np.arange(20 * batch, 20 * batch + 20))
+        expected = whole.discriminator_step(real)
+        whole.generator_step()
+
+        fakes = forged(cut.generator.module, cut.inputs())
+        judge = cut.discriminator
+        value = discriminator_loss(cut.loss, judge.module, real, fakes, cut.epsilon)
+        travelled = [gradient.clone() for gradient in judge.gradients(value)]
+        judge.apply(travelled, cut.loss.clip)
+        assert float(value.detach()) == float(expected)
+        inputs = cut.inputs()
+        fakes = forged(cut.generator.module, inputs)
+        _, slope = feedback(cut.loss, judge.module, fakes)
+        assert slope.shape == fakes[0].shape
+        cut.generator.apply(gradients_from(cut.generator, inputs, slope))
+    for one, other in ((whole.generator, cut.generator), (whole.discriminator, cut.discriminator)):
+        for expected, found in zip(one.states(), other.states(), strict=True):
+            assert expected.keys() == found.keys()
+            for key, array in expected.items():
+                np.testing.assert_array_equal(found[key], array, err_msg=key)
+    assert any((whole.generator.states()[0][key] != states[0][key]).any() for key in states[0])
 
 
 def test_training_does_not_load_torchs_compiler():

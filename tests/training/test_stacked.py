@@ -13,8 +13,9 @@ from gandask.methods import tasks
 from gandask.methods.grid.method import Grid
 from gandask.training import networks, stacked
 from gandask.training import pair as gan
+from gandask.training.learner import Learner, fresh_moments
 from gandask.training.losses import LOSSES, Loss
-from gandask.training.pair import Learner, Trainer
+from gandask.training.pair import Trainer
 from gandask.training.settings import Noise
 
 CPU = torch.device("cpu")
@@ -212,7 +213,7 @@ def test_layers_as_one_give_what_each_gives():
 
     networks = [network() for _ in range(3)]
     assert stacked.stackable([LOSSES["bce"]], networks[0])
-    moments = gan.fresh_moments(networks[0], 1e-3)
+    moments = fresh_moments(networks[0], 1e-3)
     stack = stacked.Stack.of([Learner.of(one, moments, (0.5, 0.999)) for one in networks])
     inputs = torch.randn(3, 7, 6)
     expected = torch.stack([one(each) for one, each in zip(networks, inputs, strict=True)])

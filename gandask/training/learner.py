@@ -1,0 +1,138 @@
+"""Networks at rest as named arrays, and in training with what Adam remembers of them.
+
+A network is built from states on entry and turned back on exit, so that nothing handed in is ever
+changed. Adam after Kingma and Ba (2015).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.adam import adam
+
+from gandask.core import Array, State
+
+ADAM_EPSILON = 1e-8
+
+
+def load_module(build: Callable[[], nn.Module], state: State, device: torch.device) -> nn.Module:
+    """Make a network that holds copies of the arrays in `state`."""
+    with torch.device("meta"):
+        module = build()
+    module.load_state_dict({name: torch.tensor(a) for name, a in state.items()}, assign=True)
+    return module.to(device).eval()
+
+
+def save_module(module: nn.Module) -> dict[str, Array]:
+    """Give the weights and buffers of a network as named arrays."""
+    return {name: tensor.detach().cpu().numpy() for name, tensor in module.state_dict().items()}
+
+
+@dataclass
+class Learner:
+    """A network in training, with what Adam remembers of each of its parameters.
+
+    Attributes
+    ----------
+    learning_rate : float
+        That of the next step.
+    """
+
+    module: nn.Module
+    parameters: list[Tensor]
+    exp_avg: list[Tensor]
+    exp_avg_sq: list[Tensor]
+    steps: list[Tensor]
+    learning_rate: float
+    betas: tuple[float, float]
+
+    @classmethod
+    def of(cls, module: nn.Module, moments: State, betas: tuple[float, float]) -> Learner:
+        """Continue training from stored Adam moments and learning rate."""
+        named = dict(module.train().named_parameters())
+
+        def tensors(pattern: str) -> list[Tensor]:
+            """Give an array for each parameter, at its device."""
+            return [
+                torch.tensor(moments[pattern.format(name)], device=parameter.device)
+                for name, parameter in named.items()
+            ]
+
+        return cls(
+            module,
+            [*named.values()],
+            tensors("{}.exp_avg"),
+            tensors("{}.exp_avg_sq"),
+            tensors("step"),
+            float(moments["learning_rate"]),
+            betas,
+        )
+
+    def gradients(self, loss: Tensor) -> tuple[Tensor, ...]:
+        """Compute the gradient of a loss for each parameter; other networks' are never computed."""
+        return torch.autograd.grad(loss, self.parameters)
+
+    def apply(self, gradients: Sequence[Tensor], clip: float | None = None) -> None:
+        """Take one Adam step down the gradients, one for each parameter.
+
+        Parameters
+        ----------
+        clip : float, optional
+            Bound to which every weight is clipped afterwards (`Loss.clip`).
+        """
+        with torch.no_grad():
+            # not torch.optim.Adam: the first of those loads torch's compiler, a second or two
+            adam(
+                self.parameters,
+                list(gradients),
+                self.exp_avg,
+                self.exp_avg_sq,
+                [],
+                self.steps,
+                fused=True,
+                amsgrad=False,
+                beta1=self.betas[0],
+                beta2=self.betas[1],
+                lr=self.learning_rate,
+                weight_decay=0.0,
+                eps=ADAM_EPSILON,
+                maximize=False,
+            )
+            if clip is not None:
+                for parameter in self.parameters:
+                    parameter.clamp_(-clip, clip)
+
+    def step(self, loss: Tensor, clip: float | None = None) -> None:
+        """Take one Adam step down a loss."""
+        self.apply(self.gradients(loss), clip)
+
+    def states(self) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Give the weights, and the moments."""
+        return save_module(self.module), self.moments()
+
+    def moments(self) -> dict[str, Array]:
+        """Give the Adam moments and the learning rate as named arrays."""
+        saved: dict[str, Array] = {
+            "learning_rate": np.array(self.learning_rate),
+            "step": self.steps[0].cpu().numpy(),
+        }
+        for index, (name, _) in enumerate(self.module.named_parameters()):
+            saved[f"{name}.exp_avg"] = self.exp_avg[index].cpu().numpy()
+            saved[f"{name}.exp_avg_sq"] = self.exp_avg_sq[index].cpu().numpy()
+        return saved
+
+
+def fresh_moments(module: nn.Module, learning_rate: float) -> dict[str, Array]:
+    """Give the moments of a network that was never trained."""
+    moments: dict[str, Array] = {
+        "learning_rate": np.array(learning_rate),
+        "step": np.array(0.0, np.float32),
+    }
+    for name, parameter in module.named_parameters():
+        for key in ("exp_avg", "exp_avg_sq"):
+            moments[f"{name}.{key}"] = np.zeros(parameter.shape, np.float32)
+    return moments
