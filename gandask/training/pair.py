@@ -7,20 +7,19 @@ whole, the numbers are the same. Adversarial training after Goodfellow et al. (2
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gandask.core import Array, State, progress, rng, routine, torch_seed
+from gandask.core import State, torch_seed
 from gandask.training import losses
 from gandask.training.learner import Learner, load_module
 from gandask.training.losses import Loss
-from gandask.training.settings import Noise, Training, real_batch
+from gandask.training.settings import Noise, Training
 
 Samples = tuple[Tensor, ...]
 """A batch of samples, followed by their labels where networks are conditional."""
@@ -84,63 +83,26 @@ def gradients_from(
     return gradients
 
 
-class Steps(Protocol):
-    """What takes the steps of a round: one pair, or several at once."""
-
-    @property
-    def training(self) -> Training:
-        """The settings."""
-
-    def mutate(self) -> None:
-        """Mutate learning rates."""
-
-    def real(self, indices: Array) -> tuple[Tensor, ...]:
-        """Assemble the real samples of a batch."""
-
-    def generator_step(self) -> Any:
-        """Train generators on one batch."""
-
-    def discriminator_step(self, real: tuple[Tensor, ...]) -> Any:
-        """Train discriminators on one batch."""
-
-
-def train_batches(steps: Steps, batches: Iterator[Array], count: int) -> None:
-    """Train on `count` batches, given by the indices of their samples.
-
-    Per batch: learning rates mutate, generators take a step, and on every (skip + 1)-th batch
-    discriminators do.
-    """
-    training = steps.training
-    every = training.skip_discriminator_steps + 1
-    for index, indices in enumerate(batches, start=1):
-        with routine("mutate"):
-            steps.mutate()
-        due: list[Callable[[], Any]] = [steps.generator_step]
-        if index % every == 0:
-            with routine("batch"):
-                real = steps.real(indices)
-            due.append(functools.partial(steps.discriminator_step, real))
-        if training.training_order == "discriminator_first":
-            due.reverse()
-        with routine("train"):
-            for step in due:
-                step()
-        progress(index / count)
-
-
 @dataclass
-class Trainer:
-    """One generator and one discriminator in training against each other or against rivals."""
+class Pair:
+    """One generator and one discriminator in training against each other.
+
+    Parameters
+    ----------
+    noise : Noise
+        What batches of fakes are made from.
+    epsilon : torch.Generator
+        Where a gradient penalty draws from.
+    loss : Loss
+        That of the next step.
+    """
 
     training: Training
     generator: Learner
     discriminator: Learner
     noise: Noise
-    chance: np.random.Generator
     epsilon: torch.Generator
     loss: Loss
-    rival_generators: Sequence[nn.Module] = ()
-    rival_discriminators: Sequence[nn.Module] = ()
     totals: dict[str, float] = field(default_factory=lambda: {"generator": 0, "discriminator": 0})
     counts: dict[str, int] = field(default_factory=lambda: {"generator": 0, "discriminator": 0})
 
@@ -153,7 +115,7 @@ class Trainer:
         slot: str,
         round: int,
         device: torch.device,
-    ) -> Trainer:
+    ) -> Pair:
         """Build a pair from its weights and moments, with the random streams of a slot's round."""
         generator = load_module(training.build_generator, states[0], device)
         discriminator = load_module(training.build_discriminator, states[2], device)
@@ -163,74 +125,39 @@ class Trainer:
             Learner.of(generator, states[1], training.adam_betas),
             Learner.of(discriminator, states[3], training.adam_betas),
             Noise(training, device, round, slot, "train"),
-            rng(training.seed, round, slot, "train"),
             torch.Generator(device).manual_seed(epsilon_seed),
             loss,
         )
-
-    def round(self, shard: Array) -> None:
-        """Train for one round of epochs over `shard`."""
-        count = self.training.epochs_per_round * (len(shard) // self.training.batch_size)
-        train_batches(self, self.batches(shard), count)
-
-    def batches(self, shard: Array) -> Iterator[Array]:
-        """Shuffle the shard anew each epoch; what does not fill a batch waits for the next."""
-        size = self.training.batch_size
-        for _ in range(self.training.epochs_per_round):
-            with routine("batch"):
-                shuffled = self.chance.permutation(shard)
-            for start in range(0, len(shuffled) - size + 1, size):
-                yield shuffled[start : start + size]
-
-    def mutate(self) -> None:
-        """Mutate each learning rate with some probability, and draw a loss where asked to."""
-        t = self.training
-        for learner in (self.generator, self.discriminator):
-            if self.chance.random() < t.mutation_probability:
-                change = self.chance.normal(-t.learning_rate / 10, t.learning_rate)
-                learner.learning_rate = max(0.0, learner.learning_rate + t.mutation_scale * change)
-        if t.loss_draw == "batch" and len(t.losses) > 1:
-            self.loss = t.losses[self.chance.integers(len(t.losses))]
-
-    def real(self, indices: Array) -> tuple[Tensor, ...]:
-        """Assemble the real samples of a batch."""
-        return real_batch(self.training, indices, self.noise.device)
 
     def inputs(self) -> tuple[Tensor, ...]:
         """Draw what the generator makes a batch of fakes from."""
         return self.noise.draw(self.training.batch_size)
 
-    def generator_loss(self) -> Tensor:
-        """Compute a batch's loss against the generator's discriminator, or one of the rivals."""
-        judge = self.partner(self.discriminator.module, self.rival_discriminators)
+    def generator_loss(self, judge: nn.Module | None = None) -> Tensor:
+        """Compute a batch's loss against the discriminator, or another judge."""
+        judge = judge or self.discriminator.module
         inputs = self.inputs()
         return self.loss.generator(judge(self.generator.module(*inputs), *inputs[1:]))
 
-    def generator_step(self) -> None:
-        """Train the generator on one batch."""
-        loss = self.generator_loss()
+    def generator_step(self, judge: nn.Module | None = None) -> None:
+        """Train the generator on one batch, against the discriminator or another judge."""
+        loss = self.generator_loss(judge)
         self.generator.step(loss)
         self.count("generator", loss)
 
-    def discriminator_step(self, real: Samples) -> float:
-        """Train the discriminator against its generator, or one drawn from the rivals.
+    def discriminator_step(self, real: Samples, forger: nn.Module | None = None) -> float:
+        """Train the discriminator on one batch, against the generator or another forger.
 
         Returns
         -------
         float
             The loss before the step.
         """
-        forger = self.partner(self.generator.module, self.rival_generators)
-        fakes = forged(forger, self.inputs())
+        fakes = forged(forger or self.generator.module, self.inputs())
         module = self.discriminator.module
         loss = discriminator_loss(self.loss, module, real, fakes, self.epsilon)
         self.discriminator.step(loss, self.loss.clip)
         return self.count("discriminator", loss)
-
-    def partner(self, own: nn.Module, rivals: Sequence[nn.Module]) -> nn.Module:
-        """Give the cell's own network, or one drawn from it and its rivals."""
-        drawn = int(self.chance.integers(len(rivals) + 1)) if rivals else 0
-        return rivals[drawn - 1] if drawn else own
 
     def count(self, network: str, loss: Tensor) -> float:
         """Add a step to the totals, and give its loss."""

@@ -28,10 +28,9 @@ _settled: list[tuple[int, str]] = []  # what the process had, then one entry for
 class Training:
     """What a worker needs to train and evaluate: settings with their names resolved.
 
-    `source` holds the arguments of `gandask.data.load`; `losses` those a generator may draw from,
-    the first of which measures fitness, so that all are compared by one; `sample_shape` and
-    `classes` are the data's, given where nets are built without it; the rest are settings of
-    the methods, some of `gandask.Grid` alone.
+    `source` holds the arguments of `gandask.data.load`; `losses` those that pairs are trained with;
+    `sample_shape` and `classes` are the data's, given where nets are built without it; the rest are
+    settings that methods share.
     """
 
     source: Mapping[str, Any]
@@ -51,13 +50,6 @@ class Training:
     device: str
     torch_threads: int
     initial_std: float | None
-    epochs_per_round: int = 1
-    mutation_probability: float = 0.0
-    mutation_scale: float = 0.0
-    skip_discriminator_steps: int = 0
-    training_order: str = "generator_first"
-    loss_draw: str = "round"
-    fitness_samples: int = 0
     sample_shape: tuple[int, ...] | None = None
     classes: int | None = None
 

@@ -8,9 +8,8 @@ batches, noise, learning rates and loss. Adam after Kingma and Ba (2015).
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,8 +18,8 @@ from torch import Tensor, nn
 from gandask.core import Array, routine
 from gandask.training.learner import ADAM_EPSILON, Learner
 from gandask.training.losses import Loss
-from gandask.training.pair import Trainer, train_batches
-from gandask.training.settings import real_batch
+from gandask.training.pair import Pair, Samples
+from gandask.training.settings import Training, real_batch
 
 #: Layers that work on each number by itself.
 ELEMENTWISE = (nn.Identity, nn.LeakyReLU, nn.ReLU, nn.Tanh)
@@ -29,23 +28,9 @@ ELEMENTWISE = (nn.Identity, nn.LeakyReLU, nn.ReLU, nn.Tanh)
 DEVICES = ("cuda",)
 
 
-def train(trainers: Sequence[Trainer], shards: Sequence[Array], device: torch.device) -> None:
-    """Train pairs for a round each: as one where that is faster, or one after the other."""
-    first = trainers[0]
-    t = first.training
-    if (
-        device.type in DEVICES
-        and len(trainers) > 1
-        and stackable(t.losses, first.generator.module, first.discriminator.module)
-        and all(replace(one.training, mutation_scale=t.mutation_scale) == t for one in trainers)
-        and not any(one.rival_generators for one in trainers)
-    ):
-        pairs = Pairs.of(trainers)
-        pairs.round(shards)
-        pairs.unstack()
-        return
-    for trainer, shard in zip(trainers, shards, strict=True):
-        trainer.round(shard)
+def pays(device: torch.device, losses: Sequence[Loss], *networks: nn.Module) -> bool:
+    """Tell whether several pairs of networks like these had better be trained as one."""
+    return device.type in DEVICES and stackable(losses, *networks)
 
 
 def stackable(losses: Sequence[Loss], *networks: nn.Module) -> bool:
@@ -116,7 +101,7 @@ class Stack:
         Of the weights of one network, in the order of its layers.
     rows, exp_avg, exp_avg_sq
         Weights and Adam moments, (networks, numbers).
-    step, learning_rate
+    step
         Of each network, (networks, 1).
     """
 
@@ -126,7 +111,6 @@ class Stack:
     exp_avg: Tensor
     exp_avg_sq: Tensor
     step: Tensor
-    learning_rate: Tensor
     betas: tuple[float, float]
 
     @classmethod
@@ -142,7 +126,6 @@ class Stack:
             exp_avg=torch.stack([_flat(learner.exp_avg) for learner in learners]),
             exp_avg_sq=torch.stack([_flat(learner.exp_avg_sq) for learner in learners]),
             step=steps.to(rows),
-            learning_rate=torch.empty_like(rows[:, :1]),
             betas=first.betas,
         )
 
@@ -172,13 +155,8 @@ class Stack:
             for part, shape in zip(parts, self.shapes, strict=True)
         ]
 
-    def take_rates(self, learners: Sequence[Learner]) -> None:
-        """Go on with the learning rates of these."""
-        rates = [[learner.learning_rate] for learner in learners]
-        self.learning_rate = self.rows.new_tensor(rates)
-
-    def descend(self, losses: Tensor) -> None:
-        """Take one Adam step in each network, down its own loss."""
+    def descend(self, losses: Tensor, rates: Sequence[float]) -> None:
+        """Take one Adam step in each network, down its own loss at its own learning rate."""
         (gradient,) = torch.autograd.grad(losses.sum(), self.rows)
         first, second = self.betas
         with torch.no_grad():
@@ -186,7 +164,8 @@ class Stack:
             self.exp_avg.lerp_(gradient, 1 - first)
             self.exp_avg_sq.mul_(second).addcmul_(gradient, gradient, value=1 - second)
             root = self.exp_avg_sq.sqrt() / (1 - second**self.step).sqrt() + ADAM_EPSILON
-            self.rows -= self.learning_rate / (1 - first**self.step) * self.exp_avg / root
+            rate = self.rows.new_tensor(rates)[:, None]
+            self.rows -= rate / (1 - first**self.step) * self.exp_avg / root
 
     def unstack(self, learners: Sequence[Learner]) -> None:
         """Give every network back its weights and moments."""
@@ -204,103 +183,88 @@ class Stack:
 
 @dataclass
 class Pairs:
-    """Generators and discriminators in training, each pair by itself, all at once."""
+    """Generators and discriminators in training, each pair by itself, all at once.
 
-    trainers: Sequence[Trainer]
+    Each step is taken with the loss and at the learning rates that the pairs have by then.
+    """
+
+    pairs: Sequence[Pair]
     generators: Stack
     discriminators: Stack
     totals: dict[str, Tensor]
-    drawn: list[int]
 
     @classmethod
-    def of(cls, trainers: Sequence[Trainer]) -> Pairs:
-        """Stack the networks of pairs."""
-        generators = Stack.of([trainer.generator for trainer in trainers])
-        discriminators = Stack.of([trainer.discriminator for trainer in trainers])
+    def of(cls, pairs: Sequence[Pair]) -> Pairs:
+        """Stack the networks of pairs, which share their settings but for their losses."""
+        generators = Stack.of([pair.generator for pair in pairs])
+        discriminators = Stack.of([pair.discriminator for pair in pairs])
         zeros = {
-            kind: torch.zeros(len(trainers), dtype=torch.float64, device=generators.rows.device)
+            kind: torch.zeros(len(pairs), dtype=torch.float64, device=generators.rows.device)
             for kind in ("generator", "discriminator")
         }
-        return cls(trainers, generators, discriminators, zeros, [])
+        return cls(pairs, generators, discriminators, zeros)
 
     @property
-    def training(self) -> Any:
+    def training(self) -> Training:
         """The settings, which all pairs share."""
-        return self.trainers[0].training
+        return self.pairs[0].training
 
-    def round(self, shards: Sequence[Array]) -> None:
-        """Train every pair for one round of epochs over its own shard."""
-        t = self.training
-        count = t.epochs_per_round * (len(shards[0]) // t.batch_size)
-        train_batches(self, self.batches(shards), count)
-
-    def batches(self, shards: Sequence[Array]) -> Iterator[Array]:
-        """Give the batches of all pairs, (pairs, batch), each in its own order."""
-        streams = [t.batches(shard) for t, shard in zip(self.trainers, shards, strict=True)]
-        return map(np.stack, zip(*streams, strict=True))
-
-    def mutate(self) -> None:
-        """Mutate the learning rates of every pair, and draw losses where asked to."""
-        for trainer in self.trainers:
-            trainer.mutate()
-        self.generators.take_rates([trainer.generator for trainer in self.trainers])
-        self.discriminators.take_rates([trainer.discriminator for trainer in self.trainers])
-        self.drawn = [self.training.losses.index(trainer.loss) for trainer in self.trainers]
-
-    def real(self, indices: Array) -> tuple[Tensor, ...]:
-        """Assemble the real samples of a batch of every pair."""
-        device = self.generators.rows.device
-        parts = real_batch(self.training, indices.reshape(-1), device)
-        return tuple(part.reshape(*indices.shape, *part.shape[1:]) for part in parts)
+    def real(self, indices: Sequence[Array]) -> Samples:
+        """Assemble the real samples of a batch for each pair, (pairs, batch, ...)."""
+        device, shape = self.generators.rows.device, (len(indices), len(indices[0]))
+        parts = real_batch(self.training, np.concatenate(indices), device)
+        return tuple(part.reshape(*shape, *part.shape[1:]) for part in parts)
 
     def noise(self) -> Tensor:
         """Draw inputs for a batch of every generator, from its own stream."""
-        size = self.training.batch_size
-        return torch.stack([trainer.noise.draw(size)[0] for trainer in self.trainers])
+        return torch.stack([pair.inputs()[0] for pair in self.pairs])
 
     def generator_step(self) -> None:
         """Train every generator on one batch."""
         inputs = self.noise()
         logits = self.discriminators(self.generators(inputs))
         losses = self.losses("generator", logits)
-        self.generators.descend(losses)
+        self.generators.descend(losses, [pair.generator.learning_rate for pair in self.pairs])
         self.count("generator", losses)
 
-    def discriminator_step(self, real: tuple[Tensor, ...]) -> None:
+    def discriminator_step(self, real: Samples) -> None:
         """Train every discriminator on one batch."""
         inputs = self.noise()
         with torch.no_grad():
             fake = self.generators(inputs)
         logits = self.discriminators(*real), self.discriminators(fake)
         losses = self.losses("discriminator", *logits)
-        self.discriminators.descend(losses)
+        rates = [pair.discriminator.learning_rate for pair in self.pairs]
+        self.discriminators.descend(losses, rates)
         self.count("discriminator", losses)
 
     def losses(self, kind: str, *logits: Tensor) -> Tensor:
-        """Compute the loss of every pair by the one it has drawn, (pairs,)."""
+        """Compute the loss of every pair by its own, (pairs,)."""
+        sharing: dict[Loss, list[int]] = {}
+        for index, pair in enumerate(self.pairs):
+            sharing.setdefault(pair.loss, []).append(index)
         each: dict[int, Tensor] = {}
-        for index in sorted(set(self.drawn)):
-            # only of those that drew it: elsewhere its gradients might not be finite
-            pairs = [pair for pair, drawn in enumerate(self.drawn) if drawn == index]
-            chosen = [torch.stack([part[pair] for pair in pairs]) for part in logits]
-            losses = torch.vmap(getattr(self.training.losses[index], kind))(*chosen)
-            each |= dict(zip(pairs, losses, strict=True))
-        return torch.stack([each[pair] for pair in range(len(self.drawn))])
+        for loss, members in sharing.items():
+            # only of those that have it: elsewhere its gradients might not be finite
+            chosen = [torch.stack([part[index] for index in members]) for part in logits]
+            losses = torch.vmap(getattr(loss, kind))(*chosen)
+            each |= dict(zip(members, losses, strict=True))
+        return torch.stack([each[index] for index in range(len(self.pairs))])
 
     def count(self, kind: str, losses: Tensor) -> None:
         """Add a step to the totals, on the device: to wait for a number would cost the most."""
         self.totals[kind] += losses.detach()
-        for trainer in self.trainers:
-            trainer.counts[kind] += 1
+        for pair in self.pairs:
+            pair.counts[kind] += 1
 
     def unstack(self) -> None:
         """Give every pair back what it has become."""
         with routine("train"):
-            self.generators.unstack([trainer.generator for trainer in self.trainers])
-            self.discriminators.unstack([trainer.discriminator for trainer in self.trainers])
+            self.generators.unstack([pair.generator for pair in self.pairs])
+            self.discriminators.unstack([pair.discriminator for pair in self.pairs])
             for kind, totals in self.totals.items():
-                for trainer, total in zip(self.trainers, totals.tolist(), strict=True):
-                    trainer.totals[kind] += total
+                for pair, total in zip(self.pairs, totals.tolist(), strict=True):
+                    pair.totals[kind] += total
 
 
 def _flat(tensors: Sequence[Tensor]) -> Tensor:

@@ -12,6 +12,7 @@ only the second. A last plan scores every generator on a large sample.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -33,15 +34,16 @@ from gandask.core import (
     Task,
     rng,
 )
-from gandask.methods import tasks
 from gandask.methods.adversarial import Adversarial
 from gandask.methods.grid import topology
 from gandask.methods.grid import view as cells
+from gandask.methods.grid.tasks import CellSettings, fitness, train, train_together
 from gandask.methods.grid.topology import Schedule
 from gandask.methods.grid.view import FITNESS, Cell, GridView, Individual, Population
+from gandask.methods.tasks import initialise, score
 from gandask.scores import metrics
 from gandask.scores.metrics import Statistics
-from gandask.training import losses, networks, stacked
+from gandask.training import losses, networks
 from gandask.training.settings import Training
 
 LOSS_SETS = {"mustangs": ("bce", "least_squares", "heuristic")}
@@ -179,7 +181,7 @@ class Grid(Adversarial[GridView]):
             Task(
                 cell.slot,
                 0,
-                tasks.initialise,
+                initialise,
                 writes=tuple(
                     name
                     for individual in (*cell.own.generators, *cell.own.discriminators)
@@ -254,18 +256,15 @@ class Grid(Adversarial[GridView]):
         """Make the task that a cell's phase asks for."""
         number = cell.round + 1
         opponents = tuple(i.name for i in (*cell.pool.generators, *cell.pool.discriminators))
-        scale = schedule.in_force(self.mutation_scale, self.mutation_scale_schedule, number)
-        training = self.training
-        if scale != training.mutation_scale:
-            training = replace(training, mutation_scale=scale)
-        arguments = {"training": training, "slot": cell.slot, "round": number}
+        arguments: dict[str, Any] = {"training": self.training, "slot": cell.slot, "round": number}
         if cell.phase == "score":
             names = tuple(individual.name for individual in cell.own.generators)
             arguments |= {"samples": self.final_samples}
-            return Task(cell.slot, number, tasks.score, names, arguments=arguments)
+            return Task(cell.slot, number, score, names, arguments=arguments)
+        arguments["settings"] = self.cell_settings(number)
         if cell.phase == "fitness":
             arguments |= {"generators": len(cell.pool.generators)}
-            return Task(cell.slot, number, tasks.fitness, opponents, arguments=arguments)
+            return Task(cell.slot, number, fitness, opponents, arguments=arguments)
         parents = (*cell.parents.generators[0].names, *cell.parents.discriminators[0].names)
         serial = self.population_size + cell.round
         children = [Individual(f"{cell.slot}/{kind}/{serial}", cell.index) for kind in cells.KINDS]
@@ -276,18 +275,15 @@ class Grid(Adversarial[GridView]):
         }
         writes = (*children[0].names, *children[1].names)
         reads = (*parents, *opponents)
-        # where its fitness was computed, it will be trained
-        at_once = self.selection and cell.device in stacked.DEVICES and self._stackable
-        together = tasks.train_together if at_once else None
-        return Task(cell.slot, number, tasks.train, reads, writes, arguments, together=together)
+        return Task(cell.slot, number, train, reads, writes, arguments, train_together)
 
-    @functools.cached_property
-    def _stackable(self) -> bool:
-        """Whether nets and losses allow cells that share a device to be trained at once."""
-        t = self.training
-        builders = (t.build_generator, t.build_discriminator)
-        built = [networks.build(builder, seed=0) for builder in builders]
-        return stacked.stackable(t.losses, *built)
+    def cell_settings(self, number: int) -> CellSettings:
+        """Give the settings of cells in a round."""
+        names = {f.name for f in dataclasses.fields(CellSettings)}
+        scale = schedule.in_force(self.mutation_scale, self.mutation_scale_schedule, number)
+        return CellSettings(
+            **{name: getattr(self, name) for name in names} | {"mutation_scale": scale}
+        )
 
     def _decide(self, cell: Cell, report: Report) -> tuple[Cell, list[Event]]:
         """Take one report into the cell it is about."""
@@ -298,7 +294,7 @@ class Grid(Adversarial[GridView]):
         if cell.phase == "fitness":
             chance = rng(self.seed, report.round, cell.slot, "tournament")
             chosen = cells.select(cell, values, self.fitness_mode, self.tournament_size, chance)
-            return replace(chosen, phase="train", device=values["device"]), []
+            return replace(chosen, phase="train"), []
         done = replace(cell, round=report.round, phase="trained", pool=Population())
         if values["finite"]:
             serial = self.population_size + cell.round

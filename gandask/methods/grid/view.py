@@ -90,8 +90,6 @@ class Cell:
         The pair in training.
     loss : int
         Index of the loss it trains with.
-    device : str
-        The kind of device that its fitness was computed on.
     weights : mapping of (cell, individual) to float
         Its mixture.
     score : float
@@ -106,7 +104,6 @@ class Cell:
     pool: Population = Population()
     parents: Population = Population()
     loss: int = 0
-    device: str = ""
     weights: Mapping[tuple[int, int], float] | None = None
     score: float = np.nan
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from gandask.core import Array, State, progress, rng, routine
 from gandask.methods.mggan.regrouping import Adjustment, variation
 from gandask.methods.tasks import States, measured
-from gandask.training.pair import Trainer
+from gandask.training.pair import Pair
 from gandask.training.settings import Noise, Training, real_batch
 
 
@@ -54,7 +54,7 @@ def train(
     """
     with training.settled() as device:
         with routine("load"):
-            trainer = Trainer.load(states, training, training.losses[0], slot, round, device)
+            pair = Pair.load(states, training, training.losses[0], slot, round, device)
         trace = Trace(adjustment, regroupings, learning_rate, loss_before)
         for iteration, indices in zip(
             range(first, last + 1), batches(training, slot, first), strict=False
@@ -62,10 +62,10 @@ def train(
             with routine("batch"):
                 real = real_batch(training, indices, device)
             with routine("train"):
-                trace.follow(trainer, iteration, real)
+                trace.follow(pair, iteration, real)
             progress((iteration - first + 1) / (last - first + 1))
-        values = trainer.outcome() | trace.values() | {"last_iteration": last}
-        generator = trainer.generator.module
+        values = pair.outcome() | trace.values() | {"last_iteration": last}
+        generator = pair.generator.module
         values["scored"] = scored
         if values["finite"] and scored and training.score_samples:
             values |= measured(training, [generator], training.score_samples, device, round, slot)
@@ -74,7 +74,7 @@ def train(
             with routine("score"), torch.no_grad():
                 kept = generator.eval()(*noise).flatten(1).cpu().numpy()
             values |= {"samples": kept[None], "snapshot_iteration": [last]}
-    return (*trainer.generator.states(), *trainer.discriminator.states()), values
+    return (*pair.generator.states(), *pair.discriminator.states()), values
 
 
 @dataclass
@@ -96,17 +96,17 @@ class Trace:
     loss: float
     rows: list[tuple[float, ...]] = field(default_factory=list)
 
-    def follow(self, trainer: Trainer, iteration: int, real: tuple[Tensor, ...]) -> None:
+    def follow(self, pair: Pair, iteration: int, real: tuple[Tensor, ...]) -> None:
         """Train for one iteration at the learning rate that its loss asks for."""
-        loss = trainer.generator_loss()
-        before, self.loss = self.loss, trainer.count("generator", loss)
+        loss = pair.generator_loss()
+        before, self.loss = self.loss, pair.count("generator", loss)
         varied = variation(before, self.loss)
         at = self.adjustment.regrouping(iteration, self.regroupings)
         self.learning_rate = self.adjustment.rate(self.learning_rate, iteration, at, varied)
-        for learner in (trainer.generator, trainer.discriminator):
+        for learner in (pair.generator, pair.discriminator):
             learner.learning_rate = self.learning_rate
-        trainer.generator.step(loss)
-        opposing = trainer.discriminator_step(real)
+        pair.generator.step(loss)
+        opposing = pair.discriminator_step(real)
         self.rows.append((self.learning_rate, self.loss, opposing, varied, at or -1))
 
     def values(self) -> dict[str, Array]:

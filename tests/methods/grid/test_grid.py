@@ -5,7 +5,6 @@ import pytest
 
 import gandask as gd
 from gandask.core import Report
-from gandask.engine.session import Session
 from gandask.execution.serial import Serial
 from gandask.methods.grid import view as cells
 from gandask.methods.grid.view import Cell, Individual, Population
@@ -73,7 +72,7 @@ def test_a_non_finite_offspring_is_an_event_and_discarded(grid):
         "generator_training_loss": np.nan,
         "discriminator_training_loss": 0.0,
     }
-    after, plan = method.advance(view, [Report("cell/0", 1, values)])
+    after, plan = method.advance(view, [Report("cell/0", 1, "train", values)])
     assert [event.kind for event in after.events] == ["non_finite"]
     assert after.cells[0].own == view.cells[0].own
     assert after.round == 1
@@ -135,11 +134,11 @@ def test_without_selection_the_first_plan_trains(grid):
 def test_moments_travel_only_for_the_parents(grid):
     method = grid()
     executor = Serial(method.seed)
-    session = Session(method, None, {}, 10, True)
-    for stage in session.plan:
+    view, plan = method.start()
+    for stage in plan:
         executor.submit(stage)
     reports = [r for _ in range(8) for r in executor.next_reports().values()]
-    view, plan = method.advance(session.view, reports)
+    view, plan = method.advance(view, reports)
     for reads in names_read(method, view, plan, "train").values():
         assert sum(name.endswith("/moments") for name in reads) == 2
 

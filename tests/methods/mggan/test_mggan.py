@@ -412,13 +412,13 @@ def test_every_quantity_of_algorithm_1_can_be_followed():
 
 def test_the_optimisers_use_the_adjusted_rate(monkeypatch):
     used = []
-    step = iterations.Trainer.discriminator_step
+    step = iterations.Pair.discriminator_step
 
     def spied(self, real):
         used.append((self.generator.learning_rate, self.discriminator.learning_rate))
         return step(self, real)
 
-    monkeypatch.setattr(iterations.Trainer, "discriminator_step", spied)
+    monkeypatch.setattr(iterations.Pair, "discriminator_step", spied)
     method = mggan(
         groups=2, iterations=40, interval=10, variation_threshold=9.0, adjustment_ratio=0.3
     )
