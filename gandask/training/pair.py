@@ -7,11 +7,11 @@ whole, the numbers are the same. Adversarial training after Goodfellow et al. (2
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -21,6 +21,7 @@ from gandask.training.learner import Learner, load_module
 from gandask.training.losses import Loss
 from gandask.training.settings import Noise, Training
 
+KINDS = ("generator", "discriminator")
 Samples = tuple[Tensor, ...]
 """A batch of samples, followed by their labels where networks are conditional."""
 
@@ -103,8 +104,14 @@ class Pair:
     noise: Noise
     epsilon: torch.Generator
     loss: Loss
-    totals: dict[str, float] = field(default_factory=lambda: {"generator": 0, "discriminator": 0})
-    counts: dict[str, int] = field(default_factory=lambda: {"generator": 0, "discriminator": 0})
+    totals: dict[str, Tensor] = field(init=False)
+    counts: dict[str, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.counts = dict.fromkeys(KINDS, 0)
+        self.totals = {
+            kind: torch.zeros((), dtype=torch.float64, device=self.noise.device) for kind in KINDS
+        }
 
     @classmethod
     def load(
@@ -145,26 +152,25 @@ class Pair:
         self.generator.step(loss)
         self.count("generator", loss)
 
-    def discriminator_step(self, real: Samples, forger: nn.Module | None = None) -> float:
+    def discriminator_step(self, real: Samples, forger: nn.Module | None = None) -> Tensor:
         """Train the discriminator on one batch, against the generator or another forger.
 
         Returns
         -------
-        float
+        scalar
             The loss before the step.
         """
         fakes = forged(forger or self.generator.module, self.inputs())
         module = self.discriminator.module
         loss = discriminator_loss(self.loss, module, real, fakes, self.epsilon)
         self.discriminator.step(loss, self.loss.clip)
-        return self.count("discriminator", loss)
+        self.count("discriminator", loss)
+        return loss.detach()
 
-    def count(self, network: str, loss: Tensor) -> float:
-        """Add a step to the totals, and give its loss."""
-        value = float(loss.detach())
-        self.totals[network] += value
+    def count(self, network: str, loss: Tensor) -> None:
+        """Add a step to the totals, on the device: to read each loss would wait for it."""
+        self.totals[network] += loss.detach()
         self.counts[network] += 1
-        return value
 
     def outcome(self) -> dict[str, Any]:
         """Give what a report says of the round: losses, learning rates, batches, finiteness."""
@@ -179,12 +185,10 @@ class Pair:
 
     def mean_loss(self, network: str) -> float:
         """Give the mean training loss of the round, NaN without a step."""
-        return self.totals[network] / self.counts[network] if self.counts[network] else np.nan
+        count = self.counts[network]
+        return float(self.totals[network]) / count if count else math.nan
 
     def finite(self) -> bool:
         """Tell whether every loss and every weight is a finite number."""
         weights = [*self.generator.parameters, *self.discriminator.parameters]
-        return bool(
-            np.isfinite(list(self.totals.values())).all()
-            and all(torch.isfinite(weight).all() for weight in weights)
-        )
+        return all(bool(torch.isfinite(part).all()) for part in (*self.totals.values(), *weights))

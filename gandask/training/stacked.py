@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from gandask.core import Array, routine
 from gandask.training.learner import ADAM_EPSILON, Learner
 from gandask.training.losses import Loss
-from gandask.training.pair import Pair, Samples
+from gandask.training.pair import KINDS, Pair, Samples
 from gandask.training.settings import Training, real_batch
 
 #: Layers that work on each number by itself.
@@ -200,7 +200,7 @@ class Pairs:
         discriminators = Stack.of([pair.discriminator for pair in pairs])
         zeros = {
             kind: torch.zeros(len(pairs), dtype=torch.float64, device=generators.rows.device)
-            for kind in ("generator", "discriminator")
+            for kind in KINDS
         }
         return cls(pairs, generators, discriminators, zeros)
 
@@ -263,7 +263,7 @@ class Pairs:
             self.generators.unstack([pair.generator for pair in self.pairs])
             self.discriminators.unstack([pair.discriminator for pair in self.pairs])
             for kind, totals in self.totals.items():
-                for pair, total in zip(self.pairs, totals.tolist(), strict=True):
+                for pair, total in zip(self.pairs, totals, strict=True):
                     pair.totals[kind] += total
 
 

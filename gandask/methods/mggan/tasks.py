@@ -99,14 +99,15 @@ class Trace:
     def follow(self, pair: Pair, iteration: int, real: tuple[Tensor, ...]) -> None:
         """Train for one iteration at the learning rate that its loss asks for."""
         loss = pair.generator_loss()
-        before, self.loss = self.loss, pair.count("generator", loss)
+        pair.count("generator", loss)
+        before, self.loss = self.loss, float(loss.detach())
         varied = variation(before, self.loss)
         at = self.adjustment.regrouping(iteration, self.regroupings)
         self.learning_rate = self.adjustment.rate(self.learning_rate, iteration, at, varied)
         for learner in (pair.generator, pair.discriminator):
             learner.learning_rate = self.learning_rate
         pair.generator.step(loss)
-        opposing = pair.discriminator_step(real)
+        opposing = float(pair.discriminator_step(real))
         self.rows.append((self.learning_rate, self.loss, opposing, varied, at or -1))
 
     def values(self) -> dict[str, Array]:

@@ -37,7 +37,7 @@ def report(task, losses=1.0, *, finite=True):
         "loss_variation": np.zeros(count),
         "regrouping": np.full(count, -1),
     }
-    return Report(task.slot, task.round, values)
+    return Report(task.slot, task.round, task.name, values)
 
 
 def walk(method, losses=lambda task: 1.0):
@@ -254,7 +254,9 @@ def test_the_mixture_evolves_once_for_each_scoring():
 
     def scored(task):
         made = report(task)
-        return Report(made.slot, made.round, {**made.values, "statistics": statistics[task.slot]})
+        return Report(
+            made.slot, made.round, made.task, {**made.values, "statistics": statistics[task.slot]}
+        )
 
     view, plan = method.start()
     one, other = plan[-1]
