@@ -1,33 +1,45 @@
 """Settings: one validated, immutable description per method, the same in Python, TOML and --set.
 
 A method is a frozen dataclass decorated with `settings`; each field says its bounds through
-`setting`. Unknown keys are refused with a suggestion, values are checked by type and bound.
+`setting`. Unknown keys are refused with a suggestion, values are checked by pydantic: strictly, but
+that whole numbers may stand for numbers, lists for tuples, paths for text and NumPy's numbers for
+Python's.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import difflib
 import functools
 import importlib
-import math
-import numbers
+import operator
+import os
 import tomllib
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
 import tomli_w
 from markupsafe import Markup
 
 from gandask import display, schedule
-from gandask.core import Method, SettingError
+from gandask.core import Method, MethodError, SettingError
 
 T = TypeVar("T")
 Methods = Mapping[str, type[Method[Any]]]
 """Methods by the name that TOML gives them; the first is meant where none is named."""
+
+UNIONS = (types.UnionType, typing.Union)
+
+BOUNDS = {
+    "minimum": ("ge", "at least"),
+    "above": ("gt", "more than"),
+    "maximum": ("le", "at most"),
+    "below": ("lt", "less than"),
+}
+"""What pydantic calls each kind of bound, and how it is spoken of."""
 
 
 def setting(
@@ -60,8 +72,18 @@ def setting(
 
 @typing.dataclass_transform(kw_only_default=True, frozen_default=True)
 def settings(cls: type[T]) -> type[T]:
-    """Make `cls` a frozen, keyword-only dataclass that checks its fields when made."""
+    """Make `cls` a frozen, keyword-only dataclass that checks its fields when made.
+
+    They are checked before ``__post_init__``, which finds each of its type and within its bounds,
+    and what `cls.schedules` names with rounds as text, as TOML writes them.
+
+    Raises
+    ------
+    MethodError
+        If `cls.schedules` names what is no setting.
+    """
     made: Any = dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+    _check_schedules(made)
     initialise = made.__init__
 
     @functools.wraps(initialise)
@@ -75,7 +97,7 @@ def settings(cls: type[T]) -> type[T]:
                     f"{key}={value!r}: {cls.__name__} has no setting {key!r}; "
                     + suggestion(key, known)
                 )
-        initialise(self, **given)
+        initialise(self, **_checked(type(self), given))
 
     made.__init__ = checked
     made.__repr__ = _spoken_short
@@ -98,7 +120,7 @@ def changed(method: Any) -> dict[str, Any]:
 
 
 def _default(f: dataclasses.Field[Any]) -> Any:
-    return f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
+    return f.default_factory() if callable(f.default_factory) else f.default
 
 
 def _spoken_short(self: Any) -> str:
@@ -121,30 +143,24 @@ def described(cls: Any) -> str:
     lines = ["Parameters", "----------"]
     for f in fields(cls):
         lines.append(f"{f.name} : default {_default(f)!r}")
-        bounds = [f"{BOUNDS[word][0]} {f.metadata[word]}" for word in BOUNDS if word in f.metadata]
         choices = ["one of " + ", ".join(f.metadata["choices"])] if "choices" in f.metadata else []
-        lines.append("    " + "; ".join([f.metadata["help"], *bounds, *choices]) + ".")
+        told = [f.metadata["help"], _spoken_bounds(f.metadata), *choices]
+        lines.append("    " + "; ".join(filter(None, told)) + ".")
     return "\n".join(lines)
 
 
-def validate(method: Any) -> None:
-    """Check every field by type and bound, and store the coerced value (lists become tuples).
-
-    Raises
-    ------
-    SettingError
-        Naming key, value and what was expected.
-    """
-    hints = typing.get_type_hints(type(method))
-    for f in fields(method):
-        value = _coerced(f.name, getattr(method, f.name), hints[f.name])
-        _check_bounds(f.name, value, f.metadata)
-        object.__setattr__(method, f.name, value)
-
-
 def in_force(method: Method[Any], key: str, round: int) -> Any:
-    """Give the value that a setting with a schedule has in a round."""
-    return schedule.in_force(getattr(method, key), getattr(method, method.schedules[key]), round)
+    """Give the value in a round of a setting that may change while running.
+
+    Examples
+    --------
+    >>> from gandask.methods.grid import Grid
+    >>> grid = Grid(mutation_scale=0.1, mutation_scale_schedule={3: 0.2})
+    >>> [in_force(grid, "mutation_scale", round) for round in (2, 3, 4)]
+    [0.1, 0.2, 0.2]
+    """
+    later = getattr(method, method.schedules[key])
+    return schedule.in_force(getattr(method, key), later, round)
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
@@ -186,7 +202,7 @@ def load_object(reference: str) -> Any:
     module, _, name = reference.partition(":")
     try:
         return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise SettingError(
             f"{reference!r}: expected 'package.module:name' of something that can be imported "
             f"({error})"
@@ -230,7 +246,7 @@ def from_toml(text: str, methods: Methods) -> Method[Any]:
     """
     try:
         table = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise SettingError(f"expected TOML such as 'seed = 1' on each line: {error}") from error
     return from_dict(table, methods)
 
@@ -256,7 +272,7 @@ def parse_assignment(text: str) -> tuple[str, Any]:
         raise SettingError(f"--set {text}: expected key=value, such as --set rounds=20")
     try:
         table = tomllib.loads(f"value = {value}")
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         table = {}
     return key.strip(), table["value"] if len(table) == 1 else value.strip()
 
@@ -276,72 +292,111 @@ def _plain(key: str, value: Any, strict: bool) -> Any:
     )
 
 
-def _coerced(key: str, value: Any, hint: Any) -> Any:
-    """Fit a value to a type hint: ints may stand for floats, lists for tuples."""
-    if hint is Any:
-        return value
-    if isinstance(hint, types.UnionType):
-        for option in typing.get_args(hint):
-            try:
-                return _coerced(key, value, option)
-            except SettingError:
-                continue
-        raise SettingError(f"{key}={value!r}: expected {_spoken(hint)}")
+def _check_schedules(cls: Any) -> None:
+    """Raise MethodError unless both sides of `cls.schedules` are settings."""
+    known = [f.name for f in fields(cls)]
+    for pair in getattr(cls, "schedules", {}).items():
+        for key in pair:
+            if key not in known:
+                raise MethodError(
+                    f"{cls.__name__}.schedules names {key!r}, which is no setting; "
+                    + suggestion(key, known)
+                )
+
+
+def _checked(cls: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Give every setting its type, and refuse what does not fit."""
+    values = {f.name: _default(f) for f in fields(cls)} | dict(given)
+    for key in getattr(cls, "schedules", {}).values():
+        if isinstance(values[key], Mapping):
+            values[key] = schedule.read(key, values[key])
+    return {key: check(values[key]) for key, check in _checks(cls).items()}
+
+
+@functools.cache
+def _checks(cls: type) -> dict[str, Callable[[Any], Any]]:
+    """Make the check of each setting."""
+    hints = typing.get_type_hints(cls)
+    return {f.name: _check(f.name, hints[f.name], f.metadata) for f in fields(cls)}
+
+
+def _check(key: str, hint: Any, bounds: Mapping[str, Any]) -> Callable[[Any], Any]:
+    """Make the check of one setting."""
+    # not at the top: workers, which make no settings, start without it
+    from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+    strict = ConfigDict(strict=True, allow_inf_nan=False)
+    adapter = TypeAdapter[Any](_strict(hint, bounds), config=strict)
+
+    def check(value: Any) -> Any:
+        try:
+            return adapter.validate_python(value)
+        except ValidationError as error:
+            told = [f"{key}={value!r}: expected {_spoken(hint, bounds)}"]
+            for found in error.errors(include_url=False):
+                if "choices" in bounds and isinstance(found["input"], str):
+                    told[1:] = [suggestion(found["input"], bounds["choices"])]
+            raise SettingError("; ".join(told)) from None
+
+    return check
+
+
+def _strict(hint: Any, bounds: Mapping[str, Any]) -> Any:
+    """Put a type hint into pydantic's words, with the bounds at every number and name in it."""
+    from pydantic import AfterValidator, BeforeValidator, Field
+
+    ordinary = BeforeValidator(_ordinary)
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
-    if origin is tuple and isinstance(value, list | tuple):
-        if inner[-1] is Ellipsis:
-            return tuple(_coerced(key, item, inner[0]) for item in value)
-        if len(value) == len(inner):
-            return tuple(_coerced(key, v, h) for v, h in zip(value, inner, strict=True))
-    elif origin is Mapping and isinstance(value, Mapping):
-        return {item: _coerced(key, v, inner[1]) for item, v in value.items()}
-    elif origin is Callable and callable(value):
-        return value
-    elif hint in (int, float) and not isinstance(value, bool):
-        kind = numbers.Integral if hint is int else numbers.Real
-        if isinstance(value, kind):  # NumPy's too
-            with contextlib.suppress(OverflowError):
-                return hint(value)
-    elif isinstance(hint, type) and isinstance(value, hint) and hint not in (int, float):
-        return value
-    elif hint is type(None) and value is None:
-        return None
-    raise SettingError(f"{key}={value!r}: expected {_spoken(hint)}")
+    if origin in UNIONS:
+        return functools.reduce(operator.or_, [_strict(option, bounds) for option in inner])
+    if origin in (tuple, Mapping):
+        items = tuple(item if item is ... else _strict(item, bounds) for item in inner)
+        return typing.Annotated[types.GenericAlias(origin, items), ordinary]
+    if hint in (int, float):
+        limits = {BOUNDS[word][0]: bounds[word] for word in BOUNDS if word in bounds}
+        return typing.Annotated[hint, ordinary, Field(**limits)]
+    if hint is str:
+        named: Any = typing.Literal[tuple(bounds["choices"])] if "choices" in bounds else str
+        return typing.Annotated[named, ordinary]
+    if isinstance(hint, type) and hint not in (bool, types.NoneType, Any):
+        return typing.Annotated[Any, AfterValidator(functools.partial(_instance, hint))]
+    return hint
 
 
-def _spoken(hint: Any) -> str:
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a name"}
-    if isinstance(hint, types.UnionType):
-        return " or ".join(_spoken(h) for h in typing.get_args(hint) if h is not type(None))
-    if typing.get_origin(hint) is tuple:
-        inner = typing.get_args(hint)
-        count = "a list" if inner[-1] is Ellipsis else f"a list of {len(inner)}"
-        return f"{count}, each {_spoken(inner[0])}"
-    return names.get(hint, "a table" if typing.get_origin(hint) is Mapping else str(hint))
+def _instance(kind: type, value: Any) -> Any:
+    if not isinstance(value, kind):
+        raise ValueError(kind)
+    return value
 
 
-BOUNDS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
-    "minimum": ("at least", lambda value, bound: bound is None or value >= bound),
-    "above": ("more than", lambda value, bound: bound is None or value > bound),
-    "maximum": ("at most", lambda value, bound: bound is None or value <= bound),
-    "below": ("less than", lambda value, bound: bound is None or value < bound),
-}
-"""How each kind of bound is spoken of, and when a value keeps it."""
+def _ordinary(value: Any) -> Any:
+    """Give the tuple, text or number of Python's own that a value stands for."""
+    if isinstance(value, list):
+        return tuple(value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value.item() if isinstance(value, np.generic) else value
 
 
-def _check_bounds(key: str, value: Any, bounds: Mapping[str, Any]) -> None:
-    items = value.values() if isinstance(value, dict) else value
-    for item in items if isinstance(value, tuple | dict) else (value,):
-        if isinstance(item, str) and "choices" in bounds and item not in bounds["choices"]:
-            raise SettingError(
-                f"{key}={item!r}: expected one of {', '.join(bounds['choices'])}; "
-                + suggestion(item, bounds["choices"])
-            )
-        if isinstance(item, bool) or not isinstance(item, int | float):
-            continue
-        if item != item or abs(item) == math.inf:
-            raise SettingError(f"{key}={value!r}: expected a finite number")
-        broken = [word for word, (_, holds) in BOUNDS.items() if not holds(item, bounds.get(word))]
-        if broken:
-            spoken = [f"{BOUNDS[word][0]} {bounds[word]}" for word in BOUNDS if word in bounds]
-            raise SettingError(f"{key}={value!r}: expected {' and '.join(spoken)}")
+def _spoken(hint: Any, bounds: Mapping[str, Any]) -> str:
+    """Say what a setting may be."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin in UNIONS:
+        return " or ".join(_spoken(h, bounds) for h in inner if h is not types.NoneType)
+    if origin is tuple:
+        count = "a list" if inner[-1] is ... else f"a list of {len(inner)}"
+        return f"{count}, each {_spoken(inner[0], bounds)}"
+    if origin is Mapping:
+        return "a table" if inner[1] is Any else f"a table, each {_spoken(inner[1], bounds)}"
+    if hint in (int, float):
+        kind = "a whole number" if hint is int else "a finite number"
+        return " of ".join(filter(None, [kind, _spoken_bounds(bounds)]))
+    if origin is typing.Literal or (hint is str and "choices" in bounds):
+        return "one of " + ", ".join(map(str, inner or bounds["choices"]))
+    names = {str: "a name", bool: "true or false"}
+    return names.get(hint, getattr(hint, "__name__", str(hint)))
+
+
+def _spoken_bounds(bounds: Mapping[str, Any]) -> str:
+    """Say what numbers may be."""
+    return " and ".join(f"{BOUNDS[word][1]} {bounds[word]}" for word in BOUNDS if word in bounds)

@@ -4,7 +4,9 @@ import contextlib
 import dataclasses
 import re
 import tomllib
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gandask import METHODS, METRICS, NETWORKS, Grid, SettingError, config
+from gandask.core import Layout, Method, MethodError
 from gandask.methods.grid.topology import NEIGHBOURHOODS
 from gandask.training.losses import LOSSES
 
@@ -33,26 +36,26 @@ REFUSED = [
     ({"shape": (2, -1)}, "shape=(2, -1)", "at least 1"),
     ({"seed": -1}, "seed=-1", "at least 0"),
     ({"latent": 0}, "latent=0", "at least 1"),
-    ({"learning_rate": 0}, "learning_rate=0.0", "more than 0"),
+    ({"learning_rate": 0}, "learning_rate=0:", "a finite number of more than 0"),
     ({"data_fraction": 0.0}, "data_fraction=0.0", "more than 0 and at most 1"),
     ({"data_fraction": 1.01}, "data_fraction=1.01", "at most 1"),
     ({"mutation_probability": 7.5}, "mutation_probability=7.5", "at least 0 and at most 1"),
     ({"mutation_probability": -0.1}, "mutation_probability=-0.1", "at least 0"),
-    ({"adam_betas": (0.5, 1.1)}, "adam_betas=(0.5, 1.1)", "expected at least 0 and"),
+    ({"adam_betas": (0.5, 1.1)}, "adam_betas=(0.5, 1.1)", "a list of 2", "at least 0 and"),
     ({"mutation_probability": NAN}, "mutation_probability=nan", "a finite number"),
     ({"adam_betas": (NAN, 0.9)}, "adam_betas=(nan, 0.9)", "a finite number"),
     ({"learning_rate": INF}, "learning_rate=inf", "a finite number"),
     ({"mixture_sigma": INF}, "mixture_sigma=inf", "a finite number"),
-    ({"learning_rate": 10**400}, "learning_rate=1000", "expected a number"),
+    ({"learning_rate": 10**400}, "learning_rate=1000", "expected a finite number"),
     # types
     ({"rounds": "3"}, "rounds='3'", "expected a whole number"),
     ({"rounds": 3.0}, "rounds=3.0", "expected a whole number"),
     ({"rounds": None}, "rounds=None", "expected a whole number"),
     ({"rounds": True}, "rounds=True", "expected a whole number"),
     ({"latent": False}, "latent=False", "expected a whole number"),
-    ({"learning_rate": True}, "learning_rate=True", "expected a number"),
-    ({"learning_rate": np.True_}, "learning_rate=np.True_", "expected a number"),
-    ({"learning_rate": "fast"}, "learning_rate='fast'", "expected a number"),
+    ({"learning_rate": True}, "learning_rate=True", "expected a finite number"),
+    ({"learning_rate": np.True_}, "learning_rate=np.True_", "expected a finite number"),
+    ({"learning_rate": "fast"}, "learning_rate='fast'", "expected a finite number"),
     ({"exchange": 1}, "exchange=1", "expected true or false"),
     ({"exchange": "yes"}, "exchange='yes'", "expected true or false"),
     ({"network": 3}, "network=3", "expected a name"),
@@ -62,7 +65,7 @@ REFUSED = [
     ({"shape": (3,)}, "shape=(3,)", "expected a list of 2"),
     ({"shape": (3, 3, 3)}, "shape=(3, 3, 3)", "expected a list of 2"),
     ({"shape": "33"}, "shape='33'", "expected a list of 2"),
-    ({"shape": (3, 2.5)}, "shape=2.5", "expected a whole number"),
+    ({"shape": (3, 2.5)}, "shape=(3, 2.5)", "each a whole number"),
     ({"neighbourhood_schedule": ["moore"]}, "neighbourhood_schedule=['moore']", "a table"),
     # names
     ({"network": "mpl"}, "network='mpl'", "no such network", "did you mean 'mlp'?"),
@@ -186,6 +189,111 @@ def test_every_setting_is_described():
     for field in dataclasses.fields(Grid):
         assert field.metadata["help"], field.name
         assert set(field.metadata) <= {"help", "minimum", "above", "maximum", "below", "choices"}
+
+
+# --- Settings of a user's own ---------------------------------------------------------------------
+
+
+@config.settings
+class Noise:
+    """Settings within settings."""
+
+    scale: float = config.setting(1.0, "of the noise", above=0)
+
+
+@config.settings
+class Own(Method):
+    """A method that needs no more than gandask.core and gandask.config."""
+
+    name: ClassVar[str] = "own"
+    schedules: ClassVar[Mapping[str, str]] = {"rate": "rate_schedule"}
+
+    rounds: int = config.setting(3, "rounds", minimum=1)
+    rate: float = config.setting(1, "of what is learnt", above=0)
+    rate_schedule: Mapping[str, float] = config.setting({}, "rates from given rounds on", above=0)
+    mode: Literal["plain", "fancy"] = config.setting("plain", "how")
+    labels: tuple[str, ...] = config.setting(("a",), "which", choices=("a", "b"))
+    noise: Noise | None = config.setting(None, "added")
+    draw: Callable[[int], int] | None = config.setting(None, "a function")
+    seed: int = config.setting(1, "of every random draw")
+
+    def layout(self):
+        return Layout({}, {}, {})
+
+    def start(self):
+        raise NotImplementedError
+
+    def advance(self, view, reports):
+        raise NotImplementedError
+
+
+OWN = {
+    "rate": np.float64(2),
+    "rate_schedule": {"04": 3, 2: np.float32(0.5)},
+    "mode": "fancy",
+    "labels": ["b", "a"],
+    "noise": Noise(scale=2),
+    "draw": abs,
+}
+
+
+def test_a_users_settings_get_their_types():
+    made = Own(**OWN)
+    assert (made.rate, made.labels, made.noise, made.draw) == (2.0, ("b", "a"), Noise(scale=2), abs)
+    assert (type(made.rate), type(Own().rate)) == (float, float)
+    assert made == dataclasses.replace(made) != Own()
+
+
+def test_schedules_are_read_and_looked_up_by_round():
+    made = Own(**OWN)
+    assert made.rate_schedule == {"4": 3.0, "2": 0.5}
+    assert [config.in_force(made, "rate", round) for round in range(1, 6)] == [2, 0.5, 0.5, 3, 3]
+    assert config.in_force(Own(), "rate", 9) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"rate_schedule": {0: 1.0}}, "rate_schedule={0: 1.0}: expected rounds from 1 as keys"),
+        (
+            {"rate_schedule": {"3": 0}},
+            "rate_schedule={'3': 0}: expected a table, each a finite number of more than 0",
+        ),
+        ({"rate_schedule": 5}, "rate_schedule=5: expected a table, each a finite number of more"),
+        ({"mode": "fance"}, "mode='fance': expected one of plain, fancy"),
+        ({"labels": {"a"}}, "labels={'a'}: expected a list, each one of a, b"),
+        (
+            {"labels": ["a", "bb"]},
+            "labels=['a', 'bb']: expected a list, each one of a, b; did you mean 'b'?",
+        ),
+        ({"noise": {"scale": 2}}, "noise={'scale': 2}: expected Noise"),
+        ({"draw": 3}, "draw=3: expected Callable"),
+        ({"rounds": np.int64(0)}, "rounds=np.int64(0): expected a whole number of at least 1"),
+        ({"rate": np.float32("nan")}, "rate=np.float32(nan): expected a finite number of more"),
+    ],
+    ids=str,
+)
+def test_a_users_settings_are_refused_in_the_same_words(given, said):
+    with pytest.raises(SettingError) as caught:
+        Own(**given)
+    assert str(caught.value).startswith(said)
+    assert "pydantic" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_subclass_that_adds_nothing_is_checked_too():
+    class Child(Own):
+        name = "child"
+
+    assert repr(Child(rounds=4)) == "Child(rounds=4)"
+    with pytest.raises(SettingError, match="rounds=0"):
+        Child(rounds=0)
+
+
+@pytest.mark.parametrize("pair", [{"rate": "rate_schedul"}, {"rat": "rate_schedule"}], ids=str)
+def test_a_schedule_that_is_no_setting_is_refused(pair):
+    with pytest.raises(MethodError, match=r"Bad.schedules names 'rat.*did you mean 'rate"):
+        config.settings(type("Bad", (Own,), {"schedules": pair, "__annotations__": {}}))
 
 
 # --- TOML -----------------------------------------------------------------------------------------
@@ -330,6 +438,8 @@ def test_any_text_is_a_method_or_refused(text):
         ("seed = ", "expected TOML"),
         ("seed = 1\nseed = 2", "expected TOML"),
         ("x = " + "[" * 5000, "expected TOML"),
+        ("seed = " + "9" * 5000, "expected TOML"),
+        ("learning_rate = 1e999", "learning_rate=inf: expected a finite number"),
         ('method = "gird"', "method='gird': there is no such method; did you mean 'grid'?"),
         ("method = 3", "method='3': there is no such method"),
         ("sede = 1", "did you mean 'seed'?"),
@@ -386,6 +496,7 @@ def test_a_named_function_survives_toml():
         ("data=a=b/c.npy", ("data", "a=b/c.npy")),
         ("data=C:\\images", ("data", "C:\\images")),
         ("data=", ("data", "")),
+        ("data=" + "9" * 5000, ("data", "9" * 5000)),
         ("seed=1\nrounds=5", ("seed", "1\nrounds=5")),
         ('neighbourhood={"0,0" = ["0,1"]}', ("neighbourhood", {"0,0": ["0,1"]})),
     ],
@@ -405,7 +516,9 @@ def test_objects_load_by_reference():
     assert config.load_object("gandask.methods.grid.topology:cross") is NEIGHBOURHOODS["cross"]
 
 
-@pytest.mark.parametrize("name", ["no.such:thing", "gandask.topology:crss", "gandask", "", ":x"])
+@pytest.mark.parametrize(
+    "name", ["no.such:thing", "gandask.topology:crss", "gandask", "", ":x", ".x:y"]
+)
 def test_references_that_lead_nowhere_are_refused(name):
     with pytest.raises(SettingError, match=f"{name!r}: expected 'package.module:name'"):
         config.load_object(name)

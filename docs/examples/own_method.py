@@ -109,9 +109,6 @@ class Own(Method[OwnView]):
     rate_schedule: Mapping[str, float] = setting({}, "rates from given rounds on", above=0)
     seed: int = setting(1, "of every random draw", minimum=0)
 
-    def __post_init__(self) -> None:
-        config.validate(self)
-
     def prepare(self) -> Mapping[str, Any]:
         """Give facts worth recording: ``score`` names the variable that tells the best."""
         return {"score": "distance", "sample_shape": [2]}

@@ -39,9 +39,6 @@ class Heartbeat:
         False, "perform a delayed task a second time on another worker; the first to report counts"
     )
 
-    def __post_init__(self) -> None:
-        config.validate(self)
-
 
 @dataclass(frozen=True)
 class Heard:

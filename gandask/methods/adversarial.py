@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from gandask import config, data
+from gandask import data
 from gandask.config import setting, settings
 from gandask.core import Array, Method, SettingError, State, View, slot_of
 from gandask.data import Data
@@ -71,10 +71,6 @@ class Adversarial(Method[V]):
     seed: int = setting(1, "of every random draw", minimum=0)
 
     def __post_init__(self) -> None:
-        for key in ("data", "data_dir", "inception_weights"):
-            if isinstance(getattr(self, key), Path):
-                object.__setattr__(self, key, str(getattr(self, key)))
-        config.validate(self)
         data.check_name(self.data)
 
     @property

@@ -4,7 +4,8 @@
 line per step of the method, appended durably), ``steps.jsonl`` (the same as columns, with what the
 method made of them: for readers), ``events.jsonl`` (what the machine did), ``commands.jsonl`` (what
 was asked of the run from outside), ``heartbeat.json`` (what every slot is doing),
-``checkpoints/round-000010/*.safetensors``, ``dataset.zarr`` and ``samples/``. Nothing in it is a
+``checkpoints/round-000010/*.safetensors``, ``dataset.zarr`` and ``samples/``; a ``claim.lock`` once
+it was continued. Nothing in it is a
 pickle, and nothing in it is executed; a neighbourhood that ``config.toml`` names as
 ``module:function`` is imported, as in any settings.
 """
@@ -13,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import fcntl
 import hashlib
 import json
 import os
@@ -24,6 +24,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
+
+from filelock import FileLock
 
 from gandask import config, results
 from gandask.config import Methods
@@ -178,10 +180,10 @@ class Store:
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         """Keep out others who look at the same moment whether the run is being written."""
-        with (self.path / "config.toml").open() as file:
+        with contextlib.ExitStack() as held:
             # the lock is gone with the process; a file system may have none
-            with contextlib.suppress(OSError):
-                fcntl.flock(file, fcntl.LOCK_EX)
+            with contextlib.suppress(OSError, NotImplementedError):
+                held.enter_context(FileLock(self.path / "claim.lock"))
             yield
 
     def _claim(self) -> None:

@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gandask import schedule
-from gandask.config import fields, suggestion
+from gandask.config import fields, in_force, suggestion
 from gandask.core import Method, SettingError
 
 PAUSE, RESUME, STOP, CHANGE = COMMANDS = ("pause", "resume", "stop", "change")
@@ -78,9 +77,5 @@ def steered(method: Method[Any], changes: Mapping[str, Any], begun: int) -> Meth
 
 def told(method: Method[Any], changes: Mapping[str, Any], round: int) -> str:
     """Say what was changed: the values in force, as the method understood them."""
-    values = {
-        key: schedule.in_force(None, getattr(method, method.schedules[key]), round)
-        for key in changes
-    }
-    said = ", ".join(f"{key} = {value!r}" for key, value in values.items())
+    said = ", ".join(f"{key} = {in_force(method, key, round)!r}" for key in changes)
     return f"{said} from round {round} on"

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from gandask import config, schedule
+from gandask import config
 from gandask.config import setting, settings
 from gandask.core import (
     NON_FINITE,
@@ -108,8 +108,6 @@ class Grid(Adversarial[GridView]):
             config.lookup("loss", name, losses.LOSSES)
         object.__setattr__(self, "neighbourhood", self._schedule.first)
         object.__setattr__(self, "neighbourhood_schedule", self._schedule.later)
-        scales = schedule.read("mutation_scale_schedule", self.mutation_scale_schedule)
-        object.__setattr__(self, "mutation_scale_schedule", scales)
         # a lone pair has nothing to select from: the default size of 2 is no mistake there
         seen = min(self._schedule.sizes, default=1) if self.exchange else 1
         smallest = max(2, seen * self.population_size)
@@ -280,7 +278,7 @@ class Grid(Adversarial[GridView]):
     def cell_settings(self, number: int) -> CellSettings:
         """Give the settings of cells in a round."""
         names = {f.name for f in dataclasses.fields(CellSettings)}
-        scale = schedule.in_force(self.mutation_scale, self.mutation_scale_schedule, number)
+        scale = config.in_force(self, "mutation_scale", number)
         return CellSettings(
             **{name: getattr(self, name) for name in names} | {"mutation_scale": scale}
         )

@@ -154,17 +154,16 @@ class Schedule:
     later: Mapping[str, Any]
 
     @classmethod
-    def read(cls, shape: tuple[int, int], first: Any, later: Mapping[Any, Any]) -> Schedule:
-        """Check what a user gave, and write maps and rounds the way TOML does.
+    def read(cls, shape: tuple[int, int], first: Any, later: Mapping[str, Any]) -> Schedule:
+        """Check what a user gave, and write maps the way TOML does.
 
         Raises
         ------
         SettingError
-            For an unknown name, a cell that is not there, or a round that is none.
+            For an unknown name, or a cell that is not there.
         """
         key = "neighbourhood_schedule"
-        known = schedule.read(key, later)
-        plain = {round: _plain(chosen, shape, key) for round, chosen in known.items()}
+        plain = {round: _plain(chosen, shape, key) for round, chosen in later.items()}
         if not is_function(first):
             first = _plain(first, shape, "neighbourhood")
         return cls(shape, first, plain)

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from gandask import config, schedule
+from gandask import config
 from gandask.config import setting, settings
 from gandask.core import (
     NON_FINITE,
@@ -185,8 +185,6 @@ class Toy(Method[ToyView]):
     seed: int = setting(1, "of every random draw", minimum=0)
 
     def __post_init__(self) -> None:
-        scheduled = schedule.read("rate_schedule", self.rate_schedule)
-        object.__setattr__(self, "rate_schedule", scheduled)
         config.validate(self)
 
     @property
@@ -279,7 +277,7 @@ class Toy(Method[ToyView]):
 
     def _outcome(self, report: Report) -> Mapping[str, Any]:
         shares = [0.25, 0.75] if self.nodes > 1 else [0.0, 1.0]
-        rate = schedule.in_force(self.rate, self.rate_schedule, report.round)
+        rate = config.in_force(self, "rate", report.round)
         distance = report.values["distance"]
         return {"distance": distance, "mixture_weight": np.array(shares), "rate": rate}
 
@@ -316,7 +314,7 @@ class Toy(Method[ToyView]):
 
     def _step(self, slot: str, done: Mapping[str, int], writes: str) -> Task:
         left, round = self.slots[self.slots.index(slot) - 1], done[slot] + 1
-        rate = schedule.in_force(self.rate, self.rate_schedule, round)
+        rate = config.in_force(self, "rate", round)
         arguments = {"seed": self.seed, "slot": slot, "round": round, "rate": rate}
         if slot == self.slots[0]:
             trouble = {self.fails: "fails", self.diverges: "diverges"}.get(round, "")
