@@ -17,10 +17,10 @@ A, B = "tcp://1.1.1.1:1", "tcp://2.2.2.2:2"
 NAMES = {A: "ann", B: "bob"}
 
 
-def signal(state, cell=0, worker=A, round=1, function="train", fraction=0.0, copy=""):
+def signal(state, cell=0, worker=A, round=1, task="train", fraction=0.0, copy=""):
     slot = f"cell/{cell}"
-    key = f"{function}-{round}-{slot}{copy}"
-    return Signal(state, key, slot, round, function, worker, fraction)
+    key = f"{task}-{round}-{slot}{copy}"
+    return Signal(state, key, slot, round, task, worker, fraction)
 
 
 def sent(*place, **changes):
@@ -80,15 +80,15 @@ def said(noticed, kind=None):
     ]
 
 
-def peers(*seconds, function="train", begin=0.0):
+def peers(*seconds, task="train", begin=0.0):
     """Make tasks of other cells that took so many seconds."""
     steps = []
     for cell, taken in enumerate(seconds, start=100):
         steps += [
-            (begin - 5, sent(cell, function=function)),  # waiting does not count
-            (begin, running(cell, function=function)),
-            (begin + taken / 2, running(cell, function=function, fraction=0.5)),
-            (begin + taken, reported(cell, function=function)),
+            (begin - 5, sent(cell, task=task)),  # waiting does not count
+            (begin, running(cell, task=task)),
+            (begin + taken / 2, running(cell, task=task, fraction=0.5)),
+            (begin + taken, reported(cell, task=task)),
         ]
     return steps
 
@@ -161,19 +161,19 @@ def test_the_state_of_a_slot(story):
 
 def test_of_two_tasks_of_a_slot_the_one_that_runs_is_told():
     """As at the start of every run: a plan's stages are sent together."""
-    first = {"round": 0, "function": "initialise"}
-    monitor, _ = play((0, sent(**first)), (0, sent(function="fitness")), (1, running(**first)))
+    first = {"round": 0, "task": "initialise"}
+    monitor, _ = play((0, sent(**first)), (0, sent(task="fitness")), (1, running(**first)))
     told = monitor.states()["cell/0"]
-    assert (told["state"], told["function"]) == ("processing", "initialise")
+    assert (told["state"], told["task"]) == ("processing", "initialise")
 
 
 def test_what_is_told_of_a_slot():
     monitor, _ = play(
         (0, BOTH),
-        (0, sent(1, B, round=7, function="fitness")),
+        (0, sent(1, B, round=7, task="fitness")),
         (0, sent(0, A, round=7)),
         (0, sent(2, "", round=8)),
-        (1, running(1, B, round=7, function="fitness", fraction=1 / 3)),
+        (1, running(1, B, round=7, task="fitness", fraction=1 / 3)),
         (2, sent(10, B, round=3)),
         (3, reported(10, round=3)),
     )
@@ -182,28 +182,28 @@ def test_what_is_told_of_a_slot():
         "cell/0": {
             "state": "inactive",
             "round": 7,
-            "function": "train",
+            "task": "train",
             "fraction": 0.0,
             "worker": "ann",
         },
         "cell/1": {
             "state": "processing",
             "round": 7,
-            "function": "fitness",
+            "task": "fitness",
             "fraction": 0.333,
             "worker": "bob",
         },
         "cell/10": {
             "state": "finished",
             "round": 3,
-            "function": "train",
+            "task": "train",
             "fraction": 1.0,
             "worker": "bob",
         },
         "cell/2": {
             "state": "inactive",
             "round": 8,
-            "function": "train",
+            "task": "train",
             "fraction": 0.0,
             "worker": "",
         },
@@ -224,15 +224,15 @@ def test_progress_is_the_last_fraction_that_was_told():
 
 
 def test_a_checkpoint_does_not_hide_what_a_slot_came_to():
-    save = {"round": 0, "function": "save_states"}
+    save = {"round": 0, "task": "save_states"}
     monitor, _ = play((0, sent(round=4)), (1, reported(round=4)), (2, sent(**save)))
-    assert monitor.states()["cell/0"]["function"] == "save_states"
+    assert monitor.states()["cell/0"]["task"] == "save_states"
     monitor.take(reported(**save), 3)
     told = monitor.states()["cell/0"]
-    assert (told["state"], told["round"], told["function"]) == ("finished", 4, "train")
+    assert (told["state"], told["round"], told["task"]) == ("finished", 4, "train")
     # at the very beginning there is nothing else to tell
     monitor, _ = play((0, sent(1, **save)), (1, reported(1, **save)))
-    assert monitor.states()["cell/1"]["function"] == "save_states"
+    assert monitor.states()["cell/1"]["task"] == "save_states"
 
 
 def test_nothing_is_known_of_tasks_that_were_not_sent():
@@ -392,14 +392,14 @@ def test_a_worker_that_has_not_begun_yet_is_given_time():
     assert noticed.delayed == []
 
 
-def test_peers_are_tasks_of_the_same_function():
-    story = [*peers(100, 100), *peers(1, 1, function="fitness"), (500, sent()), (500, running())]
+def test_peers_are_tasks_of_the_same_name():
+    story = [*peers(100, 100), *peers(1, 1, task="fitness"), (500, sent()), (500, running())]
     _, noticed = play(*story, (600, BOTH))
     assert noticed.delayed == []
     _, noticed = play(
         *story,
-        (500, sent(1, function="fitness")),
-        (500, running(1, function="fitness")),
+        (500, sent(1, task="fitness")),
+        (500, running(1, task="fitness")),
         (600, BOTH),
     )
     assert [late.slot for late in noticed.delayed] == ["cell/1"]
@@ -615,7 +615,7 @@ def test_what_had_reported_and_runs_again_is_recomputed(between, again, expected
 
 
 def test_preparing_again_is_not_told():
-    prepare = {"round": 0, "function": "load_states"}
+    prepare = {"round": 0, "task": "load_states"}
     story = [(0, sent(**prepare)), (1, running(**prepare)), (2, reported(**prepare))]
     _, noticed = play(*story, (3, running(**prepare)), (4, BOTH))
     assert said(noticed) == []
@@ -715,6 +715,7 @@ def heard():
 def place(heard, hear=lambda: None):
     return SimpleNamespace(
         hear=hear,
+        happened=list,
         nudge=lambda: heard.nudges.put(None),
         give_up=heard.given_up.put,
     )

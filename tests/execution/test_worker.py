@@ -104,7 +104,7 @@ def bundle(client, *tasks):
     for number, task in enumerate(tasks):
         given += [{"x": len(given) + i + 1} for i in range(len(task.reads))]
         sent.append(Work(task, 7, f"task-{number}", "topic", task.reads))
-    return client.submit(worker.perform_on_worker, sent, *given, pure=False).result()
+    return client.submit(worker.perform_on_worker, sent, False, *given, pure=False).result()
 
 
 def test_each_task_of_a_bundle_reads_its_own_states(clients):
