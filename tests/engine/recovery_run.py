@@ -21,7 +21,10 @@ import gandask as gd
 from gandask import config, store
 from gandask.engine import run as engine
 from gandask.methods import METHODS
-from gandask.store import checkpoint, journal
+from gandask.methods.testing import Toy
+from gandask.store import checkpoint, folder, journal
+
+METHODS[Toy.name] = Toy
 
 REFUSED = 3  # exit status of a run that ended in StoreError
 
@@ -108,7 +111,7 @@ def in_whole_file(name, number):
             die()
         write(path, text)
 
-    store.write_whole = checkpoint.write_whole = write_whole
+    folder.write_whole = checkpoint.write_whole = write_whole
 
 
 def around_replace(matches, number, after):

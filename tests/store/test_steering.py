@@ -15,6 +15,7 @@ import pytest
 import gandask as gd
 from gandask import config
 from gandask.engine.session import Session
+from gandask.methods.testing import Toy
 from gandask.store import Store, journal
 from gandask.store.steering import Command, steered
 
@@ -43,16 +44,17 @@ class Asking:
         self.asked = {
             int(round.removeprefix("after_")): commands for round, commands in asked.items()
         }
-        self.path, self.step = path, Session.step
-        monkeypatch.setattr(Session, "step", self._patched())
+        self.path, self.decide = path, Session.decide
+        monkeypatch.setattr(Session, "decide", self._patched())
 
     def _patched(self):
-        def step(session, reports, elapsed):
-            self.step(session, reports, elapsed)
+        def decide(session, reports, elapsed):
+            told = self.decide(session, reports, elapsed)
             for command in self.asked.pop(session.view.round, ()):
                 Store(self.path).ask(command)
+            return told
 
-        return step
+        return decide
 
 
 # ---- what a method may be given while it runs
@@ -91,6 +93,22 @@ def test_a_method_without_schedules_cannot_be_changed():
         steered(gd.MGGAN(), {"interval": 3}, 1)
 
 
+@pytest.mark.parametrize(
+    ("changes", "begun", "message"),
+    [
+        ({"nodes": 3}, 1, r"nodes=3: this cannot be changed while running"),
+        ({"rtae": 0.1}, 1, r"did you mean 'rate'"),
+        ({"rate": 2}, 1, r"rate_schedule.* expected at least 0 and at most 1"),
+        ({"rate": "much"}, 1, "expected a number"),
+        ({"rate": 0.5}, 3, "round 3 is the last"),
+        ({}, 1, "nothing to change: toy takes rate"),
+    ],
+)
+def test_whatever_the_method_what_cannot_work_is_refused(changes, begun, message):
+    with pytest.raises(gd.SettingError, match=message):
+        steered(Toy(), changes, begun)
+
+
 def test_an_unknown_command_is_refused():
     with pytest.raises(gd.SettingError, match=r"command='sotp': expected one of pause, resume"):
         Command("sotp")
@@ -99,7 +117,27 @@ def test_an_unknown_command_is_refused():
 # ---- a run that is steered
 
 
-def test_a_changed_run_is_that_of_its_settings(grid, tmp_path, monkeypatch, assert_same):
+@pytest.mark.parametrize("server", [False, True])
+def test_a_changed_run_is_that_of_its_settings(tmp_path, monkeypatch, assert_same, server):
+    path = tmp_path / "run"
+    Asking(monkeypatch, path, after_2=[Command("change", {"rate": 0.1})])
+    settings = Toy(rounds=5, server=server)
+    ds = gd.run(settings, store=path)
+    assert events(ds, "changed") == [(2, "rate = 0.1 from round 3 on")]
+    assert ds["rate"].isel(node=1).values.tolist() == [0.5, 0.5, 0.1, 0.1, 0.1]
+    # replayed from its own settings, in a process that knows nothing of commands
+    repeated = config.from_toml(ds.attrs["settings"], gd.METHODS)
+    assert repeated == gd.open_run(path).method != settings
+    assert_same(gd.run(repeated), ds)
+    unchanged = gd.run(settings)
+    assert not unchanged["distance"].equals(ds["distance"])
+    first = ["distance", "rate", "spread"]
+    assert unchanged[first].isel(round=slice(2)).equals(ds[first].isel(round=slice(2)))
+
+
+@pytest.mark.deep
+def test_a_changed_grid_is_that_of_its_settings(grid, tmp_path, monkeypatch, assert_same):
+    """With another layout: there are more neighbours than before."""
     path = tmp_path / "run"
     change = Command("change", {"neighbourhood": "moore", "mutation_scale": 0.9})
     Asking(monkeypatch, path, after_2=[change])
@@ -111,10 +149,7 @@ def test_a_changed_run_is_that_of_its_settings(grid, tmp_path, monkeypatch, asse
     assert ds.sizes["neighbour"] == 9
     members = (ds["neighbour_cell"] >= 0).sum("neighbour").isel(row=0, col=0)
     assert members.values.tolist() == [5, 5, 9, 9, 9]
-    # replayed from its own settings, in a process that knows nothing of commands
-    repeated = config.from_toml(ds.attrs["settings"], gd.METHODS)
-    assert repeated == gd.open_run(path).method != settings
-    again = gd.run(repeated)
+    again = gd.run(config.from_toml(ds.attrs["settings"], gd.METHODS))
     assert_same(again, ds)
     unchanged = gd.run(settings)
     assert not unchanged["generator_learning_rate"].equals(ds["generator_learning_rate"])
@@ -123,55 +158,53 @@ def test_a_changed_run_is_that_of_its_settings(grid, tmp_path, monkeypatch, asse
 
 
 @pytest.mark.parametrize("stop", [1, 2, 3])
-def test_a_steered_run_continues_where_it_was_stopped(
-    grid, tmp_path, monkeypatch, assert_same, stop
-):
-    change = Command("change", {"mutation_scale": 0.9})
+def test_a_steered_run_continues_where_it_was_stopped(tmp_path, monkeypatch, assert_same, stop):
+    change, settings = Command("change", {"rate": 0.9}), Toy(rounds=5)
     with monkeypatch.context() as patch:
         Asking(patch, tmp_path / "whole", after_2=[change])
-        whole = gd.run(grid(rounds=5), store=tmp_path / "whole")
+        whole = gd.run(settings, store=tmp_path / "whole")
     asked = {1: [], 2: [change]}
     asked.setdefault(stop, []).append(Command("stop"))
     path = tmp_path / "run"
     with monkeypatch.context() as patch:
         Asking(patch, path, **{f"after_{round}": list(c) for round, c in asked.items()})
-        broken = gd.run(grid(rounds=5), store=path)
+        broken = gd.run(settings, store=path)
     assert broken.sizes["round"] == stop
     assert gd.open_run(path).state == "stopped"
-    assert [*broken["final_fid"].values.ravel()] != [*whole["final_fid"].values.ravel()]
+    assert broken["final_distance"].isnull().all()
     with monkeypatch.context() as patch:
         Asking(patch, path, **({"after_2": [change]} if stop == 1 else {}))
         # with the settings it began with, although they were changed
-        resumed = gd.run(grid(rounds=5), store=path, resume=True)
+        resumed = gd.run(settings, store=path, resume=True)
     assert_same(resumed, whole)
 
 
-def test_stopping_leaves_a_checkpoint_and_a_dataset(grid, tmp_path, monkeypatch):
+def test_stopping_leaves_a_checkpoint_and_a_dataset(tmp_path, monkeypatch):
     path = tmp_path / "run"
     Asking(monkeypatch, path, after_2=[Command("stop")])
-    ds = gd.run(grid(rounds=9), store=path)
+    ds = gd.run(Toy(rounds=9), store=path)
     opened = gd.open_run(path)
     assert (opened.state, opened.store.description["round"], ds.sizes["round"]) == ("stopped", 2, 2)
-    assert opened.ds["fid"].equals(ds["fid"])
+    assert opened.ds["distance"].equals(ds["distance"])
     assert opened.best_mixture().sample(3).shape == (3, 2)
     assert [round for round, _ in events(ds, "checkpoint")] == [2]
 
 
-def test_an_asynchronous_run_stops_and_continues(grid, tmp_path, monkeypatch):
+def test_an_asynchronous_run_stops_and_continues(tmp_path, monkeypatch):
     path = tmp_path / "run"
     with monkeypatch.context() as patch:
         Asking(patch, path, after_1=[Command("stop")])
-        ds = gd.run(grid(rounds=6), store=path, synchronous=False)
+        ds = gd.run(Toy(rounds=6), store=path, synchronous=False)
     assert gd.open_run(path).state == "stopped"
     assert 1 <= ds.sizes["round"] < 6
-    whole = gd.run(grid(rounds=6), store=path, resume=True, synchronous=False)
-    assert whole["fid"].notnull().all()
-    assert whole["final_fid"].notnull().all()
+    whole = gd.run(Toy(rounds=6), store=path, resume=True, synchronous=False)
+    assert whole["distance"].notnull().all()
+    assert whole["final_distance"].notnull().all()
 
 
-def test_a_pause_holds_the_run_and_is_none_of_its_time(grid, tmp_path):
+def test_a_pause_holds_the_run_and_is_none_of_its_time(tmp_path):
     begun = time.monotonic()
-    run = gd.start(grid(rounds=4000), store=tmp_path / "run")
+    run = gd.start(Toy(rounds=4000, sleep=0.02), store=tmp_path / "run")
     wait_for(lambda: run.ds.sizes["round"] >= 1)
     run.pause()
     wait_for(lambda: run.state == "paused")
@@ -180,7 +213,7 @@ def test_a_pause_holds_the_run_and_is_none_of_its_time(grid, tmp_path):
     assert run.ds.equals(before), "nothing happens"
     with pytest.raises(TimeoutError):
         run.wait(0.1)
-    run.change(mutation_scale=0.25)
+    run.change(rate=0.25)
     run.resume()
     wait_for(lambda: run.state == "running")
     run.stop()
@@ -199,8 +232,8 @@ def test_a_pause_holds_the_run_and_is_none_of_its_time(grid, tmp_path):
     assert float(ds["elapsed"].max()) < taken - 1.0, "a second of pause is in no round"
 
 
-def test_a_paused_run_can_be_stopped(grid, tmp_path):
-    run = gd.start(grid(rounds=500), store=tmp_path / "run")
+def test_a_paused_run_can_be_stopped(tmp_path):
+    run = gd.start(Toy(rounds=500, sleep=0.02), store=tmp_path / "run")
     run.pause()
     wait_for(lambda: run.state == "paused")
     run.stop()
@@ -208,14 +241,14 @@ def test_a_paused_run_can_be_stopped(grid, tmp_path):
     assert run.state == "stopped"
 
 
-def test_a_change_that_cannot_be_made_is_an_event_and_the_run_goes_on(grid, tmp_path, monkeypatch):
+def test_a_change_that_cannot_be_made_is_an_event_and_the_run_goes_on(tmp_path, monkeypatch):
     path = tmp_path / "run"
-    wrong = [Command("change", {"neighbourhood": "nowhere"}), Command("change", {"seed": 3})]
+    wrong = [Command("change", {"rate": 2}), Command("change", {"seed": 3})]
     Asking(monkeypatch, path, after_1=wrong)
-    ds = gd.run(grid(), store=path)
+    ds = gd.run(Toy(), store=path)
     refused = events(ds, "refused")
     assert len(refused) == 2
-    assert "expected one of cross" in refused[0][1]
+    assert "expected at least 0" in refused[0][1]
     assert "cannot be changed" in refused[1][1]
     assert ds.sizes["round"] == 3
 
@@ -224,54 +257,55 @@ def test_a_change_that_cannot_be_made_is_an_event_and_the_run_goes_on(grid, tmp_
     "line",
     ["{", "[]", "{}", '{"name": "explode", "changes": {}}', '{"name": "stop", "changes": 3}'],
 )
-def test_what_cannot_be_read_is_told_and_the_run_goes_on(grid, tmp_path, monkeypatch, line):
+def test_what_cannot_be_read_is_told_and_the_run_goes_on(tmp_path, monkeypatch, line):
     path = tmp_path / "run"
-    step = Session.step
+    decide = Session.decide
 
     def damage(session, reports, elapsed):
-        step(session, reports, elapsed)
+        told = decide(session, reports, elapsed)
         if session.view.round == 1:
             with (path / "commands.jsonl").open("a") as file:
                 file.write(line + "\n")
+        return told
 
-    monkeypatch.setattr(Session, "step", damage)
-    ds = gd.run(grid(), store=path)
+    monkeypatch.setattr(Session, "decide", damage)
+    ds = gd.run(Toy(), store=path)
     assert events(ds, "refused")
     assert all("commands.jsonl" in detail for _, detail in events(ds, "refused"))
     assert gd.open_run(path).state == "finished"
 
 
-def test_a_run_without_the_file_of_commands_goes_on(grid, tmp_path, monkeypatch):
+def test_a_run_without_the_file_of_commands_goes_on(tmp_path, monkeypatch):
     path = tmp_path / "run"
-    step = Session.step
+    decide = Session.decide
 
     def remove(session, reports, elapsed):
-        step(session, reports, elapsed)
         (path / "commands.jsonl").unlink(missing_ok=True)
+        return decide(session, reports, elapsed)
 
-    monkeypatch.setattr(Session, "step", remove)
-    assert gd.run(grid(), store=path).sizes["round"] == 3
+    monkeypatch.setattr(Session, "decide", remove)
+    assert gd.run(Toy(), store=path).sizes["round"] == 3
 
 
-def test_old_commands_are_not_heeded_again(grid, tmp_path, monkeypatch):
+def test_old_commands_are_not_heeded_again(tmp_path, monkeypatch):
     path = tmp_path / "run"
     with monkeypatch.context() as patch:
         Asking(patch, path, after_1=[Command("stop")])
-        gd.run(grid(), store=path)
-    assert gd.run(grid(), store=path, resume=True).sizes["round"] == 3
+        gd.run(Toy(), store=path)
+    assert gd.run(Toy(), store=path, resume=True).sizes["round"] == 3
     assert gd.open_run(path).state == "finished"
 
 
-def test_settings_survive_a_crash_between_the_two_files(grid, tmp_path, monkeypatch):
+def test_settings_survive_a_crash_between_the_two_files(tmp_path, monkeypatch):
     path = tmp_path / "run"
     with monkeypatch.context() as patch:
         Asking(patch, path, after_1=[Command("stop")])
-        gd.run(grid(), store=path)
+        gd.run(Toy(), store=path)
     store = Store.open(path)
     store.claim()
     before, after = (
         store.method(gd.METHODS),
-        steered(store.method(gd.METHODS), {"mutation_scale": 1}, 1),
+        steered(store.method(gd.METHODS), {"rate": 1}, 1),
     )
     # at the settings, and at the second of two writings of the description
     for which in ("config.toml", "run.json run.json"):
@@ -300,8 +334,8 @@ def failing_at(names):
 # ---- commands from outside
 
 
-def test_nobody_is_there_to_steer_a_run_that_has_ended(grid, tmp_path):
-    run = gd.start(grid(rounds=1), store=tmp_path / "run")
+def test_nobody_is_there_to_steer_a_run_that_has_ended(tmp_path):
+    run = gd.start(Toy(rounds=1), store=tmp_path / "run")
     run.wait()
     for ask in (run.pause, run.resume, run.stop):
         with pytest.raises(gd.StoreError, match="is finished, so nobody is there"):
@@ -309,11 +343,11 @@ def test_nobody_is_there_to_steer_a_run_that_has_ended(grid, tmp_path):
     assert (tmp_path / "run" / "commands.jsonl").read_text() == ""
 
 
-def test_a_change_is_checked_before_it_is_asked(grid, tmp_path):
-    run = gd.start(grid(rounds=500), store=tmp_path / "run")
+def test_a_change_is_checked_before_it_is_asked(tmp_path):
+    run = gd.start(Toy(rounds=500, sleep=0.02), store=tmp_path / "run")
     try:
-        with pytest.raises(gd.SettingError, match="expected one of cross"):
-            run.change(neighbourhood="nowhere")
+        with pytest.raises(gd.SettingError, match="expected at least 0"):
+            run.change(rate=2)
     finally:
         run.stop()
         run.wait(60)
@@ -324,28 +358,28 @@ def test_a_change_is_checked_before_it_is_asked(grid, tmp_path):
 # ---- training without blocking
 
 
-def test_a_started_run_is_the_same_run(grid, assert_same):
-    run = gd.start(grid())
-    assert_same(run.wait(60), gd.run(grid()))
+def test_a_started_run_is_the_same_run(assert_same):
+    run = gd.start(Toy())
+    assert_same(run.wait(60), gd.run(Toy()))
     assert run.state == "finished"
     assert_same(run.ds, run.wait())
 
 
-def test_what_is_refused_is_refused_at_once(grid, tmp_path):
+def test_what_is_refused_is_refused_at_once(tmp_path):
     with pytest.raises(gd.SettingError, match="checkpoint_every"):
-        gd.start(grid(), checkpoint_every=0)
+        gd.start(Toy(), checkpoint_every=0)
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "mine.txt").touch()
     with pytest.raises(gd.StoreError, match="exists already"):
-        gd.start(grid(), store=tmp_path / "run")
+        gd.start(Toy(), store=tmp_path / "run")
 
 
-def test_whoever_waits_gets_the_error(grid, tmp_path, monkeypatch):
+def test_whoever_waits_gets_the_error(tmp_path, monkeypatch):
     def fail(session, reports, elapsed):
         raise RuntimeError("no luck")
 
-    monkeypatch.setattr(Session, "step", fail)
-    run = gd.start(grid(), store=tmp_path / "run")
+    monkeypatch.setattr(Session, "decide", fail)
+    run = gd.start(Toy(), store=tmp_path / "run")
     with pytest.raises(RuntimeError, match="no luck"):
         run.wait(60)
     assert run.state == "failed"
@@ -354,8 +388,8 @@ def test_whoever_waits_gets_the_error(grid, tmp_path, monkeypatch):
         gd.open_run(tmp_path / "run").wait()
 
 
-def test_another_process_can_wait(grid, tmp_path):
-    run = gd.start(grid(), store=tmp_path / "run")
+def test_another_process_can_wait(tmp_path):
+    run = gd.start(Toy(), store=tmp_path / "run")
     ds = gd.open_run(tmp_path / "run").wait(60)
     assert ds.sizes["round"] == 3
     assert run.wait().equals(ds)
@@ -363,18 +397,18 @@ def test_another_process_can_wait(grid, tmp_path):
 
 SCRIPT = """
 import sys, gandask as gd
-from conftest import tiny
+from conftest import Toy
 from distributed import Client, LocalCluster
 if __name__ == "__main__":
     client = None
     if sys.argv[2] == "workers":
         client = Client(LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0"))
-    gd.start(tiny(rounds=4), store=sys.argv[1], client=client)
+    gd.start(Toy(rounds=4), store=sys.argv[1], client=client)
 """
 
 
 @pytest.mark.parametrize("where", ["in process", "workers"])
-def test_a_script_that_ends_waits_for_its_run(grid, tmp_path, assert_same, where):
+def test_a_script_that_ends_waits_for_its_run(tmp_path, assert_same, where):
     (tmp_path / "script.py").write_text(SCRIPT)
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
     told = subprocess.run(
@@ -388,25 +422,25 @@ def test_a_script_that_ends_waits_for_its_run(grid, tmp_path, assert_same, where
     assert told.returncode == 0, told.stderr
     run = gd.open_run(tmp_path / "run")
     assert run.state == "finished", told.stderr
-    assert_same(run.ds, gd.run(grid(rounds=4)))
+    assert_same(run.ds, gd.run(Toy(rounds=4)))
 
 
-def test_a_run_that_fails_says_so_even_if_nobody_waits(grid, tmp_path, monkeypatch):
+def test_a_run_that_fails_says_so_even_if_nobody_waits(tmp_path, monkeypatch):
     def fail(session, reports, elapsed):
         raise RuntimeError("no luck")
 
-    monkeypatch.setattr(Session, "step", fail)
+    monkeypatch.setattr(Session, "decide", fail)
     said = []  # not by caplog: a cluster that is to be silent silences it as well
     logger = logging.getLogger("gandask")
     monkeypatch.setattr(logger, "error", lambda line, *parts: said.append(line % parts))
-    run = gd.start(grid(), store=tmp_path / "run")
+    run = gd.start(Toy(), store=tmp_path / "run")
     wait_for(lambda: run.state == "failed")
     wait_for(lambda: said)
     assert "no luck" in said[0]
 
 
-def test_a_run_under_way_is_not_started_again_beside_itself(grid, tmp_path, assert_same):
-    settings = grid(rounds=30)
+def test_a_run_under_way_is_not_started_again_beside_itself(tmp_path, assert_same):
+    settings = Toy(rounds=30, sleep=0.1)
     run = gd.start(settings, store=tmp_path / "run")
     wait_for(lambda: run.ds.sizes["round"] >= 1)
     with pytest.raises(gd.StoreError, match="is being written by this process"):
@@ -457,12 +491,12 @@ def test_a_map_of_cells_can_be_asked_for(grid, tmp_path):
 
 
 @pytest.mark.parametrize("left", ["{", "null\n", "{\n", '{"time": "x", "na'])
-def test_what_is_left_of_commands_is_no_harm_to_a_continued_run(grid, tmp_path, monkeypatch, left):
+def test_what_is_left_of_commands_is_no_harm_to_a_continued_run(tmp_path, monkeypatch, left):
     path = tmp_path / "run"
     with monkeypatch.context() as patch:
         Asking(patch, path, after_1=[Command("stop")])
-        gd.run(grid(), store=path)
+        gd.run(Toy(), store=path)
     with (path / "commands.jsonl").open("a") as file:
         file.write(left)
     Asking(monkeypatch, path, after_2=[Command("stop")])
-    assert gd.run(grid(), store=path, resume=True).sizes["round"] == 2, "a new one is heeded"
+    assert gd.run(Toy(), store=path, resume=True).sizes["round"] == 2, "a new one is heeded"

@@ -21,23 +21,13 @@ import xarray as xr
 import gandask as gd
 import gandask.store.checkpoint
 from gandask.core import Event, Report
+from gandask.methods.testing import Toy
 from gandask.store import FORMAT, QUIET, Store
 from gandask.store.checkpoint import load_states, save_states
 
-TINY = {
-    "data": "ring8",
-    "network": "small_mlp",
-    "shape": (1, 2),
-    "rounds": 3,
-    "batch_size": 5000,
-    "fitness_samples": 100,
-    "score_samples": 100,
-    "final_samples": 200,
-}
-
 
 def tiny(**changes):
-    return gd.Grid(**TINY | changes)
+    return Toy(**{"nodes": 2} | changes)
 
 
 @pytest.fixture(scope="module")
@@ -182,8 +172,17 @@ def test_reports_come_back_exactly(store):
         "array": np.array([[0.1, np.nan, -0.0]], "f4"),
     }
     reports = [
-        Report("cell/0", 1, values, {"train": 0.1, "gather": 0.0}, 1.7e9 + 0.1, "tcp://1:2", 12),
-        Report("cell/1", 1, {}),
+        Report(
+            "node/0",
+            1,
+            "train",
+            values,
+            {"train": 0.1, "gather": 0.0},
+            1.7e9 + 0.1,
+            "tcp://1:2",
+            12,
+        ),
+        Report("node/1", 1, "train", {}),
     ]
     store.append(reports, 1 / 3)
     store.append([], 2 / 3)
@@ -202,7 +201,7 @@ def test_reports_come_back_exactly(store):
         b"3",
         b"\xff\xfe\x80",
         b'{"elapsed": 1}',
-        b'{"elapsed": 1, "reports": [{"place": "cell/0"}]}',
+        b'{"elapsed": 1, "reports": [{"place": "node/0"}]}',
         b'{"elapsed": 1, "reports": [{"dtype": "<f8", "shape": [2], "base64": "AAAA"}]}',
         b'{"elapsed": 1, "reports": [{"dtype": "<f8", "shape": [1], "base64": "?"}]}',
         b'{"elapsed": 1, "reports": [{"dtype": "nonsense", "shape": [0], "base64": ""}]}',
@@ -211,7 +210,7 @@ def test_reports_come_back_exactly(store):
 )
 def test_a_damaged_line_is_named(store, damage):
     for number in range(3):
-        store.append([Report("cell/0", number, {})], float(number))
+        store.append([Report("node/0", number, "train", {})], float(number))
     lines = store.log.path.read_bytes().splitlines()
     store.log.path.write_bytes(b"\n".join([lines[0], damage, lines[2], b""]))
     steps = store.steps()
@@ -223,7 +222,7 @@ def test_a_damaged_line_is_named(store, damage):
 @pytest.mark.parametrize("array", [np.array([{}]), np.zeros(2, "i4, f8"), np.zeros(2, "V8")])
 def test_arrays_of_objects_never_enter_the_log(store, array):
     with pytest.raises(gd.StoreError, match="expected numbers or text"):
-        store.append([Report("cell/0", 1, {"array": array})], 0.0)
+        store.append([Report("node/0", 1, "train", {"array": array})], 0.0)
     assert store.log.path.read_bytes() == b""
 
 
@@ -247,13 +246,13 @@ def test_a_log_shorter_than_its_checkpoint_cannot_be_continued(copy):
 
 
 def test_the_log_is_cut_and_the_rounds_of_it_are_counted(store):
-    store.append([Report(f"cell/{i}", 1, {}) for i in (0, 1)], 1.0)
+    store.append([Report(f"node/{i}", 1, "train", {}) for i in (0, 1)], 1.0)
     size = store.log.size
-    store.append([Report("cell/0", 1, {}), Report("cell/0", 2, {})], 2.0)
-    store.append([Report("cell/0", 2, {}), Report("cell/1", 1, {})], 3.0)
+    store.append([Report("node/0", 1, "train", {}), Report("node/0", 2, "train", {})], 2.0)
+    store.append([Report("node/0", 2, "train", {}), Report("node/1", 1, "train", {})], 3.0)
     with store.log.path.open("ab") as file:
         file.write(b'{"elapsed": 4.0, "repo')
-    assert store.truncate(size) == 3, "of cell 0 the first and the second, of cell 1 the first"
+    assert store.truncate(size) == 3, "of node 0 the first and the second, of node 1 the first"
     assert [elapsed for elapsed, _ in store.steps()] == [1.0]
     assert store.truncate(size) == 0
 
@@ -269,7 +268,7 @@ def test_a_damaged_line_is_cut_off_like_any_other(store):
 
 HAPPENED = [
     Event(0, "worker joined", "", "w1", machine=True),
-    Event(3, "moved", "cell/1", 'w1 to "w2"\nµ', machine=True),
+    Event(3, "moved", "node/1", 'w1 to "w2"\nµ', machine=True),
     Event(2, "checkpoint", "", "round-000002 in 0.1 s", machine=True),
 ]
 
@@ -285,7 +284,7 @@ def test_what_happened_comes_back(store):
 
 def test_what_happened_stays_when_rounds_are_cut_off(store):
     for number, event in enumerate(HAPPENED):
-        store.append([Report("cell/0", number, {})], float(number))
+        store.append([Report("node/0", number, "train", {})], float(number))
         store.note(event)
     store.truncate(0)
     assert [*store.steps()] == []
@@ -314,7 +313,7 @@ def test_a_damaged_event_is_named(store, damage):
         store.noted()
 
 
-BEAT = {"round": 3, "slots": {"cell/0": {"state": "processing", "fraction": 0.5}}}
+BEAT = {"round": 3, "slots": {"node/0": {"state": "processing", "fraction": 0.5}}}
 
 
 def test_a_heartbeat_tells_what_slots_do(store):
@@ -357,8 +356,8 @@ def test_a_heartbeat_is_replaced_whole(store, monkeypatch):
 
     monkeypatch.setattr(Path, "write_text", spied(write))
     monkeypatch.setattr(Path, "replace", spied(replace))
-    store.beat({"round": 4, "slots": {"cell/1": {}}})
-    assert seen == [BEAT["slots"]] * 3 + [{"cell/1": {}}]
+    store.beat({"round": 4, "slots": {"node/1": {}}})
+    assert seen == [BEAT["slots"]] * 3 + [{"node/1": {}}]
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"{}", b'{"slots": 3}', b"\xff"])
@@ -398,7 +397,7 @@ def touch_everything(path):
 @pytest.mark.parametrize(
     "file",
     ["config.toml", "run.json", "reports.jsonl"]
-    + [f"checkpoints/round-000003/{name}" for name in ("cell-0.safetensors", "checkpoint.json")],
+    + [f"checkpoints/round-000003/{name}" for name in ("node-0.safetensors", "checkpoint.json")],
 )
 def test_a_planted_pickle_is_refused_and_not_run(copy, tmp_path, file):
     sprung = tmp_path / "sprung"
@@ -430,13 +429,13 @@ def test_settings_that_lack_a_line_are_refused(copy, line):
 def test_a_dataset_planted_with_a_pickle_codec_is_refused_and_not_run(copy, tmp_path):
     sprung, planted = tmp_path / "sprung", copy / "dataset.zarr"
     shutil.rmtree(planted)
-    (planted / "fid").mkdir(parents=True)
+    (planted / "distance").mkdir(parents=True)
     (planted / ".zgroup").write_text('{"zarr_format": 2}')
     array = {"zarr_format": 2, "shape": [1], "chunks": [1], "dtype": "|O", "order": "C"}
     array |= {"fill_value": None, "compressor": None, "filters": [{"id": "pickle"}]}
-    (planted / "fid" / ".zarray").write_text(json.dumps(array))
-    (planted / "fid" / ".zattrs").write_text('{"_ARRAY_DIMENSIONS": ["round"]}')
-    (planted / "fid" / "0").write_bytes(pickle.dumps(Trap(sprung)))
+    (planted / "distance" / ".zarray").write_text(json.dumps(array))
+    (planted / "distance" / ".zattrs").write_text('{"_ARRAY_DIMENSIONS": ["round"]}')
+    (planted / "distance" / "0").write_bytes(pickle.dumps(Trap(sprung)))
     with pytest.raises(gd.StoreError, match=r"dataset\.zarr cannot be read"):
         _ = gd.open_run(copy).ds
     assert not sprung.exists()
@@ -470,17 +469,17 @@ def checkpoint(store, round, value=0.0):
     """Make one the way the engine does."""
     partial = store.checkpoints.begin("token")
     save_states(
-        {"weight": np.full(3, value)}, names=["cell/0"], path=str(partial / "cell-0.safetensors")
+        {"weight": np.full(3, value)}, names=["node/0"], path=str(partial / "node-0.safetensors")
     )
-    view = SimpleNamespace(round=round, mixtures={"cell/0": {"cell/0": 1.0}}, best="cell/0")
-    return store.checkpoints.seal(partial, view, {"cell-0.safetensors": ["cell/0"]}, store.log.size)
+    view = SimpleNamespace(round=round, mixtures={"node/0": {"node/0": 1.0}}, best="node/0")
+    return store.checkpoints.seal(partial, view, {"node-0.safetensors": ["node/0"]}, store.log.size)
 
 
 VIEW = SimpleNamespace(round=2, mixtures={}, best=None)
 
 
 def weights(folder):
-    ((state,), _) = load_states(names=["cell/0"], path=str(folder / "cell-0.safetensors"))
+    ((state,), _) = load_states(names=["node/0"], path=str(folder / "node-0.safetensors"))
     return state["weight"].tolist()
 
 
@@ -500,8 +499,8 @@ STATE = {
 
 
 def test_states_come_back_exactly(tmp_path):
-    path = str(tmp_path / "cell-0.safetensors")
-    names = ["cell/0/generator/1", "cell/0/generator/1/moments", "cell/0/bare"]
+    path = str(tmp_path / "node-0.safetensors")
+    names = ["node/0/generator/1", "node/0/generator/1/moments", "node/0/bare"]
     states = (STATE, {"0.weight": np.array(3)}, {})
     assert save_states(*states, names=names, path=path) == ((), {})
     read, values = load_states(names=names, path=path)
@@ -513,25 +512,25 @@ def test_states_come_back_exactly(tmp_path):
 
 
 def test_states_are_read_by_name(tmp_path):
-    path = str(tmp_path / "cell-0.safetensors")
-    save_states({"w": np.zeros(1)}, {"w": np.ones(1)}, names=["cell/0", "cell/0/x"], path=path)
-    ((state,), _) = load_states(names=["cell/0/x"], path=path)
+    path = str(tmp_path / "node-0.safetensors")
+    save_states({"w": np.zeros(1)}, {"w": np.ones(1)}, names=["node/0", "node/0/x"], path=path)
+    ((state,), _) = load_states(names=["node/0/x"], path=path)
     assert state["w"].tolist() == [1]
 
 
 @pytest.mark.parametrize("damage", [None, b"", b"\x80\x04N.", b"\x08" + b"\0" * 20])
 def test_a_damaged_or_missing_state_file_is_named(tmp_path, damage):
-    path = tmp_path / "cell-0.safetensors"
+    path = tmp_path / "node-0.safetensors"
     if damage is not None:
         path.write_bytes(damage)
-    with pytest.raises(gd.StoreError, match=r"cell-0\.safetensors cannot be read"):
-        load_states(names=["cell/0"], path=str(path))
+    with pytest.raises(gd.StoreError, match=r"node-0\.safetensors cannot be read"):
+        load_states(names=["node/0"], path=str(path))
 
 
 def test_a_checkpoint_half_written_is_never_read(store, monkeypatch):
     partial = store.path / "checkpoints" / "partial"
     partial.mkdir()
-    (partial / "cell-0.safetensors").write_bytes(b"half")
+    (partial / "node-0.safetensors").write_bytes(b"half")
     (store.path / "checkpoints" / "round-000009").mkdir()
     assert store.checkpoints.last() is None
     first = checkpoint(store, 1, 1.0)
@@ -546,11 +545,11 @@ def test_a_checkpoint_half_written_is_never_read(store, monkeypatch):
     assert store.checkpoints.all() == [first]
     for step in ("gandask.store.checkpoint.write_whole", "pathlib.Path.replace"):
         partial = store.checkpoints.begin("token")
-        save_states({"weight": np.zeros(3)}, names=["cell/0"], path=str(partial / "cell-0"))
+        save_states({"weight": np.zeros(3)}, names=["node/0"], path=str(partial / "node-0"))
         with monkeypatch.context() as patch:
             patch.setattr(step, crash)
             with pytest.raises(OSError, match="power cut"):
-                store.checkpoints.seal(partial, VIEW, {"cell-0": ["cell/0"]}, store.log.size)
+                store.checkpoints.seal(partial, VIEW, {"node-0": ["node/0"]}, store.log.size)
         assert store.checkpoints.all() == [first]
     assert weights(first) == [1, 1, 1]
     assert store.checkpoints.last()[0] == first
@@ -561,7 +560,7 @@ def test_what_is_left_of_other_checkpoints_is_dropped(store):
     folder = store.path / "checkpoints"
     for name in ("partial", "partial-0a1b2c3d", "partial-token"):
         (folder / name).mkdir()
-        (folder / name / "cell-0.safetensors").write_bytes(b"half")
+        (folder / name / "node-0.safetensors").write_bytes(b"half")
     partial = store.checkpoints.begin("token")
     assert partial == folder / "partial-token"
     assert [*partial.iterdir()] == []
@@ -570,31 +569,31 @@ def test_what_is_left_of_other_checkpoints_is_dropped(store):
 
 
 def test_states_are_saved_whole_or_not_at_all(tmp_path, monkeypatch):
-    path = tmp_path / "cell-0.safetensors"
-    save_states({"weight": np.ones(3)}, names=["cell/0"], path=str(path))
+    path = tmp_path / "node-0.safetensors"
+    save_states({"weight": np.ones(3)}, names=["node/0"], path=str(path))
     with monkeypatch.context() as patch:
         patch.setattr("gandask.store.checkpoint.sync", full)
         with pytest.raises(
-            gd.StoreError, match=r"cell-0\.safetensors cannot be written: .*No space .*continue"
+            gd.StoreError, match=r"node-0\.safetensors cannot be written: .*No space .*continue"
         ):
-            save_states({"weight": np.zeros(3)}, names=["cell/0"], path=str(path))
+            save_states({"weight": np.zeros(3)}, names=["node/0"], path=str(path))
     assert [*tmp_path.iterdir()] == [path]
     assert weights(tmp_path) == [1, 1, 1]
 
 
 def test_states_are_not_saved_to_a_folder_that_is_gone(tmp_path):
-    with pytest.raises(gd.StoreError, match=r"gone/cell-0\.safetensors cannot be written"):
+    with pytest.raises(gd.StoreError, match=r"gone/node-0\.safetensors cannot be written"):
         save_states(
-            {"weight": np.ones(3)}, names=["cell/0"], path=str(tmp_path / "gone/cell-0.safetensors")
+            {"weight": np.ones(3)}, names=["node/0"], path=str(tmp_path / "gone/node-0.safetensors")
         )
     assert [*tmp_path.iterdir()] == []
 
 
 def test_two_copies_of_a_task_may_save_at_once(tmp_path, monkeypatch):
     """As when a worker was given up too early: whichever is last, the file is whole."""
-    path = tmp_path / "cell-0.safetensors"
-    arguments = {"names": ["cell/0"], "path": str(path)}
-    sync = gandask.checkpoint.sync
+    path = tmp_path / "node-0.safetensors"
+    arguments = {"names": ["node/0"], "path": str(path)}
+    sync = gandask.store.checkpoint.sync
 
     def other(partial):
         monkeypatch.setattr("gandask.store.checkpoint.sync", sync)
@@ -611,9 +610,9 @@ def test_a_checkpoint_with_a_missing_file_is_not_sealed(store):
     partial = store.path / "checkpoints" / "partial"
     partial.mkdir()
     with pytest.raises(
-        gd.StoreError, match=r"partial/cell-0\.safetensors .*folder that they share"
+        gd.StoreError, match=r"partial/node-0\.safetensors .*folder that they share"
     ):
-        store.checkpoints.seal(partial, VIEW, {"cell-0.safetensors": ["cell/0"]}, store.log.size)
+        store.checkpoints.seal(partial, VIEW, {"node-0.safetensors": ["node/0"]}, store.log.size)
     assert store.checkpoints.all() == []
 
 
@@ -626,8 +625,8 @@ def test_only_the_last_two_checkpoints_are_kept(store):
     ]
     folder, told = store.checkpoints.last()
     assert folder == folders[-1]
-    assert told["files"] == {"cell-0.safetensors": ["cell/0"]}
-    assert told["best"] == "cell/0"
+    assert told["files"] == {"node-0.safetensors": ["node/0"]}
+    assert told["best"] == "node/0"
 
 
 def test_a_checkpoint_of_the_same_round_takes_its_place(store):
@@ -651,7 +650,7 @@ def test_a_checkpoint_that_misses_a_file_is_passed_over(copy):
     """The one before is used; without one, the run is computed again from the start."""
     whole = gd.open_run(copy).ds
     last = gd.open_run(copy).store.checkpoints.all()[-1]
-    (last / "cell-1.safetensors").unlink()
+    (last / "node-1.safetensors").unlink()
     with pytest.raises(gd.StoreError, match="no checkpoint yet"):
         gd.open_run(copy).best_mixture()
     interrupt(copy)
@@ -660,11 +659,11 @@ def test_a_checkpoint_that_misses_a_file_is_passed_over(copy):
 
 
 def test_a_damaged_state_file_is_named_on_resuming(copy):
-    next(copy.glob("checkpoints/*/cell-1.safetensors")).write_bytes(b"not weights")
+    next(copy.glob("checkpoints/*/node-1.safetensors")).write_bytes(b"not weights")
     interrupt(copy)
-    with pytest.raises(gd.StoreError, match=r"cell-1\.safetensors cannot be read"):
+    with pytest.raises(gd.StoreError, match=r"node-1\.safetensors cannot be read"):
         gd.run(tiny(), store=copy, resume=True)
-    with pytest.raises(gd.StoreError, match=r"cell-1\.safetensors cannot be read"):
+    with pytest.raises(gd.StoreError, match=r"node-1\.safetensors cannot be read"):
         gd.open_run(copy).best_mixture()
 
 
@@ -793,7 +792,7 @@ def test_a_claim_that_came_to_nothing_can_be_repeated_at_once(store, monkeypatch
 
 @pytest.mark.parametrize("state", ["running", "stopped", "failed"])
 def test_whoever_takes_a_run_over_writes_it_alone(store, state):
-    store.append([Report("cell/0", 0, {})], 1.0)
+    store.append([Report("node/0", 0, "train", {})], 1.0)
     tell(store.path, state=state, process=dead_process(), round=7)
     before = store.description
     other = Store.open(store.path)
@@ -805,13 +804,13 @@ def test_whoever_takes_a_run_over_writes_it_alone(store, state):
     assert after["state"] == "running"  # nobody else may claim it now
     for key in ("format", "round", "facts"):
         assert after[key] == before[key]
-    other.append([Report("cell/0", 1, {})], 2.0)
+    other.append([Report("node/0", 1, "train", {})], 2.0)
     with pytest.raises(gd.StoreError, match=r"run' was continued by another process: leave it"):
-        store.append([Report("cell/0", 2, {})], 3.0)
+        store.append([Report("node/0", 2, "train", {})], 3.0)
     other.describe("running", 8)
     with pytest.raises(gd.StoreError, match="continued by another process"):
-        store.append([Report("cell/0", 2, {})], 3.0)
-    other.append([Report("cell/0", 2, {})], 4.0)
+        store.append([Report("node/0", 2, "train", {})], 3.0)
+    other.append([Report("node/0", 2, "train", {})], 4.0)
     assert [elapsed for elapsed, _ in store.steps()] == [1.0, 2.0, 4.0]
 
 
@@ -869,7 +868,7 @@ def test_a_run_is_claimed_again_by_the_process_that_writes_it(store):
 
 @pytest.mark.parametrize("step", [1, 2])
 def test_a_run_that_was_taken_over_leaves_it_to_the_other(tmp_path, monkeypatch, step):
-    path, advance, calls = tmp_path / "run", gd.Grid.advance, []
+    path, advance, calls = tmp_path / "run", Toy.advance, []
 
     def taken_over(self, view, reports):
         calls.append(view.round)
@@ -881,7 +880,7 @@ def test_a_run_that_was_taken_over_leaves_it_to_the_other(tmp_path, monkeypatch,
             calls.append(other)
         return advance(self, view, reports)
 
-    monkeypatch.setattr(gd.Grid, "advance", taken_over)
+    monkeypatch.setattr(Toy, "advance", taken_over)
     with pytest.raises(gd.StoreError, match="continued by another process"):
         gd.run(tiny(), store=path)
     other = next(call for call in calls if isinstance(call, Store))
@@ -891,16 +890,16 @@ def test_a_run_that_was_taken_over_leaves_it_to_the_other(tmp_path, monkeypatch,
 
 
 def test_a_stopped_run_is_continued_to_the_same_end(finished, tmp_path, monkeypatch):
-    path, advance, calls = tmp_path / "run", gd.Grid.advance, []
+    path, advance, calls = tmp_path / "run", Toy.advance, []
 
     def interrupted(self, view, reports):
         calls.append(view.round)
-        if len(calls) == 6:
+        if len(calls) == 3:
             raise KeyboardInterrupt
         return advance(self, view, reports)
 
     with monkeypatch.context() as patch:
-        patch.setattr(gd.Grid, "advance", interrupted)
+        patch.setattr(Toy, "advance", interrupted)
         with pytest.raises(KeyboardInterrupt):
             gd.run(tiny(), store=path, checkpoint_every=1)
     stopped = gd.open_run(path)
@@ -945,7 +944,7 @@ def test_a_run_that_fills_the_disk_is_continued_to_the_same_end(
     xr.testing.assert_identical(gd.without_timings(dataset), gd.without_timings(finished.dataset))
 
 
-@pytest.mark.parametrize("changes", [{"seed": 2}, {"rounds": 4}, {"data_dir": "/data"}])
+@pytest.mark.parametrize("changes", [{"seed": 2}, {"rounds": 4}, {"rate": 0.25}])
 def test_a_run_is_continued_with_its_own_settings_only(copy, changes):
     ((key, value),) = changes.items()
     with pytest.raises(gd.StoreError, match=rf"{key}={value!r}: the run in .* has "):
@@ -953,19 +952,10 @@ def test_a_run_is_continued_with_its_own_settings_only(copy, changes):
     assert gd.open_run(copy).state == "finished"
 
 
-class Broken(torch.nn.Linear):
-    def forward(self, samples):
-        if len(samples) > 2:  # two are tried before anything starts
-            raise ArithmeticError("no such number")
-        return super().forward(samples)
-
-
-def test_a_run_that_fails_says_where_and_why(tmp_path, monkeypatch):
-    network = gd.Network(lambda *_: Broken(2, 2), gd.NETWORKS["small_mlp"].discriminator, latent=2)
-    monkeypatch.setitem(gd.NETWORKS, "broken", network)
+def test_a_run_that_fails_says_where_and_why(tmp_path):
     with pytest.raises(gd.TaskError) as raised:
-        gd.run(tiny(network="broken", seed=23), store=tmp_path / "run")
-    for part in ("cell/0", "round 0", "seed 23", "ArithmeticError: no such number", "in forward"):
+        gd.run(tiny(fails=1, seed=23), store=tmp_path / "run")
+    for part in ("node/0", "round 1", "seed 23", "ArithmeticError: no such number", "in step"):
         assert part in str(raised.value)
     opened = gd.open_run(tmp_path / "run")
     assert opened.state == "failed"
@@ -1008,7 +998,7 @@ def test_a_dataset_is_written_whole_or_not_at_all(copy, finished, monkeypatch):
 
 
 def test_a_damaged_dataset_is_made_again_from_the_log(copy, finished):
-    (copy / "dataset.zarr" / "fid" / "zarr.json").write_text("{")
+    (copy / "dataset.zarr" / "distance" / "zarr.json").write_text("{")
     with pytest.raises(gd.StoreError, match=r"dataset\.zarr cannot be read: .*delete it"):
         _ = gd.open_run(copy).ds
     shutil.rmtree(copy / "dataset.zarr")
@@ -1031,8 +1021,8 @@ def test_a_run_can_be_read_while_it_is_written(copy, finished):
         expected = gd.without_timings(finished.dataset).isel(round=slice(rounds[-1]))
         final = [name for name in expected if str(name).startswith("final_")]
         xr.testing.assert_identical(read.drop_vars(final), expected.drop_vars(final))
-        assert bool(read["final_fid"].notnull().all()) == (count == len(lines))
-    assert rounds == [0, 0, 1, 1, 2, 2, 3, 3]
+        assert bool(read["final_distance"].notnull().all()) == (count == len(lines))
+    assert rounds == [0, 1, 2, 3, 3]
 
 
 def test_without_a_checkpoint_there_is_no_mixture(copy):
@@ -1048,7 +1038,7 @@ def test_without_a_score_there_is_no_best_mixture(copy):
     file.write_text(json.dumps(json.loads(file.read_text()) | {"best": None}))
     with pytest.raises(gd.StoreError, match="no mixture was scored"):
         gd.open_run(copy).best_mixture()
-    assert gd.open_run(copy).mixture("cell/1").sample(2).shape == (2, 2)
+    assert gd.open_run(copy).mixture("node/1").sample(2).shape == (2, 2)
 
 
 def test_the_best_mixture_can_be_sampled(finished):
@@ -1058,20 +1048,20 @@ def test_the_best_mixture_can_be_sampled(finished):
     assert torch.isfinite(samples).all()
     assert torch.equal(samples, gd.open_run(finished.path).best_mixture().sample(64, seed=0))
     assert not torch.equal(samples, opened.best_mixture().sample(64, seed=1))
-    best = int(finished.dataset["final_fid"].values.argmin())
-    assert torch.equal(samples, opened.mixture(f"cell/{best}").sample(64, seed=0))
-    shares = finished.dataset["final_mixture_weight"].values[0, best]
+    best = int(finished.dataset["final_distance"].values.argmin())
+    assert torch.equal(samples, opened.mixture(f"node/{best}").sample(64, seed=0))
+    shares = finished.dataset["mixture_weight"].values[-1, best]
     mixture = opened.best_mixture()
     assert sorted(mixture.weights.values()) == sorted(shares.tolist())
-    with pytest.raises(gd.StoreError, match=r"'cell/7': expected one of cell/0, cell/1"):
-        opened.mixture("cell/7")
+    with pytest.raises(gd.StoreError, match=r"'node/7': expected one of node/0, node/1"):
+        opened.mixture("node/7")
 
 
 def test_a_run_knows_its_settings(finished):
     opened = gd.open_run(str(finished.path))
     assert opened.method == tiny()
     assert opened.settings == {key: getattr(tiny(), key) for key in opened.settings}
-    assert opened.settings["shape"] == (1, 2)
-    assert opened.settings["data_dir"] is None
+    assert opened.settings["nodes"] == 2
+    assert opened.settings["rate_schedule"] == {}
     assert opened.state == "finished"
     assert repr(opened) == f"Run({str(finished.path)!r}, finished, round 3)"
