@@ -58,10 +58,10 @@ class Network:
     ----------
     generator
         Called as ``(shape, latent, classes, activation)``; gives a module from noise
-        (n, latent), followed by labels (n,) if `conditional`, to samples (n, *shape).
+        (n, latent), followed by labels (n,) if `conditional`, to samples ``(n, *shape)``.
         Images lie in [-1, 1]; points are unbounded.
     discriminator
-        Called as ``(shape, classes, activation)``; gives a module from samples (n, *shape),
+        Called as ``(shape, classes, activation)``; gives a module from samples ``(n, *shape)``,
         followed by labels (n,) if `conditional`, to logits (n, 1).
     latent
         Default size of the noise.
@@ -248,7 +248,7 @@ class ConditionalGenerator(nn.Module):
         self.body = body(shape, latent + classes, 0, activation)
 
     def forward(self, noise: Tensor, labels: Tensor) -> Tensor:
-        """Return samples (n, *shape) from noise (n, latent) and labels (n,)."""
+        """Return samples ``(n, *shape)`` from noise (n, latent) and labels (n,)."""
         label = nn.functional.one_hot(labels, self.classes).to(noise.dtype)
         samples: Tensor = self.body(torch.cat([noise, label], dim=1))
         return samples
@@ -271,7 +271,7 @@ class ConditionalDiscriminator(nn.Module):
         self.body = body((inner[0] + classes, *inner[1:]), 0, activation)
 
     def forward(self, samples: Tensor, labels: Tensor) -> Tensor:
-        """Return logits (n, 1) of samples (n, *shape) with labels (n,)."""
+        """Return logits (n, 1) of samples ``(n, *shape)`` with labels (n,)."""
         samples = samples.flatten(1) if self.flatten else samples
         # One-hot, not a learnt embedding: clipping the weights would all but erase that.
         label = nn.functional.one_hot(labels, self.classes).to(samples.dtype)
