@@ -1,8 +1,9 @@
 # Everything sets itself up: `make demo` and `make test` need only python3 ≥ 3.11.
 PYTHON ?= python3
 BIN := .venv/bin
+SPHINX := $(BIN)/python -m sphinx -W --keep-going -q -d docs/_build/read
 
-.PHONY: demo dashboard test lint clean
+.PHONY: demo dashboard test lint docs clean
 
 demo: .venv/ready
 	rm -rf runs/demo runs/demo-single runs/demo-single-long
@@ -19,6 +20,16 @@ lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: .venv/docs
+	$(BIN)/python docs/reference.py
+	$(SPHINX) -b html docs docs/_build/html
+	$(SPHINX) -b linkcheck docs docs/_build/links
+	@echo docs/_build/html/index.html
+
+.venv/docs: .venv/ready
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $@
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "gandask needs Python 3.11 or newer"'
