@@ -20,8 +20,7 @@ def main(package: str, folder: Path) -> None:
     """Write the pages of a package, and a page that lists them."""
     folder.mkdir(exist_ok=True)
     found = importlib.import_module(package)
-    parts = [f"{package}.{each.name}" for each in pkgutil.iter_modules(found.__path__)]
-    pages = {package: page(package, 0), **{name: page(name, 0) for name in parts}}
+    pages = {package: page(package, 0)} | {name: page(name, 0) for name in _below(found)}
     pages = {name: text for name, text in pages.items() if text}
     listed = [f"   {name}" for name in pages]
     heading = ["Reference", MARKS[0] * len("Reference"), ""]
@@ -35,12 +34,8 @@ def main(package: str, folder: Path) -> None:
 def page(name: str, depth: int) -> str:
     """Write the part of a module, and below it those of the modules of a folder."""
     module = importlib.import_module(name)
-    whole = depth > 0 or "." in name  # the package itself has a page apart from its folders
-    below = [
-        page(f"{name}.{each.name}", depth + 1)
-        for each in pkgutil.iter_modules(getattr(module, "__path__", ()) if whole else ())
-        if not each.name.startswith("_")
-    ]
+    # the package itself has a page apart from those of its folders
+    below = [page(each, depth + 1) for each in _below(module)] if "." in name else []
     described = list(_described(module))
     if not any([*below, *described]):
         return ""
@@ -49,6 +44,12 @@ def page(name: str, depth: int) -> str:
     itself = [f".. automodule:: {name}", "   :no-members:", *unindexed, ""]
     members = [f".. auto{kind}:: {name}.{each}" for kind, each in described]
     return "\n".join([*heading, *itself, *members, "", *below])
+
+
+def _below(module: ModuleType) -> list[str]:
+    """List the modules of a folder, but for ``__main__``."""
+    names = [each.name for each in pkgutil.iter_modules(getattr(module, "__path__", ()))]
+    return [f"{module.__name__}.{each}" for each in names if not each.startswith("_")]
 
 
 def _described(module: ModuleType) -> Iterator[tuple[str, str]]:
