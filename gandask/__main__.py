@@ -235,7 +235,7 @@ def dashboard(
     origins: tuple[str, ...],
     show: bool,
 ) -> None:
-    """Serve the pages of all runs in a folder: live, groups, speedup, compare.
+    """Serve the pages of all runs in a folder: live, speedup, compare.
 
     Example: gandask dashboard runs
 
@@ -404,21 +404,18 @@ def summary(dataset: Any) -> str:
     import numpy as np
 
     from gandask import results
+    from gandask.display import place
 
     if not dataset.sizes["round"]:
         return "no round is done yet"
     done = dataset.sizes["round"]
-    final = results.best(dataset)
-    found, title = (final, "best") if final is not None else (results.latest(dataset), "")
-    lines = []
+    found, lines = results.outcome(dataset), []
     if found is not None:
-        place = ", ".join(f"{dim} {found[dim].item()}" for dim in found.coords if dim != "round")
-        lines.append(f"{title or f'best after {done} rounds'}: {place}")
-        for name, value in found.data_vars.items():
-            score = str(name).removeprefix("final_")
-            together = dataset.get(f"final_mixture_{score}") if final is not None else None
-            of_all = "" if together is None else f"  (mixture of all: {float(together):.4g})"
-            lines.append(f"  {score:16} {value.item():.4g}{of_all}")
+        early = f" after {done} rounds" if "round" in found.coords else ""
+        lines.append(f"best{early}: {place(results.place(found))}")
+        lines += [f"  {name!s:16} {value.item():.4g}" for name, value in found.data_vars.items()]
+    together = results.of_all(dataset)
+    lines += [f"  {name!s:16} {value.item():.4g}" for name, value in together.data_vars.items()]
     kinds, counts = np.unique(dataset["event_kind"].values, return_counts=True)
     lines += [f"events: {count} × {kind}" for kind, count in zip(kinds, counts, strict=True)]
     seconds = results.profile(dataset).to_series()

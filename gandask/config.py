@@ -51,11 +51,12 @@ def setting(
     above: float | None = None,
     below: float | None = None,
     choices: Sequence[str] | None = None,
+    suggested: Sequence[str] | None = None,
 ) -> Any:
     """Declare a setting: its default, one line of help, and its bounds.
 
     `minimum` and `maximum` are allowed values, `above` and `below` are not; for tuples they bound
-    each item.
+    each item. Of names, `choices` are all there are; `suggested` are offered where others may do.
     """
     bounds = {
         "minimum": minimum,
@@ -63,6 +64,7 @@ def setting(
         "maximum": maximum,
         "below": below,
         "choices": choices,
+        "suggested": suggested,
     }
     metadata = {"help": help, **{key: b for key, b in bounds.items() if b is not None}}
     if isinstance(default, dict):
@@ -256,6 +258,26 @@ def from_dict(table: Mapping[str, Any], methods: Methods) -> Method[Any]:
     given = dict(table)
     name = str(given.pop("method", next(iter(methods))))
     made: Method[Any] = lookup("method", name, methods)(**given)
+    return made
+
+
+def unchecked(table: Mapping[str, Any], method: type[Method[Any]]) -> Method[Any]:
+    """Make a method of settings that were checked when they were written, to look at.
+
+    Nothing is looked up, so that a user's networks and losses need not be there. It is not fit to
+    be run: see `from_dict`.
+
+    Parameters
+    ----------
+    table : mapping
+        As TOML reads it. What the method has no setting for is left out.
+    method : class
+    """
+    made: Method[Any] = object.__new__(method)
+    for f in fields(method):
+        value = table.get(f.name, _default(f))
+        value = tuple(value) if isinstance(value, list) else value
+        object.__setattr__(made, f.name, value)
     return made
 
 

@@ -37,6 +37,17 @@ def folded(title: str, rows: Mapping[str, Any]) -> Markup:
     return Markup("<details><summary>{}</summary>{}</details>").format(title, table(rows))
 
 
+def place(labels: Mapping[str, Any]) -> str:
+    """Write the place of a unit for people.
+
+    Examples
+    --------
+    >>> place({"row": 0, "col": 1})
+    'row 0, col 1'
+    """
+    return ", ".join(f"{dim} {value}" for dim, value in labels.items())
+
+
 def in_notebook() -> bool:
     """Tell whether this is the kernel of a notebook."""
     shell = sys.modules.get("IPython")

@@ -124,6 +124,7 @@ def begin(
         kept = Store.create(store, method, facts)
         return KeptSession(method, facts, synchronous, kept, checkpoint_every)
     kept = Store.open(store)
+    kept.refuse_older()
     method = _stored(kept, method)
     finished = kept.read_dataset() if kept.state == "finished" else None
     if finished is not None:

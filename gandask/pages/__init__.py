@@ -1,4 +1,4 @@
-"""Panel pages over the plots: live, groups, speedup, compare."""
+"""Panel pages over the plots: live, speedup, compare."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from typing import Any
 
 from gandask.pages.compare import compare
 from gandask.pages.frame import argument
-from gandask.pages.groups import groups
 from gandask.pages.live import live
 from gandask.pages.speedup import speedup
 
-PAGES = {"live": live, "groups": groups, "speedup": speedup, "compare": compare}
+PAGES = {"live": live, "speedup": speedup, "compare": compare}
 
 
 def chosen() -> Any:

@@ -1,4 +1,4 @@
-"""Choosing runs, one or several, which are then drawn and followed as they are written.
+"""Choosing runs, which are then drawn and followed as they are written.
 
 The choice is kept in the page's address. A run that cannot be read, or not be drawn, is told by
 name; the others are drawn.
@@ -16,8 +16,8 @@ import panel as pn
 from markupsafe import Markup, escape
 
 from gandask.core import StoreError
-from gandask.pages import catalogue, status
-from gandask.pages.frame import argument, html, message
+from gandask.pages import catalogue
+from gandask.pages.frame import argument, message
 from gandask.pages.pace import Pace
 from gandask.runs import Run
 from gandask.runs.following import Followed, follow
@@ -38,8 +38,8 @@ class Content(Protocol):
     def controls(self) -> Sequence[Any]:
         """Widgets whose change draws anew."""
 
-    def first(self, runs: Iterable[tuple[str, Run, Any]]) -> list[str]:
-        """Name the runs to begin with, of all with their methods, the newest first."""
+    def first(self, runs: Iterable[tuple[str, Run, Mapping[str, Any]]]) -> list[str]:
+        """Name the runs to begin with, of all with their settings, the newest first."""
 
     def check(self, followed: Followed) -> None:
         """Raise ValueError with the reason, if a run cannot be drawn."""
@@ -54,38 +54,30 @@ class Choice:
     Parameters
     ----------
     shown : Content
-    several : bool
-        Whether more than one can be chosen.
     """
 
-    def __init__(self, shown: Content, several: bool = True) -> None:
-        self.shown, self.several = shown, several
+    def __init__(self, shown: Content) -> None:
+        self.shown = shown
         self.root = catalogue.folder()
         self.followed: dict[str, Followed] = {}
         self.seen: dict[str, int | str] | None = None
         self.pace = Pace()
         self.told = message("loading ...")
-        self.wanted = _wanted(several)
-        if several:
-            self.chooser = pn.widgets.MultiChoice(name="runs", sizing_mode="stretch_width")
-        else:
-            self.chooser = pn.widgets.Select(name="run", width=300)
+        self.wanted = _wanted()
+        self.chooser = pn.widgets.MultiChoice(name="runs", sizing_mode="stretch_width")
         self._offer(self.wanted)
         if pn.state.location:
-            pn.state.location.sync(self.chooser, {"value": "runs" if several else "run"})
+            pn.state.location.sync(self.chooser, {"value": "runs"})
             self._offer(self.wanted)  # the address takes a run called 7 for a number
-        self.state = html(Markup(""))
-        head = self.chooser if several else pn.Row(self.chooser, self.state)
-        self.view = pn.Column(head, self.told, sizing_mode="stretch_width")
+        self.view = pn.Column(self.chooser, self.told, sizing_mode="stretch_width")
         # the page is there before what takes time to read
         pn.state.onload(pn.io.hold()(self._begin))
 
     @property
     def names(self) -> list[str]:
         """Those chosen."""
-        value = self.chooser.value if self.several else [self.chooser.value]
         # the address may hold anything
-        return [name for name in value or () if isinstance(name, str) and name]
+        return [name for name in self.chooser.value or () if isinstance(name, str) and name]
 
     def look(self) -> None:
         """Draw the chosen runs if anything is new; what cannot be read is looked for again."""
@@ -95,8 +87,6 @@ class Choice:
     def _look(self) -> None:
         self.followed = {name: self.followed[name] for name in self.names if name in self.followed}
         found = {name: self._version(name) for name in self.names}
-        if not self.several:
-            self.state.object = "".join(self._state(name) for name in found)
         anew = self.seen is None or found.keys() != self.seen.keys()
         if anew or (found != self.seen and self.pace.rested):
             self.seen = found
@@ -125,13 +115,6 @@ class Choice:
             return self.followed[name].look()
         except Exception as error:  # whatever a folder holds, the page goes on
             return _why(name, error)
-
-    def _state(self, name: str) -> str:
-        """Say how a run stands: that is cheap, and told at once."""
-        try:
-            return str(status.line(self.followed[name]))
-        except Exception:  # it is told below
-            return ""
 
     def _draw(self, again: bool = False) -> None:
         """Draw what can be drawn, and say why the others cannot."""
@@ -172,17 +155,14 @@ class Choice:
     def _offer(self, chosen: list[str]) -> None:
         """Offer the runs that there are by now, and those chosen, be they there or not."""
         names = dict.fromkeys([*catalogue.names(self.root), *chosen])
-        # the choice of several takes its labels for HTML
-        options = {str(escape(name)) if self.several else name: name for name in names}
-        value = chosen if self.several else next(iter(chosen), None)
-        if (options, value) != (self.chooser.options, self.chooser.value):
-            self.chooser.param.update(options=options, value=value)
+        # the widget takes its labels for HTML
+        options = {str(escape(name)): name for name in names}
+        if (options, chosen) != (self.chooser.options, self.chooser.value):
+            self.chooser.param.update(options=options, value=chosen)
 
 
-def _wanted(several: bool) -> list[str]:
+def _wanted() -> list[str]:
     """Give the runs that the page's address names: as JSON, or by hand, with commas between."""
-    if not several:
-        return [name for name in [argument("run")] if name]
     given = argument("runs")
     try:
         names = json.loads(given)
@@ -191,15 +171,15 @@ def _wanted(several: bool) -> list[str]:
     return [str(name) for name in names if name] if isinstance(names, list) else [given]
 
 
-def _readable(root: Path, names: Iterable[str]) -> Iterator[tuple[str, Run, Any]]:
-    """Give the runs that can be opened, with their methods; the others are told when chosen."""
+def _readable(root: Path, names: Iterable[str]) -> Iterator[tuple[str, Run, Mapping[str, Any]]]:
+    """Give the runs that can be opened, with their settings; the others are told when chosen."""
     for name in names:
         try:
             run = Run(root / name)
-            method = run.method
+            settings = run.settings
         except Exception:
             continue
-        yield name, run, method
+        yield name, run, settings
 
 
 def _why(name: str, error: Exception) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import panel as pn
@@ -12,9 +12,9 @@ from markupsafe import Markup
 
 from gandask import plots, results
 from gandask.pages import parts
-from gandask.pages.cell import picture
 from gandask.pages.choice import Choice
 from gandask.pages.frame import card, html, page
+from gandask.pages.unit import picture
 from gandask.pages.view import View
 from gandask.results.scaling import scaling
 from gandask.runs import Run
@@ -51,43 +51,78 @@ class Compare:
     """The quality of several runs."""
 
     def __init__(self) -> None:
-        titles = {metric.long_name: name for name, metric in METRICS.items()}
-        self.variable = pn.widgets.Select(name="quality", options=titles, width=260)
+        self.variable = pn.widgets.Select(name="quality", width=260)
         self.along = pn.widgets.RadioButtonGroup(options=ALONG, align="end", width=260)
         self.controls = [self.variable, self.along]
         self.quality = View()
+        self.left_out = html(Markup(""))
         self.table = parts.sortable(widths=WIDTHS)
         self.samples = html(Markup('<p class="faint">drawing ...</p>'))
         self.runs: Mapping[str, Followed] = {}
         self.body = pn.Column(
-            card("Quality", pn.Row(*self.controls), self.quality.pane, sizing_mode="stretch_width"),
+            card(
+                "Quality",
+                pn.Row(*self.controls),
+                self.quality.pane,
+                self.left_out,
+                sizing_mode="stretch_width",
+            ),
             card("Runs", self.table, sizing_mode="stretch_width"),
             card("Samples of the best", self.samples, sizing_mode="stretch_width"),
             sizing_mode="stretch_width",
         )
 
-    def first(self, runs: Iterable[tuple[str, Run, Any]]) -> list[str]:
+    def first(self, runs: Iterable[tuple[str, Run, Mapping[str, Any]]]) -> list[str]:
         """Name the newest runs on the data of the newest."""
-        data = {name: method.data for name, _, method in runs}
+        data = {name: settings.get("data") for name, _, settings in runs}
         return [name for name in data if data[name] == next(iter(data.values()))][:MOST]
 
     def check(self, followed: Followed) -> None:
-        """Raise ValueError if the quality of a run cannot be drawn."""
+        """Raise ValueError if a run cannot be compared."""
         if not followed.ds.sizes["round"]:
             raise ValueError(f"{followed.state}: no round is done yet")
-        plots.compare({"": [followed.ds]}, self.variable.value, self.along.value)
         scaling([followed.ds])
 
     def draw(self, runs: Mapping[str, Followed]) -> None:
         """Draw the quality of runs; samples follow as they are ready."""
+        self._offer([followed.ds for followed in runs.values()])
+        self._draw_quality({name: followed.ds for name, followed in runs.items()})
         lines = labels({name: followed.ds for name, followed in runs.items()})
-        datasets = collections.defaultdict(list)
-        for name, followed in runs.items():
-            datasets[lines[name]].append(followed.ds)
-        self.quality.show(plots.compare(datasets, self.variable.value, self.along.value))
         parts.fill(self.table, columns(runs, lines))
         self.runs = runs
         pn.state.execute(functools.partial(self._sample, runs), schedule=True)
+
+    def _offer(self, datasets: Sequence[xr.Dataset]) -> None:
+        """Offer what any of the runs can be compared by."""
+        titles: dict[str, str] = {}
+        for ds in datasets:
+            for name in qualities(ds):
+                if name not in titles.values():
+                    titles.setdefault(str(ds[name].attrs["long_name"]), name)
+        if self.variable.options == titles:
+            return
+        names = [*titles.values()]
+        usual = [self.variable.value, *(ds.attrs.get("score") for ds in datasets), *names]
+        self.variable.param.update(
+            options=titles, value=next((name for name in usual if name in names), None)
+        )
+
+    def _draw_quality(self, runs: Mapping[str, xr.Dataset]) -> None:
+        """Draw the runs that have the quality along the axis, and name the others."""
+        name, along = self.variable.value, self.along.value
+        known = {
+            run: ds
+            for run, ds in runs.items()
+            if name in ds and (along in ds or along in ds.coords)
+        }
+        lines = labels(known)
+        datasets = collections.defaultdict(list)
+        for run, ds in known.items():
+            datasets[lines[run]].append(ds)
+        self.quality.show(plots.compare(datasets, name, along))
+        others = ", ".join(run for run in runs if run not in known)
+        told = Markup('<p class="faint">without it: {}</p>').format(others)
+        self.left_out.object = str(told) if others else ""
 
     async def _sample(self, runs: Mapping[str, Followed]) -> None:
         figures = []
@@ -98,6 +133,15 @@ class Compare:
         left = len(runs) - len(figures)
         more = Markup('<p class="faint">and {} more runs</p>').format(left) if left else ""
         self.samples.object = str(SAMPLES.format(Markup("").join(figures))) + str(more)
+
+
+def qualities(ds: xr.Dataset) -> list[str]:
+    """Name the variables by round of which one value is better than another."""
+    return [
+        str(name)
+        for name, values in ds.data_vars.items()
+        if values.attrs.get("better") and "round" in values.dims
+    ]
 
 
 def labels(runs: Mapping[str, xr.Dataset]) -> dict[str, str]:
@@ -122,14 +166,14 @@ def labels(runs: Mapping[str, xr.Dataset]) -> dict[str, str]:
 def columns(runs: Mapping[str, Followed], lines: Mapping[str, str]) -> dict[str, Any]:
     """Tell what runs are and what they came to, as the columns of a table."""
     followed = list(runs.values())
-    methods = [one.run.method for one in followed]
+    settings = [one.run.settings for one in followed]
     measured = scaling([one.ds for one in followed])
     made: dict[str, Any] = {
         "run": list(runs),
         "line": [lines[name] for name in runs],
-        "method": [method.name for method in methods],
-        "data": [str(method.data) for method in methods],
-        "seed": [method.seed for method in methods],
+        "method": [str(one.ds.attrs["method"]) for one in followed],
+        "data": [str(given.get("data", "")) for given in settings],
+        "seed": [one.ds.attrs["seed"] for one in followed],
         "state": [one.state for one in followed],
         "rounds": measured["rounds"].values,
         "workers": measured["workers"].values,
@@ -137,17 +181,18 @@ def columns(runs: Mapping[str, Followed], lines: Mapping[str, str]) -> dict[str,
     }
     if len(set(lines.values())) == len(lines):  # each has its own, with its own name
         del made["line"]
-    scores = [_scores(one.ds) for one in followed]
+    outcomes = [results.outcome(one.ds) for one in followed]
+    told = [found for found in outcomes if found is not None]
+    titles = {str(name): _title(found, str(name)) for found in told for name in found.data_vars}
     return made | {
-        metric.long_name: [told.get(name, float("nan")) for told in scores]
-        for name, metric in METRICS.items()
+        title: [
+            float("nan") if found is None or name not in found else float(found[name])
+            for found in outcomes
+        ]
+        for name, title in titles.items()
     }
 
 
-def _scores(ds: xr.Dataset) -> dict[str, float]:
-    """Give the scores of the best unit, by metric: the final ones, or those of the last round."""
-    final = results.best(ds)
-    found = final if final is not None else results.latest(ds)
-    if found is None:
-        return {}
-    return {str(name).removeprefix("final_"): float(found[name]) for name in found.data_vars}
+def _title(found: xr.Dataset, name: str) -> str:
+    """Call a score what it is called of any run."""
+    return METRICS[name].long_name if name in METRICS else str(found[name].attrs["long_name"])

@@ -16,7 +16,6 @@ from markupsafe import Markup
 STYLE = Path(__file__).with_name("style.css").read_text("utf-8")
 TITLES = {
     "live": "Watch one run",
-    "groups": "Regroupings of an MGGAN",
     "speedup": "Speedup and time by routine",
     "compare": "Several runs side by side",
 }

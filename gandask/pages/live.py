@@ -1,11 +1,12 @@
-"""The live page: one run, finished or being written, at one round and around one cell.
+"""The live page: one run, finished or being written, at one round and around one unit.
 
 The round cursor is one number that all views follow. When a round is done, the views are drawn
-anew; when the cursor moves, the map and the mixture change and a line moves through the others.
+anew; when the cursor moves, what is of one round changes and a line moves through the others.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +16,13 @@ from markupsafe import Markup
 
 from gandask import plots
 from gandask.core import StoreError
-from gandask.pages import catalogue, status
-from gandask.pages.cell import CellPanel
+from gandask.display import place as spoken
+from gandask.pages import catalogue, status, units
 from gandask.pages.cursor import Player
 from gandask.pages.frame import argument, card, html, message, page
 from gandask.pages.pace import Pace
+from gandask.pages.steering import Steering
+from gandask.pages.unit import UnitPanel
 from gandask.pages.view import Lines, View
 from gandask.runs.following import Followed, follow
 
@@ -29,12 +32,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger("gandask")
 
 PERIOD = 1000  # milliseconds between two looks: with drawing, less than the two seconds promised
-MAPPED = (
-    "fid", "tvd", "inception_score", "modes", "high_quality", "generator_fitness",
-    "discriminator_fitness", "generator_learning_rate", "discriminator_learning_rate", "loss",
-    "generator_replaced", "partner", "interval",
-)  # fmt: skip
 MAP_WIDTH = 400  # pixels
+HALF = {"flex": "1 1 480px"}  # of a row, where there is room
+LISTED = 200  # events of the method's own
+ROW = Markup("<tr><th>{}</th><td>{}</td><td>{}</td><td>{}</td></tr>")
+SCROLLED = Markup('<div style="max-height: 310px; overflow-y: auto"><table>{}</table>{}</div>')
 
 
 def live() -> Any:
@@ -75,7 +77,7 @@ def _chosen() -> Any:
 
 
 class Watch:
-    """The views of one run, and what they share: the run, the round cursor and the cell."""
+    """The views of one run, and what they share: the run, the round cursor and the unit."""
 
     def __init__(self) -> None:
         self.followed: Followed | None = None
@@ -83,35 +85,44 @@ class Watch:
         self.drawn = -1
         self.ready = False  # whether there are views that can follow what is chosen
         self.pace = Pace()
-        self.cell: dict[str, Any] = {}
+        self.mapped: dict[str, list[str]] = {}
+        self.unit: dict[str, Any] = {}
         self.state = html(Markup(""))
-        self.steering = status.Steering(lambda: self.followed)
+        self.steering = Steering(lambda: self.followed)
         self.head = pn.Column(self.state, self.steering.view, sizing_mode="stretch_width")
         self.words = message("loading ...")
+        self.role = pn.widgets.Select(name="of", width=120, visible=False)
         self.variable = pn.widgets.Select(name="colour", width=MAP_WIDTH - 140)
-        self.unit = pn.widgets.Select(name="cell", width=120)
+        self.units = pn.widgets.Select(name="unit", width=120)
         self.player = Player(MAP_WIDTH)
         self.map = View(sizing_mode=None, min_height=MAP_WIDTH)
         self.lines = Lines()
-        self.panel = CellPanel(self.lines)
+        self.panel = UnitPanel(self.lines)
         self.events = View()
+        self.decided = html(Markup(""))
         self.workers = html(Markup(""))
+        self.told = card("What the method decided", self.decided, styles=HALF)
+        self.over_units = pn.Column(pn.Row(self.variable, self.units), self.role, self.map.pane)
         self.views = pn.Column(
             pn.Row(
-                pn.Column(
-                    pn.Row(self.variable, self.unit), self.map.pane, self.player.view,
-                    width=MAP_WIDTH + 10,
-                ),
+                pn.Column(self.over_units, self.player.view, width=MAP_WIDTH + 10),
                 self.panel.view,
                 sizing_mode="stretch_width",
             ),
-            card("Events", self.events.pane),
+            self.panel.of_all,
+            pn.Row(
+                card("Events", self.events.pane, sizing_mode="stretch_width", styles=HALF),
+                self.told,
+                sizing_mode="stretch_width",
+                styles={"flex-wrap": "wrap"},
+            ),
             card("Workers", self.workers),
             sizing_mode="stretch_width",
-        )  # fmt: skip
+        )
         self.body = pn.Column(self.words, sizing_mode="stretch_width")
         self.variable.param.watch(lambda event: self._colour(), "value")
-        self.unit.param.watch(lambda event: self._mark(event.new), "value")
+        self.units.param.watch(lambda event: self._mark(event.new), "value")
+        self.role.param.watch(lambda event: self._play(event.new), "value")
         self.player.slider.param.watch(lambda event: self._move(), "value")
         pn.state.add_periodic_callback(self.look, PERIOD)
         pn.state.on_session_destroyed(lambda session: self.pace.leave())
@@ -177,7 +188,7 @@ class Watch:
             self._show(f"{followed.state}: no round is done yet")
             self.head.visible = True
             return
-        self._choices(ds)
+        self._choices(followed, ds)
         self.player.extend(ds.sizes["round"], follow=not self.ready)
         self._draw_map(followed)
 
@@ -194,50 +205,82 @@ class Watch:
         if not ds.sizes["round"]:
             return
         self.events.show(self.lines.through(plots.events(ds), "events"))
-        self.panel.draw(followed, self.cell, self.variable.value, self.player.round)
+        listed = decided(ds)
+        self.told.visible = bool(listed)
+        self._set(self.decided, listed)
+        self._draw_panel(followed)
         self._show("")  # at the end: what is drawn unseen reaches the browser at once
         self.ready = True
 
-    def _choices(self, ds: xr.Dataset) -> None:
-        """Offer the variables and cells that the run has."""
-        names = [name for name in MAPPED if name in ds and "round" in ds[name].dims]
+    def _draw_panel(self, followed: Followed) -> None:
+        """Draw what is known of the unit."""
+        role, variable = self.role.value or "", self.variable.value or ""
+        self.panel.draw(followed, role, self.unit, variable, self.player.round)
+
+    def _choices(self, followed: Followed, ds: xr.Dataset) -> None:
+        """Offer the roles, variables and units that the run has."""
+        mapped = units.mapped(ds, followed.run.layout)
+        self.over_units.visible = bool(mapped)
+        if mapped != self.mapped:
+            self.mapped = mapped
+            score = ds.attrs.get("score")
+            first = next((role for role, names in mapped.items() if score in names), None)
+            chosen = first or next(iter(mapped), None)
+            self.role.param.update(options=list(mapped), value=chosen, visible=len(mapped) > 1)
+        self._offer(followed, ds)
+
+    def _offer(self, followed: Followed, ds: xr.Dataset) -> None:
+        """Offer the variables and units of the role."""
+        role = self.role.value
+        names = self.mapped.get(role, [])
         titles = {str(ds[name].attrs["long_name"]): name for name in names}
         if self.variable.options != titles:
             score = ds.attrs.get("score")
-            self.variable.param.update(options=titles, value=score if score in names else names[0])
-        places = units(ds)
-        if self.unit.options != places:
-            self.cell = plots.best(ds[self.variable.value]) or next(iter(places.values()))
-            self.unit.param.update(options=places, value=self.cell)
+            chosen = score if score in names else next(iter(names), None)
+            self.variable.param.update(options=titles, value=chosen)
+        places = units.places(followed.run.layout, role) if names else {}
+        spelt = {spoken(place): place for place in places.values()}
+        if self.units.options != spelt:
+            first = next(iter(spelt.values()), {})
+            self.unit = (plots.best(ds[self.variable.value]) if names else None) or first
+            self.units.param.update(options=spelt, value=self.unit if spelt else None)
 
     def _draw_map(self, followed: Followed) -> None:
         """Draw the map of the round at the cursor."""
-        ds, cell = as_grid(followed.ds), self.cell
-        marked = cell.get("row", 0), cell.get("col", cell.get("group", 0))
-        drawn = plots.grid(ds, self.variable.value, self.player.round, marked=marked)
-        self.map.show(drawn, self._tapped)
+        if self.variable.value:
+            round = self.player.round
+            drawn = plots.map(followed.ds, self.variable.value, round, self.unit)
+            self.map.show(drawn, self._tapped)
+
+    def _play(self, role: str) -> None:
+        """Show the units of another role."""
+        if self.followed is not None and self.ready:
+            self.ready = False  # one drawing for all that changes
+            self._offer(self.followed, self.followed.ds)
+            self.ready = True
+            self._colour()
 
     def _colour(self) -> None:
-        """Show another variable, also in the trace of the cell."""
+        """Show another variable, also in the trace of the unit."""
         if self.followed is not None and self.ready:
             self._draw_map(self.followed)
-            self.panel.draw(self.followed, self.cell, self.variable.value, self.player.round)
+            self._draw_panel(self.followed)
 
     def _tapped(self, x: float, y: float) -> None:
-        """Take the cell that was clicked."""
-        if x is None or y is None:
+        """Take the unit that was clicked."""
+        if self.followed is None or x is None or y is None:
             return
-        row, col = round(y), round(x)
-        for place in self.unit.options.values():
-            if (place.get("row", 0), place.get("col", place.get("group"))) == (row, col):
-                self.unit.value = place
+        *down, across = self.followed.run.layout.roles[self.role.value].unit
+        at = dict(zip((*down, across), (round(y), round(x))[-len(down) - 1 :], strict=True))
+        ds = self.followed.ds
+        if all(0 <= place < ds.sizes[dim] for dim, place in at.items()):
+            self.units.value = {dim: ds[dim].values[place].item() for dim, place in at.items()}
 
-    def _mark(self, cell: dict[str, Any]) -> None:
-        if self.followed is None or not self.ready or cell == self.cell:
+    def _mark(self, unit: dict[str, Any] | None) -> None:
+        if self.followed is None or not self.ready or unit is None or unit == self.unit:
             return
-        self.cell = cell
-        self._draw_map(self.followed)
-        self.panel.draw(self.followed, cell, self.variable.value, self.player.round)
+        self.unit = unit
+        self._colour()
 
     def _move(self) -> None:
         """Let all views follow the cursor."""
@@ -248,15 +291,13 @@ class Watch:
         self.panel.move(self.player.round)
 
 
-def units(ds: xr.Dataset) -> dict[str, dict[str, int]]:
-    """Give the cells (or groups, or clients) of a run by what they are called."""
-    dims = [dim for dim in ds["elapsed"].dims if dim != "round"]
-    places: list[dict[str, int]] = [{}]
-    for dim in dims:
-        places = [{**p, str(dim): int(value)} for p in places for value in ds[dim].values]
-    return {", ".join(f"{dim} {value}" for dim, value in p.items()): p for p in places}
-
-
-def as_grid(ds: xr.Dataset) -> xr.Dataset:
-    """Give groups the form of a grid of one row."""
-    return ds.expand_dims(row=[0]).rename(group="col") if "group" in ds.dims else ds
+def decided(ds: xr.Dataset) -> Markup:
+    """List the events that the method decided, not the machine: the last one first."""
+    own = ~ds["event_machine"].values
+    columns = [ds[f"event_{key}"].values[own][::-1] for key in ("round", "kind", "slot", "detail")]
+    if not own.any():
+        return Markup("")
+    rows = (ROW.format(*row) for row in itertools.islice(zip(*columns, strict=True), LISTED))
+    more = own.sum() - LISTED
+    told = Markup('<p class="faint">and {} earlier ones</p>').format(more) if more > 0 else ""
+    return SCROLLED.format(Markup("").join(rows), told)

@@ -6,7 +6,7 @@ escaped by the template.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +17,11 @@ import numpy as np
 from bokeh.resources import Resources
 from markupsafe import Markup
 
-from gandask import plots
-from gandask.core import StoreError
+from gandask import plots, results
+from gandask.display import place as spoken
+from gandask.pages import units
 from gandask.plots import pictures
+from gandask.plots.maps import MOST
 from gandask.scores.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -29,11 +31,9 @@ if TYPE_CHECKING:
 
 IMAGES, POINTS = 64, 1000  # samples shown
 EVENTS = 200  # rows of the table
-TRACES = ("fid", "tvd", "generator_fitness", "discriminator_fitness")
-BY_ITERATION = ("generator_loss", "discriminator_loss", "learning_rate")
-MAPS = 3  # rounds that the grid is drawn at
-ORIGINS = ("mixture", "lineage", "partners", *BY_ITERATION, "density")
-POINT_METRICS = ("modes", "high_quality")  # of data with known modes
+MAPS = 3  # rounds that maps are drawn at
+Captioned = tuple[str, Any]
+"""A caption, and what it is over."""
 
 
 def write(run: Run, path: Path | None = None) -> Path:
@@ -60,63 +60,58 @@ def write(run: Run, path: Path | None = None) -> Path:
 
 def page(run: Run) -> str:
     """Give the report of a run as one HTML document; see `write`."""
-    ds, told, state = run.ds, run.store.description, run.state
-    samples = POINTS if _of_points(told["facts"]) else IMAGES
+    ds, told, state, settings = run.ds, run.store.description, run.state, run.settings
+    samples = POINTS if len(told["facts"].get("sample_shape", ())) == 1 else IMAGES
     picture, missing = _picture(run, samples)
-    elements = _elements(ds, run.method.score)
+    sections = _sections(run, ds)
+    elements = [element for section in sections.values() for _, element in section]
     script, divisions = bokeh.embed.components(
-        {name: hv.render(element, backend="bokeh") for name, (_, element) in elements.items()}
+        [hv.render(element, backend="bokeh") for element in elements]
     )
+    drawn = iter(divisions)
     figures = {
-        name: {"caption": caption, "plot": Markup(divisions[name])}
-        for name, (caption, _) in elements.items()
+        name: [{"caption": caption, "plot": Markup(next(drawn))} for caption, _ in section]
+        for name, section in sections.items()
     }
     events = _events(ds)
+    data = f" on {settings['data']}" if "data" in settings else ""
     return _template().render(
-        title=f"{run.method.name} on {run.settings['data']}: {state}",
+        title=f"{run.method_name}{data}: {state}",
         path=str(run.store.path),
         updated=told["updated"],
-        notes=_notes(ds, state, run.method.rounds, told.get("error", "")) + missing,
-        summary=summary(ds, run.method, told["facts"], state),
+        notes=_notes(ds, state, run.rounds, told.get("error", "")) + missing,
+        summary=summary(ds, run.rounds, state),
         picture=picture,
         samples=samples,
-        grid=figures.get("grid"),
-        traces=[figures[name] for name in TRACES if name in figures],
-        maps=[figure for name, figure in figures.items() if name.startswith("map-")],
-        origins=[figures[name] for name in ORIGINS if name in figures],
-        profile=figures["profile"],
-        events_plot=figures.get("events"),
+        figures=figures,
         events=events[:EVENTS],
         events_left_out=max(0, len(events) - EVENTS),
-        settings=[(name, _setting(value)) for name, value in run.settings.items()],
+        settings=[(name, _setting(value)) for name, value in settings.items()],
         versions=_versions(ds.attrs),
         bokeh=Markup(_bokeh()),
         script=Markup(script),
     )
 
 
-def summary(
-    ds: xr.Dataset, method: Any, facts: Mapping[str, Any], state: str
-) -> list[tuple[str, str]]:
+def summary(ds: xr.Dataset, rounds: int, state: str) -> list[tuple[str, str]]:
     """Give what a run came to, as rows of name and value.
 
     Parameters
     ----------
     ds : Dataset
-    method : Method
-        Its `score` tells the best cell.
-    facts : mapping
-        What preparation found: ``sample_shape``, ``classes``, ``classifier_accuracy``.
+        Its attributes hold what preparation found, such as ``classifier_accuracy``.
+    rounds : int
+        Number of rounds in the end, or the most there can be.
     state : str
         That of the run.
     """
-    rows = _best(ds, method.score, facts)
+    rows = _best(ds)
     accuracy = ds.attrs.get("classifier_accuracy")
     if accuracy is not None:
         rows.append(("classifier accuracy", f"{100 * accuracy:.1f} %"))
     done = ds.sizes["round"]
     # of an adaptive run the number is known at its end alone
-    rows.append(("rounds", f"{done} of {done if state == 'finished' else method.rounds}"))
+    rows.append(("rounds", f"{done} of {done if state == 'finished' else rounds}"))
     wall = float(ds["elapsed"].max()) if ds["elapsed"].size else np.nan
     rows.append(("wall time", duration(wall)))
     workers = {str(name) for name in np.unique(ds["worker"].values)} - {""}
@@ -141,92 +136,97 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
-def _of_points(facts: Mapping[str, Any]) -> bool:
-    return len(facts.get("sample_shape", ())) == 1
-
-
-def _scored(ds: xr.Dataset, metric: str) -> xr.DataArray | None:
-    """Give the final values of a metric, or the latest round's where there are none yet."""
-    for name in (f"final_{metric}", metric):
-        if name in ds and bool(np.isfinite(ds[name]).any()):
-            return plots.latest(ds[name])
-    return None
-
-
-def _best(ds: xr.Dataset, score: str, facts: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Name the best cell (or group, or client) and its scores."""
-    scores = _scored(ds, score)
-    place = None if scores is None else plots.best(scores)
-    if place is None:
+def _best(ds: xr.Dataset) -> list[tuple[str, str]]:
+    """Name the best unit and its scores, and those of the whole population."""
+    found = results.outcome(ds)
+    if found is None:
         return []
-    told = ", ".join(f"{dim} {value}" for dim, value in place.items())
-    rows = [(f"best by {METRICS[score].long_name}", told)] if told else []
-    for name, metric in METRICS.items():
-        values = _scored(ds, name)
-        if values is None or (name in POINT_METRICS and not _of_points(facts)):
-            continue
-        written = _written(name, float(values.sel(place)), facts)
-        early = f" (round {int(values['round'])})" if "round" in values.coords else ""
-        rows.append((metric.long_name, written + early))
-    return rows
+    place = spoken(results.place(found))
+    early = f" (round {int(found['round'])})" if "round" in found.coords else ""
+    rows = [(f"best by {_title(found, ds.attrs['score'])}", place)] if place else []
+    rows += [
+        (_title(found, str(name)), _written(found, str(name), ds.attrs) + early)
+        for name in found.data_vars
+    ]
+    together = results.of_all(ds)
+    return rows + [
+        (str(values.attrs["long_name"]), plots.number(float(values)))
+        for values in together.data_vars.values()
+        if not early and bool(values.notnull())
+    ]
 
 
-def _written(metric: str, value: float, facts: Mapping[str, Any]) -> str:
-    if metric == "modes" and facts.get("classes"):
+def _title(found: xr.Dataset, name: str) -> str:
+    """Call a score what it is called of any run."""
+    return METRICS[name].long_name if name in METRICS else str(found[name].attrs["long_name"])
+
+
+def _written(found: xr.Dataset, name: str, facts: Mapping[str, Any]) -> str:
+    value, units = float(found[name]), str(found[name].attrs.get("units", ""))
+    if name == "modes" and facts.get("classes"):
         return f"{value:g} of {facts['classes']}"
-    if metric == "high_quality":
+    if name == "high_quality":
         return f"{100 * value:.1f} %"
-    units = METRICS[metric].units
     return plots.number(value) if units in ("", "1") else f"{plots.number(value)} {units}"
 
 
-def _elements(ds: xr.Dataset, score: str) -> dict[str, tuple[str, Any]]:
-    """Draw what the Dataset has: caption and element by name."""
-    made = {}
-    scores = _scored(ds, "fid")
-    if scores is not None and set(scores.dims) == {"row", "col"}:
-        round = int(scores["round"]) if "round" in scores.coords else -1
-        drawn = plots.grid(ds, str(scores.name), round)
-        made["grid"] = (f"{scores.attrs['long_name']}, by cell", drawn)
-    for name in TRACES:
-        if name in ds and bool(np.isfinite(ds[name]).any()):
-            # the caption is the label: the axis need not repeat it
-            made[name] = (ds[name].attrs["long_name"], plots.trace(ds, name).opts(ylabel=""))
-    made |= _of_cells(ds, score) if "row" in ds.dims else _of_groups(ds)
-    made["profile"] = ("time by routine", plots.profile(ds))
-    if ds.sizes["event"]:
-        made["events"] = ("events by round and slot", plots.events(ds))
-    return made
-
-
-def _of_cells(ds: xr.Dataset, score: str) -> dict[str, tuple[str, Any]]:
-    """Draw the grid over the rounds, and the mixture and the lineage of its best cell."""
-    place = plots.best(ds[score])
-    if place is None:
-        return {}
-    scored = ds["round"].values[ds[score].notnull().any(["row", "col"]).values]
-    chosen = np.unique(np.linspace(0, len(scored) - 1, MAPS).astype(int))
-    title = ds[score].attrs["long_name"]
-    made = {
-        f"map-{round}": (f"{title}, by cell", plots.grid(ds, score, int(round)))
-        for round in scored[chosen]
+def _sections(run: Run, ds: xr.Dataset) -> dict[str, list[Captioned]]:
+    """Draw what the Dataset has, by the report's sections."""
+    mapped = units.mapped(ds, run.layout)
+    traced = [name for name in units.shown(ds, "report") if np.isfinite(ds[name]).any()]
+    return {
+        "best": _final_map(ds),
+        # the caption is the label: the axis need not repeat it
+        "traces": [(_long(ds, name), plots.trace(ds, name).opts(ylabel="")) for name in traced],
+        "maps": _maps(ds, mapped),
+        "own": _own(run, ds),
+        "profile": [("", plots.profile(ds))],
+        "events": [("", plots.events(ds))] if ds.sizes["event"] else [],
     }
-    best = place["row"], place["col"]
-    told = f"row {best[0]}, col {best[1]}, the best of the last round"
-    made["mixture"] = (f"mixture of {told}", plots.mixture(ds, best))
-    made["lineage"] = (f"where the weights of {told}, came from", plots.lineage(ds, best))
-    return made
 
 
-def _of_groups(ds: xr.Dataset) -> dict[str, tuple[str, Any]]:
-    """Draw who met whom, what that did to losses and rates, and samples over time."""
-    if "partner" not in ds or not ds.sizes["round"]:
-        return {}
-    made = {"partners": ("who met whom", plots.partners(ds))}
-    for name in BY_ITERATION:
-        made[name] = (ds[name].attrs["long_name"], plots.regroupings(ds, name).opts(ylabel=""))
-    if "samples" in ds and ds.sizes["value"] == 2:
-        made["density"] = ("samples over time", plots.density(ds))
+def _long(ds: xr.Dataset, name: str) -> str:
+    return str(ds[name].attrs.get("long_name", name))
+
+
+def _final_map(ds: xr.Dataset) -> list[Captioned]:
+    """Map the final scores, or those of the last round that has any."""
+    score = str(ds.attrs.get("score", ""))
+    finals = [str(n) for n, values in ds.data_vars.items() if values.attrs.get("final_of") == score]
+    for name in (*finals, score):
+        if name in ds and 1 <= len(set(ds[name].dims) - {"round"}) <= MOST:
+            values = plots.latest(ds[name])
+            if np.isfinite(values).any():
+                round = int(values["round"]) if "round" in values.coords else -1
+                return [(_long(ds, name), plots.map(ds, name, round))]
+    return []
+
+
+def _maps(ds: xr.Dataset, mapped: Mapping[str, Sequence[str]]) -> list[Captioned]:
+    """Map the score over the units at a few rounds."""
+    score = str(ds.attrs.get("score", ""))
+    if not any(score in names for names in mapped.values()):
+        return []
+    known = ds[score].notnull().any([dim for dim in ds[score].dims if dim != "round"])
+    scored = ds["round"].values[known.values]
+    if not len(scored):
+        return []
+    chosen = scored[np.unique(np.linspace(0, len(scored) - 1, MAPS).astype(int))]
+    return [(_long(ds, score), plots.map(ds, score, int(round))) for round in chosen]
+
+
+def _own(run: Run, ds: xr.Dataset) -> list[Captioned]:
+    """Draw what the method itself draws, around the unit that is best in the last round scored."""
+    if not ds.sizes["round"]:
+        return []
+    found = results.latest(ds)
+    place = {} if found is None else results.place(found)
+    made = []
+    for figure in units.drawable(ds, run.figures).values():
+        if "marked" in figure.takes and not place:
+            continue
+        of = f": {spoken(place)}, the best of the last round" if "marked" in figure.takes else ""
+        made.append((f"{figure.title}{of}", units.draw(figure, ds, place, -1)))
     return made
 
 
@@ -234,7 +234,7 @@ def _picture(run: Run, samples: int) -> tuple[str, list[str]]:
     """Draw samples as base64, or tell why there are none."""
     try:
         return pictures.png_text(run.best_mixture().sample(samples, seed=0)), []
-    except (StoreError, ValueError) as error:
+    except Exception as error:  # whatever a user's networks raise, there is a report
         return "", [f"no samples: {error}"]
 
 
@@ -246,8 +246,8 @@ def _notes(ds: xr.Dataset, state: str, rounds: int, error: str) -> list[str]:
     # a run that was continued keeps the error of its first attempt
     if state in ("failed", "stopped") and error:
         notes.append(error)
-    if _scored(ds, "fid") is None:
-        notes.append("no mixture was scored yet: no scores, no heat map")
+    if "score" in ds.attrs and results.outcome(ds) is None:
+        notes.append("nothing was scored yet: no scores, no map")
     return notes
 
 
@@ -260,7 +260,7 @@ def _events(ds: xr.Dataset) -> list[dict[str, Any]]:
 def _setting(value: object) -> str:
     if value is None:
         return "–"
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return ", ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
 
 def _versions(attributes: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -20,7 +20,7 @@ from gandask.results.scaling import scaling
 from gandask.runs import Run
 from gandask.runs.following import Followed
 
-COLUMNS = ("shape", "cells", "workers", "rounds", "wall", "speedup", "efficiency")
+COLUMNS = ("shape", "units", "workers", "rounds", "wall", "speedup", "efficiency")
 
 
 def speedup() -> Any:
@@ -47,7 +47,7 @@ class Speedup:
             sizing_mode="stretch_width",
         )
 
-    def first(self, runs: Iterable[tuple[str, Run, Any]]) -> list[str]:
+    def first(self, runs: Iterable[tuple[str, Run, Mapping[str, Any]]]) -> list[str]:
         """Name the finished runs that another one has the settings of."""
         alike = collections.defaultdict(list)
         for name, run, _ in runs:

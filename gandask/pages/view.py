@@ -108,7 +108,8 @@ class Lines:
                 figure.add_layout(span)
                 self.spans[view] = span
 
-        return element.opts(hooks=[draw], clone=True)
+        known = hv.Store.lookup_options("bokeh", element, "plot").kwargs.get("hooks", [])
+        return element.opts(hooks=[*known, draw], clone=True)
 
     def move(self, round: int) -> None:
         """Move all lines to a round."""

@@ -1,27 +1,22 @@
-"""The plots of one Dataset: ``run.plot.grid()`` for ``plots.grid(run.ds)``."""
+"""The plots of one Dataset: ``run.plot.map()`` for ``plots.map(run.ds)``, and the method's own."""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from gandask.config import suggestion
-from gandask.plots.ancestry import lineage
-from gandask.plots.cells import grid, mixture
+from gandask.core import Figure
 from gandask.plots.charts import events, profile
-from gandask.plots.groups import density, partners, regroupings
+from gandask.plots.maps import map
 from gandask.plots.traces import trace
 
 if TYPE_CHECKING:
     import xarray as xr
 
-DRAWN = {
-    function.__name__: function
-    for function in (
-        density, events, grid, lineage, mixture, partners, profile, regroupings, trace,
-    )
-}  # fmt: skip
-"""The plots of one run, by name."""
+DRAWN = {function.__name__: function for function in (events, map, profile, trace)}
+"""The plots of any run, by name."""
 
 
 class Plots:
@@ -31,19 +26,22 @@ class Plots:
     ----------
     ds : Dataset
         What they draw.
+    figures : mapping of str to Figure
+        The drawings of its method's own, by name.
     """
 
-    def __init__(self, ds: xr.Dataset) -> None:
+    def __init__(self, ds: xr.Dataset, figures: Mapping[str, Figure]) -> None:
         self._ds = ds
+        self._drawn = DRAWN | {name: figure.draw for name, figure in figures.items()}
 
     def __getattr__(self, name: str) -> Any:
-        if name not in DRAWN:
-            raise AttributeError(f"there is no plot {name!r}; {suggestion(name, DRAWN)}")
-        function = DRAWN[name]
+        if name not in self._drawn:
+            raise AttributeError(f"there is no plot {name!r}; {suggestion(name, self._drawn)}")
+        function = self._drawn[name]
         return functools.update_wrapper(functools.partial(function, self._ds), function)
 
     def __dir__(self) -> list[str]:
-        return sorted(DRAWN)
+        return sorted(self._drawn)
 
     def __repr__(self) -> str:
-        return f"Plots({', '.join(DRAWN)})"
+        return f"Plots({', '.join(sorted(self._drawn))})"

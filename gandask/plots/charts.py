@@ -1,16 +1,15 @@
-"""Plots of any method's run: time by routine, events, samples."""
+"""Plots of any method's run: time by routine, events, shares of a mixture, samples."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import holoviews as hv
 import numpy as np
-import xarray as xr
-from bokeh.models import HoverTool
+from bokeh.models import BasicTicker, HoverTool
 
 from gandask import results
 from gandask.core import Array
@@ -18,6 +17,7 @@ from gandask.plots import pictures
 from gandask.plots.style import (
     BEST,
     COLOURS,
+    MUTED,
     ON_TOP,
     STILL,
     WIDE,
@@ -28,11 +28,13 @@ from gandask.plots.style import (
 )
 
 if TYPE_CHECKING:
+    import xarray as xr
     from torch import Tensor
 
 EVENTS, SLOTS = 2000, 30  # more are drawn by kind: they would hide each other
 SPANS = 40  # of rounds, with a dot each
 SIZES = (3.0, 12.0)  # pixels of the smallest and the largest number of events
+BAR = 24  # pixels of a bar of a mixture, with its gap
 KEYS = ("round", "slot", "kind", "detail")
 
 
@@ -68,7 +70,7 @@ def profile(ds: xr.Dataset) -> hv.Element:
 def events(
     ds: xr.Dataset, kinds: Sequence[str] | None = None, round: int | None = None
 ) -> hv.Element:
-    """Draw events by round and slot, coloured by kind; of replacements in a grid, their number.
+    """Draw events by round and slot, coloured by kind.
 
     Of many events, or many slots, the number per round and kind is drawn, as the size of a dot.
 
@@ -80,7 +82,7 @@ def events(
     round : int, optional
         The last to draw events of; all by default.
     """
-    everything = _everything(ds)
+    everything = ds[[f"event_{key}" for key in KEYS]].reset_coords(drop=True)
     if not everything.sizes["event"]:
         return message("no events")
     chosen = np.ones(everything.sizes["event"], bool)
@@ -105,26 +107,52 @@ def events(
     )
 
 
-def _everything(ds: xr.Dataset) -> xr.Dataset:
-    """Give the events, and one for each round in which individuals of a grid were replaced."""
-    events = ds[[f"event_{key}" for key in KEYS]].reset_coords(drop=True)
-    if not {"generator_replaced", "discriminator_replaced"} <= set(ds):
-        return events
-    kinds = ("generator", "discriminator")
-    units = [dim for dim in ds["generator_replaced"].dims if dim != "round"]
-    counts = np.stack([ds[f"{kind}_replaced"].sum(units).values for kind in kinds], 1)
-    rounds = np.flatnonzero(counts.any(1))
-    told = [
-        ", ".join(f"{n} {kind}s" for n, kind in zip(counts[r], kinds, strict=True)) for r in rounds
+def mixture(
+    names: Sequence[str],
+    weights: Sequence[float],
+    highlighted: Collection[str] = (),
+    rows: int | None = None,
+    share: hv.Dimension | str = "share",
+    title: str = "",
+) -> hv.Rectangles:
+    """Draw as bars what a mixture is made of, the first on top.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of its members, each once.
+    weights : sequence of float
+        Their shares.
+    highlighted : collection of str
+        Members in colour.
+    rows : int, optional
+        For how many members there is room: the frame is then the same for mixtures of fewer.
+    share : Dimension or str
+        What the axis of the weights says.
+    title : str
+    """
+    rows = len(names) if rows is None else rows
+    share = hv.Dimension(share)
+    # rectangles on an axis of numbers: the categories of hv.Bars cannot change once drawn
+    boxes = [
+        (0.0, row - 0.35, weight, row + 0.35, name, BEST if name in highlighted else MUTED)
+        for row, (name, weight) in enumerate(zip(names, weights, strict=True))
     ]
-    made = {
-        "event_round": ds["round"].values[rounds].astype("int64"),
-        "event_kind": np.full(len(rounds), "replaced"),
-        "event_slot": np.full(len(rounds), "cells"),
-        "event_detail": np.array(told, "U"),
-    }
-    replaced = xr.Dataset({name: ("event", values) for name, values in made.items()})
-    return xr.concat([events, replaced], "event", combine_attrs="override")
+    hover = HoverTool(tooltips=[("", "@name"), (share.pprint_label, "@x1{0.0%}")])
+    return hv.Rectangles(boxes, vdims=["name", "colour"]).opts(
+        **WIDE | {"height": 90 + BAR * rows},
+        title=title,
+        color="colour",
+        line_color=None,
+        xlim=(0, 1),
+        ylim=(-0.5, rows - 0.5),
+        xlabel=share.pprint_label,
+        ylabel="",
+        xticks=BasicTicker(num_minor_ticks=0),
+        yticks=[*enumerate(names)] or [(0, "")],
+        invert_yaxis=True,
+        tools=[hover],
+    )
 
 
 def image_grid(images: Tensor | Array, columns: int = 8) -> hv.Element:
@@ -165,7 +193,7 @@ def image_grid(images: Tensor | Array, columns: int = 8) -> hv.Element:
 def _single(found: xr.Dataset, colours: Mapping[str, str]) -> hv.Overlay:
     """Draw each event by its round and slot, in a layer for each kind."""
     round, slot, kind, detail = (dimension(found[f"event_{key}"], key) for key in KEYS)
-    # a regrouping, for one, is of no slot
+    # what happened to the whole population is of no slot
     slots = [name or "all" for name in found["event_slot"].values.tolist()]
     # a categorical axis begins at the bottom
     slot = slot.clone(values=sorted(set(slots), key=_natural, reverse=True))

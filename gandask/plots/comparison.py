@@ -37,7 +37,7 @@ ROUTINES = 6  # told apart; the others, the shortest, are one
 
 
 def compare(
-    runs: Mapping[str, Sequence[xr.Dataset]], variable: str = "fid", along: str = "round"
+    runs: Mapping[str, Sequence[xr.Dataset]], variable: str | None = None, along: str = "round"
 ) -> hv.Element:
     """Draw the quality of several runs: the mean of their seeds, and a band from least to most.
 
@@ -49,8 +49,8 @@ def compare(
     ----------
     runs : mapping of str to sequence of Dataset
         By label, a Dataset for each seed.
-    variable : str
-        Numbers along round and the method's unit.
+    variable : str, optional
+        Numbers along round and the unit of a role; the first run's score by default.
     along : str
         "round", "elapsed" (wall time), or "batches" (generator steps of all units so far).
 
@@ -61,13 +61,17 @@ def compare(
     """
     if along not in ALONG:
         raise ValueError(f"along={along!r}: expected one of {', '.join(ALONG)}")
+    every = [ds for datasets in runs.values() for ds in datasets]
+    if not every:
+        return message("nothing to compare yet")
+    name = selection.scored(every[0], variable)
     bands, lines, extremes = [], [], []
     for place, (label, datasets) in enumerate(runs.items()):
-        seeds = [_quality(ds, variable, along) for ds in datasets]
+        seeds = [_quality(ds, name, along) for ds in datasets]
         x, values = _together([seed for seed in seeds if len(seed[0])])
         if not len(x):
             continue
-        axes = _axis(datasets[0], along)[1], dimension(datasets[0][variable])
+        axes = _axis(datasets[0], along)[1], dimension(datasets[0][name])
         colour = COLOURS[place % len(COLOURS)]
         band = hv.Area((x, values.min(0), values.max(0)), axes[0], [axes[1], "upper"])
         bands.append(band.opts(**STILL, color=colour, alpha=0.2, line_alpha=0))
@@ -75,7 +79,7 @@ def compare(
         extremes += [float(values.min()), float(values.max())]
     if not lines:
         return message("nothing to compare yet")
-    told = f"{_counting(variable)[1]} {lines[0].vdims[0].pprint_label}"
+    told = f"{_counting(every[0][name])} {lines[0].vdims[0].pprint_label}"
     options = hv.opts.Overlay(
         **WIDE,
         **ON_TOP,
@@ -172,12 +176,9 @@ def _size(shape: str) -> tuple[int, str]:
     return len(shape), shape
 
 
-def _counting(variable: str) -> tuple[str, str]:
-    """Tell which unit's value counts for a run: the method of a DataArray, and its name."""
-    better = selection.direction(variable)
-    if better is None:
-        return "median", "median"
-    return ("max" if better(1.0, 0.0) else "min"), "best"
+def _counting(values: xr.DataArray) -> str:
+    """Tell which unit's value counts for a run."""
+    return "best" if values.attrs.get("better") else "median"
 
 
 def _quality(ds: xr.Dataset, variable: str, along: str) -> tuple[Array, Array]:
@@ -187,8 +188,10 @@ def _quality(ds: xr.Dataset, variable: str, along: str) -> tuple[Array, Array]:
         raise ValueError(f"{variable!r} has dimensions {values.dims}: a comparison needs 'round'")
     units = [dim for dim in values.dims if dim != "round"]
     finite = values.where(np.isfinite(values))
-    y = getattr(finite, _counting(variable)[0])(units).values
-    x = _axis(ds, along)[0]
+    reduced = {"lower": finite.min, "higher": finite.max}.get(
+        values.attrs.get("better", ""), finite.median
+    )
+    x, y = _axis(ds, along)[0], reduced(units).values
     known = np.isfinite(x) & np.isfinite(y)
     return x[known], y[known]
 
@@ -201,15 +204,10 @@ def _axis(ds: xr.Dataset, along: str) -> tuple[Array, hv.Dimension]:
         elapsed = ds["elapsed"]
         units = [dim for dim in elapsed.dims if dim != "round"]
         return elapsed.max(units).values, hv.Dimension("elapsed", label="wall time", unit="s")
-    name = next((name for name in ("batches", "last_iteration") if name in ds), None)
-    if name is None:
-        raise ValueError(
-            "the Dataset has neither batches nor last_iteration: compare along round or elapsed"
-        )
-    counted = selection.numbers(ds, name)
-    steps = counted.sum([dim for dim in counted.dims if dim != "round"])
-    if name == "batches":  # last_iteration counts from the beginning
-        steps = steps.cumsum("round")
+    if "batches" not in ds:
+        raise ValueError("the Dataset has no batches: compare along round or elapsed")
+    counted = selection.numbers(ds, "batches")
+    steps = counted.sum([dim for dim in counted.dims if dim != "round"]).cumsum("round")
     told = "generator steps of all, so far"
     return steps.values, hv.Dimension("batches", label=told, unit=counted.attrs.get("units"))
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-import operator
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gandask import results
 from gandask.config import suggestion
-from gandask.core import Array
-from gandask.scores.metrics import METRICS
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -32,6 +28,20 @@ def variable(ds: xr.Dataset, name: str) -> xr.DataArray:
         names = [str(known) for known in ds.data_vars]
         raise ValueError(f"there is no variable {name!r}; {suggestion(name, names)}")
     return ds[name]
+
+
+def scored(ds: xr.Dataset, name: str | None) -> str:
+    """Give the name of a variable, by default that of the run's score.
+
+    Raises
+    ------
+    ValueError
+        If none is given and the run has no score.
+    """
+    score = ds.attrs.get("score") if name is None else name
+    if score is None:
+        raise ValueError("variable=None: the run has no score; name one of the Dataset's variables")
+    return str(score)
 
 
 def numbers(ds: xr.Dataset, name: str) -> xr.DataArray:
@@ -77,49 +87,24 @@ def at_round(values: xr.DataArray, round: int) -> xr.DataArray:
     return values.sel(round=round)
 
 
-def cell(ds: xr.Dataset, marked: tuple[int, int]) -> int:
-    """Give the index of a cell of the grid, counted row by row.
+def check_place(values: xr.DataArray, place: Mapping[str, Any], along: str = "round") -> None:
+    """Refuse a place that is not one of a variable's units.
+
+    Parameters
+    ----------
+    values : DataArray
+    place : mapping
+        A label for every dimension but `along`, such as ``{"row": 0, "col": 1}``.
 
     Raises
     ------
     ValueError
-        If `ds` is no grid, or `marked`, as (row, col), is not in it.
+        Naming what there is.
     """
-    if not {"row", "col"} <= set(ds.dims):
-        raise ValueError(f"the Dataset has dimensions {tuple(ds.dims)}: expected row and col")
-    rows, cols = ds.sizes["row"], ds.sizes["col"]
-    row, col = marked
-    if not (0 <= row < rows and 0 <= col < cols):
-        raise ValueError(
-            f"there is no cell {tuple(marked)}: expected a row from 0 to {rows - 1} and a column "
-            f"from 0 to {cols - 1}"
-        )
-    return row * cols + col
-
-
-def place(labels: Mapping[Any, Any]) -> str:
-    """Write the place of a unit for people.
-
-    Examples
-    --------
-    >>> place({"row": 0, "col": 1})
-    'row 0, col 1'
-    """
-    return ", ".join(f"{dim} {value}" for dim, value in labels.items())
-
-
-def direction(name: str) -> Callable[[float, float], bool] | None:
-    """Give the order that tells the better of a variable's values: its metric's, or that of losses.
-
-    Returns
-    -------
-    callable, optional
-        From one value and another to whether the one is better. None where neither can be.
-    """
-    metric = METRICS.get(re.sub("^(final_)?(generator_|mixture_)?", "", name))
-    if metric is not None:
-        return metric.better
-    return operator.lt if name.endswith("_fitness") else None
+    known = {str(dim): values[dim].values.tolist() for dim in values.dims if dim != along}
+    if set(place) != set(known) or any(place[dim] not in known[dim] for dim in known):
+        choices = ", ".join(f"{dim} from {v[0]} to {v[-1]}" for dim, v in known.items() if v)
+        raise ValueError(f"there is no unit {dict(place)}: expected {choices or 'none'}")
 
 
 def best(values: xr.DataArray, along: str = "round") -> dict[str, Any] | None:
@@ -128,7 +113,7 @@ def best(values: xr.DataArray, along: str = "round") -> dict[str, Any] | None:
     Parameters
     ----------
     values : DataArray
-        Of a metric or a fitness, as its name tells.
+        Its attribute ``better`` says which of two is.
     along : str
         Dimension to take the latest values along, if it is there.
 
@@ -138,17 +123,8 @@ def best(values: xr.DataArray, along: str = "round") -> dict[str, Any] | None:
         The place along every other dimension, such as ``{"row": 0, "col": 1}``. None where no
         value is finite, or none can be better than another, as of a learning rate.
     """
-    better = direction(str(values.name))
     last = latest(values, along)
-    places = np.argwhere(np.isfinite(last.values))
-    if better is None or not len(places):
-        return None
-
-    def winner(one: Array, other: Array) -> Array:  # the first of equals
-        return other if better(last.values[*other], last.values[*one]) else one
-
-    won = functools.reduce(winner, places)
-    return {str(dim): last[dim].values[i].item() for dim, i in zip(last.dims, won, strict=True)}
+    return results.place_of_best(last.where(np.isfinite(last)))
 
 
 def latest(values: xr.DataArray, along: str = "round") -> xr.DataArray:

@@ -9,6 +9,7 @@ import holoviews as hv
 import numpy as np
 from bokeh.models import BasicTicker, HoverTool
 
+from gandask import display
 from gandask.core import Array
 from gandask.plots import selection
 from gandask.plots.style import (
@@ -36,11 +37,11 @@ SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # the quantiles of the bands, the median i
 
 def trace(
     ds: xr.Dataset,
-    variable: str = "fid",
+    variable: str | None = None,
     along: str = "round",
     marked: Mapping[str, Any] | None = None,
 ) -> hv.Element:
-    """Draw one line per cell (or group, or client), the best and the median standing out.
+    """Draw one line per unit, the best and the median standing out.
 
     Many units are drawn as bands instead, from the smallest to the largest value and between the
     quartiles. The best is the one whose last value is best; where no direction is better, as of a
@@ -50,8 +51,8 @@ def trace(
     Parameters
     ----------
     ds : Dataset
-    variable : str
-        Numbers along `along` and the method's unit, whatever that is.
+    variable : str, optional
+        Numbers along `along` and the unit of a role, whatever that is; the run's score by default.
     along : str
         Dimension of the horizontal axis.
     marked : mapping, optional
@@ -62,12 +63,13 @@ def trace(
     ValueError
         If there is no such variable or unit, or the variable lacks that dimension.
     """
+    variable = selection.scored(ds, variable)
     values = selection.numbers(ds, variable)
     if along not in values.dims:
         raise ValueError(f"{variable!r} has dimensions {values.dims}: a trace needs {along!r}")
     units = [str(dim) for dim in values.dims if dim != along]
     if marked is not None:
-        _check(values, units, marked)
+        selection.check_place(values, marked, along)
     # not every round need be scored
     values = values.where(np.isfinite(values)).dropna(along, how="all")
     if not values.size:
@@ -77,10 +79,10 @@ def trace(
     layers = _all(shown, along, units)
     if place and place != marked:
         # beside a marked unit there is no room for two long names
-        label = "best" if marked else f"best: {selection.place(place)}"
+        label = "best" if marked else f"best: {display.place(place)}"
         layers.append(_line(shown.sel(place), along, label, BEST))
     if marked:
-        label = f"{selection.place(marked)}{', the best' if place == marked else ''}"
+        label = f"{display.place(marked)}{', the best' if place == marked else ''}"
         layers.append(_line(shown.sel(marked), along, label, MARKED))
     return _framed(layers, values)
 
@@ -95,13 +97,6 @@ def _all(values: xr.DataArray, along: str, units: Sequence[str]) -> list[hv.Elem
         middle = values.isel(dict.fromkeys(units, 0)).copy(data=quantiles[2])
         layers.append(_line(middle, along, "median", MEDIAN))
     return layers
-
-
-def _check(values: xr.DataArray, units: Sequence[str], marked: Mapping[str, Any]) -> None:
-    known = {dim: values[dim].values.tolist() for dim in units}
-    if set(marked) != set(units) or any(marked[dim] not in known[dim] for dim in units):
-        choices = ", ".join(f"{dim} from {v[0]} to {v[-1]}" for dim, v in known.items())
-        raise ValueError(f"there is no unit {dict(marked)}: expected {choices or 'none'}")
 
 
 def _framed(layers: Sequence[hv.Element], values: xr.DataArray) -> hv.Overlay:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gandask import cluster, presets, results, runs
+from gandask.display import place
 from gandask.engine import run as engine
 from gandask.methods.grid.method import Grid
 from gandask.pages import report
@@ -75,7 +76,7 @@ def table(datasets: Mapping[str, xr.Dataset]) -> str:
         if best is None:
             raise ValueError(f"{name}: expected a finished run")
         told = {
-            "best neighbourhood": f"row {int(best.row)}, col {int(best.col)}",
+            "best neighbourhood": place(results.place(best)),
             "FID (lower is better)": f"{float(best.final_fid):.1f}",
             "TVD (lower is better)": f"{float(best.final_tvd):.3f}",
             "inception score (higher)": f"{float(best.final_inception_score):.2f}",

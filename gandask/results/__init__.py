@@ -1,16 +1,30 @@
 """From what tasks report to one labelled Dataset, and what can be read off it."""
 
-from gandask.results.dataset import Results, attributes, without_timings
+from gandask.results.dataset import Results, attributes, described, labelled, without_timings
 from gandask.results.storage import fixed, read, write
-from gandask.results.tables import best, latest, of_all, profile, speedup
+from gandask.results.tables import (
+    best,
+    latest,
+    of_all,
+    outcome,
+    place,
+    place_of_best,
+    profile,
+    speedup,
+)
 
 __all__ = [
     "Results",
     "attributes",
     "best",
+    "described",
     "fixed",
+    "labelled",
     "latest",
     "of_all",
+    "outcome",
+    "place",
+    "place_of_best",
     "profile",
     "read",
     "speedup",

@@ -228,17 +228,25 @@ class Results:
 
 def attributes(method: Method[Any], facts: Mapping[str, Any]) -> dict[str, Any]:
     """Describe a run in a Dataset's attributes: method, settings, seed, versions, facts."""
+    return described(method.name, config.to_toml(method, strict=False), method.seed, facts)
+
+
+def described(name: str, settings: str, seed: int, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe a run by its method's name and settings as TOML; see `attributes`."""
     versions = {
         f"{package}_version": importlib.metadata.version(package)
         for package in ("gandask", "torch", "numpy")
     }
-    return {
-        "method": method.name,
-        "settings": config.to_toml(method, strict=False),
-        "seed": method.seed,
-        **versions,
-        **facts,
-    }
+    return {"method": name, "settings": settings, "seed": seed, **versions, **facts}
+
+
+def labelled(dataset: xr.Dataset, layout: Layout) -> xr.Dataset:
+    """Let the variables of a Dataset of an older gandask say of themselves what they do today."""
+    made = dataset.copy()
+    for name, variable in layout.variables.items():
+        if name in made:
+            made[name].attrs = variable.attributes | made[name].attrs
+    return made
 
 
 def without_timings(dataset: xr.Dataset) -> xr.Dataset:

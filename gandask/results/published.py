@@ -21,7 +21,7 @@ def execution_times() -> xr.Dataset:
     Returns
     -------
     Dataset
-        Along ``run``, with the names of `gandask.results.scaling.scaling`: ``shape``, ``cells``,
+        Along ``run``, with the names of `gandask.results.scaling.scaling`: ``shape``, ``units``,
         ``workers``, ``serial`` and ``wall`` in minutes, ``wall_deviation`` over ten runs,
         ``speedup`` as printed, and its share per core, the ``efficiency``.
     """
@@ -31,7 +31,7 @@ def execution_times() -> xr.Dataset:
     return xr.Dataset(
         {
             "shape": ("run", ["2×2", "3×3", "4×4"], _told("grid size")),
-            "cells": ("run", [4, 9, 16], _told("cells of the grid")),
+            "units": ("run", [4, 9, 16], _told("units of the population: cells of a grid")),
             "workers": ("run", cores, _told("cores")),
             "serial": ("run", [339.6, 999.5, 1920.0], _told("time on a single core", "min")),
             "wall": ("run", [39.81, 73.24, 126.68], _told("time distributed", "min")),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 TITLES = {
     "shape": ("shape of the population", ""),
-    "cells": ("units of the population", ""),
+    "units": ("units of the population", ""),
     "workers": ("workers", ""),
     "rounds": ("rounds done", ""),
     "wall": ("wall time", "s"),
@@ -38,7 +38,7 @@ def scaling(runs: Sequence[xr.Dataset]) -> xr.Dataset:
     Returns
     -------
     Dataset
-        Along ``run``, in the order given: ``shape``, such as "2×2", ``cells``, ``workers``,
+        Along ``run``, in the order given: ``shape``, such as "2×2", ``units``, ``workers``,
         ``rounds``, ``wall`` in seconds, ``serial_workers`` and ``serial`` of the run compared with,
         ``speedup``, and ``efficiency``, the share of the ideal speedup, which is as many times
         as there are more workers. A run of which no round is done has no times.
@@ -71,7 +71,7 @@ def _measured(run: xr.Dataset) -> dict[str, Any]:
     sizes = [run.sizes[dim] for dim in elapsed.dims if dim != "round"]
     return {
         "shape": "×".join(map(str, sizes)),
-        "cells": math.prod(sizes),
+        "units": math.prod(sizes),
         "workers": len({str(name) for name in np.unique(run["worker"].values)} - {""}),
         "rounds": run.sizes["round"],
         "wall": float(elapsed.max()) if elapsed.size else math.nan,

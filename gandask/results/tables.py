@@ -72,14 +72,26 @@ def _longest(dataset: xr.Dataset) -> xr.DataArray:
     return sums.max("worker").assign_attrs(units="s", long_name="time by routine")
 
 
+def outcome(dataset: xr.Dataset) -> xr.Dataset | None:
+    """Give what a run came to: the scores of the best unit at the end, or else so far.
+
+    Returns
+    -------
+    Dataset, optional
+        Of one unit, by the names that scores have by round; with a coordinate ``round`` unless they
+        are the final ones. None where nothing is scored, or nothing can be better.
+    """
+    final = best(dataset)
+    return latest(dataset) if final is None else final.rename(_finals(dataset))
+
+
 def best(dataset: xr.Dataset) -> xr.Dataset | None:
     """Give the final scores of the unit that is best by the run's own score, if it is finished."""
     final = _finals(dataset)
     score = _score(dataset)
     last = next((name for name, of in final.items() if of == score), None)
-    if last is None or not bool(dataset[last].notnull().any()):
-        return None
-    return dataset[list(final)].isel(_place(dataset[last]))
+    place = None if last is None else place_of_best(dataset[last])
+    return None if place is None else dataset[list(final)].sel(place)
 
 
 def latest(dataset: xr.Dataset) -> xr.Dataset | None:
@@ -91,7 +103,35 @@ def latest(dataset: xr.Dataset) -> xr.Dataset | None:
     if not scored.any():
         return None
     then = dataset.isel(round=np.flatnonzero(scored)[-1])
-    return then[[*_finals(dataset).values()]].isel(_place(then[str(scores.name)]))
+    place = place_of_best(then[str(scores.name)])
+    names = dict.fromkeys([str(scores.name), *_finals(dataset).values()])
+    return None if place is None else then[[*names]].sel(place)
+
+
+def place(found: xr.Dataset) -> dict[str, Any]:
+    """Tell whose scores `outcome`, `best` or `latest` gave."""
+    return {str(dim): found[dim].item() for dim in found.coords if dim != "round"}
+
+
+def place_of_best(values: xr.DataArray) -> dict[str, Any] | None:
+    """Tell where the best of values is, as their attribute ``better`` says; the first of equals.
+
+    Returns
+    -------
+    dict, optional
+        A label for each dimension. None where no value is known, or none can be better.
+    """
+    better, known = values.attrs.get("better"), values.values
+    if np.isfinite(known).any():  # what diverged is best of all only where all did
+        known = np.where(np.isfinite(known), known, np.nan)
+    if not better or np.isnan(known).all():
+        return None
+    first = np.nanargmax(known) if better == "higher" else np.nanargmin(known)
+    where = np.unravel_index(first, known.shape)
+    return {
+        str(dim): values[dim].values[index].item()
+        for dim, index in zip(values.dims, where, strict=True)
+    }
 
 
 def of_all(dataset: xr.Dataset) -> xr.Dataset:
@@ -121,10 +161,3 @@ def _finals(dataset: xr.Dataset, of_all: bool = False) -> dict[str, str]:
 
 def _of_points(name: str) -> bool:
     return name in METRICS and METRICS[name].of_points
-
-
-def _place(values: xr.DataArray) -> dict[str, xr.DataArray]:
-    """Tell where the best of values is."""
-    higher = values.attrs.get("better") == "higher"
-    found: Any = values.argmax(...) if higher else values.argmin(...)
-    return dict(found)

@@ -8,11 +8,9 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gandask import results
-from gandask.core import Event, StoreError
-from gandask.results import Results
-from gandask.runs import Run
-from gandask.store.journal import Place
+from gandask.core import StoreError
+from gandask.runs.collecting import Collected
+from gandask.runs.opened import Run
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -38,9 +36,7 @@ class Followed:
         self.run: Run
         self.told: dict[str, Any] = {}
         self.state = ""
-        self.collected: Results | None = None
-        self.steps, self.happened = Place(), Place()
-        self.noted: list[Event] = []
+        self.collected: Collected | None = None
 
     def look(self) -> int:
         """Read what was added since the last look.
@@ -71,13 +67,12 @@ class Followed:
         """The rounds known at the last look."""
         if self.collected is None:
             return self.run.ds
-        told = results.attributes(self.run.method, self.told["facts"])
-        return self.collected.dataset(told, self.noted)
+        return self.collected.dataset(self.run.attributes)
 
     @property
     def rounds(self) -> int:
         """Number of rounds in the end, or the most there can be."""
-        return self.collected.rounds if self.collected else int(self.ds.sizes["round"])
+        return self.collected.results.rounds if self.collected else int(self.ds.sizes["round"])
 
     def _look(self) -> None:
         # a run begun anew under the same name is another one
@@ -89,24 +84,16 @@ class Followed:
         if seen == self.seen:
             return
         anew = self.seen is None or self.seen[:2] != seen[:2]
-        anew = anew or not (done or run.store.columns.goes_on(self.steps))
+        anew = anew or done or self.collected is None or not self.collected.goes_on
         self.run, self.told, self.state = run, told, state
         if anew:
-            self._begin()
+            # the rounds of a finished run are in its Dataset
+            self.collected = None if done else run.collected()
         if self.collected is not None:
-            for _ in run.store.columns.read(self.collected.take, self.steps):
-                pass
-            self.noted += run.store.noted(self.happened)
+            self.collected.read()
         self.__dict__.pop("ds", None)
         self.seen = seen
         self.version += 1
-
-    def _begin(self) -> None:
-        """Forget all rounds; those of a finished run are in its Dataset."""
-        self.steps, self.happened, self.noted = Place(), Place(), []
-        method = self.run.method
-        done = self.state == "finished"
-        self.collected = None if done else Results(method.layout(), method.rounds)
 
 
 _followed: weakref.WeakValueDictionary[Path, Followed] = weakref.WeakValueDictionary()

@@ -5,31 +5,38 @@ from __future__ import annotations
 import math
 import os
 import time
+import tomllib
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
 from gandask import config, display, results
-from gandask.core import Method, State, StoreError
+from gandask.core import Layout, Method, State, StoreError
 from gandask.methods import METHODS
-from gandask.results import Results
+from gandask.runs.collecting import Collected
 from gandask.scores.mixture import Mixture
 from gandask.store import LIVE, Store
 from gandask.store.checkpoint import load_states
 from gandask.store.steering import CHANGE, PAUSE, RESUME, STOP, Command, steered
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from concurrent.futures import Future
 
     import xarray as xr
 
+    from gandask.core import Figure
     from gandask.plots.bound import Plots
 
+LIVE_PAGE = "gandask.pages.inline:live"
+"""What `Run.dashboard` calls: by name, as pages stand on runs and not the other way."""
 LOOK = 0.2  # seconds between two looks at a run of another process
 
 
 class Run:
     """A run that is finished, or being written.
+
+    Reading it needs neither its data nor its networks: only sampling and going on do.
 
     Parameters
     ----------
@@ -61,7 +68,37 @@ class Run:
     @property
     def settings(self) -> dict[str, Any]:
         """Every setting, by name."""
-        return {f.name: getattr(self.method, f.name) for f in config.fields(self.method)}
+        given = {key: value for key, value in self._table.items() if key != "method"}
+        known = self._to_look_at
+        if known is None:
+            return given
+        return given | {f.name: getattr(known, f.name) for f in config.fields(known)}
+
+    @property
+    def method_name(self) -> str:
+        """The name of its method."""
+        return str(self._table.get("method", next(iter(METHODS))))
+
+    @property
+    def method_class(self) -> type[Method[Any]] | None:
+        """The class of its method, where that is known here."""
+        return METHODS.get(self.method_name)
+
+    @property
+    def figures(self) -> Mapping[str, Figure]:
+        """The drawings of its method's own, by name; none where the method is not known here."""
+        known = self._to_look_at
+        return {} if known is None else known.figures()
+
+    @property
+    def layout(self) -> Layout:
+        """How its result is laid out."""
+        return self._laid_out[0]
+
+    @property
+    def rounds(self) -> int:
+        """Number of rounds in the end, or the most there can be."""
+        return self._laid_out[1]
 
     @property
     def state(self) -> str:
@@ -72,20 +109,33 @@ class Run:
     def ds(self) -> xr.Dataset:
         """The rounds done so far; for a run being written, read anew each time."""
         stored = self.store.read_dataset() if self.state == "finished" else None
-        return stored if stored is not None else self._collected()
+        if stored is not None:
+            return stored if self.store.laid_out() else results.labelled(stored, self.layout)
+        collected = self.collected()
+        collected.read()
+        return collected.dataset(self.attributes)
+
+    def collected(self) -> Collected:
+        """Give what its steps are collected in, with none read yet."""
+        return Collected(self.store, *self._laid_out)
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """What its Dataset says of the run."""
+        facts = self.store.description["facts"]
+        seed = self.settings.get("seed", 0)
+        return results.described(self.method_name, self.store.settings, seed, facts)
 
     @property
     def plot(self) -> Plots:
-        """Plots of the run so far: ``run.plot.grid()``, and every other of `gandask.plots`."""
+        """Plots of the run so far: ``run.plot.map()``, and the drawings of its method's own."""
         from gandask.plots.bound import Plots
 
-        return Plots(self.ds)
+        return Plots(self.ds, self.figures)
 
     def dashboard(self) -> Any:
         """Give the live page of the run, to be shown in a notebook."""
-        from gandask.pages import inline
-
-        return inline.live(self)
+        return config.load_object(LIVE_PAGE)(self)
 
     def wait(self, timeout: float | None = None) -> xr.Dataset:
         """Wait until the run ends, and give its Dataset; Ctrl-C ends the waiting, not the run.
@@ -132,7 +182,7 @@ class Run:
         Parameters
         ----------
         **changes
-            For a grid, ``neighbourhood`` and ``mutation_scale``.
+            Those that its method lets change, by name: see its ``schedules``.
 
         Raises
         ------
@@ -173,7 +223,7 @@ class Run:
         Parameters
         ----------
         slot : str
-            Such as ``"cell/0"``; ``"group/1"``, whose one generator it is, or ``"all"`` groups.
+            As the method names it, such as ``"cell/0"``.
 
         Raises
         ------
@@ -181,6 +231,8 @@ class Run:
             If there is no checkpoint yet, or no such slot.
         """
         folder, told = self._checkpoint
+        if not told["mixtures"]:
+            raise StoreError(f"{self.store.path}: the method keeps no generators to sample from")
         if slot not in told["mixtures"]:
             raise StoreError(f"slot {slot!r}: expected one of {', '.join(told['mixtures'])}")
         weights = told["mixtures"][slot]
@@ -204,13 +256,24 @@ class Run:
             )
         return found
 
-    def _collected(self) -> xr.Dataset:
-        """Collect the Dataset of an unfinished run from its steps."""
-        collected = Results(self.method.layout(), self.method.rounds)
-        for _ in self.store.columns.read(collected.take):
-            pass
-        told = results.attributes(self.method, self.store.description["facts"])
-        return collected.dataset(told, self.store.noted())
+    @property
+    def _table(self) -> dict[str, Any]:
+        """The method's name and settings as ``config.toml`` has them."""
+        return tomllib.loads(self.store.settings)
+
+    @property
+    def _to_look_at(self) -> Method[Any] | None:
+        """The method, not to be run: nothing that its settings name need be there."""
+        known = self.method_class
+        return None if known is None else config.unchecked(self._table, known)
+
+    @property
+    def _laid_out(self) -> tuple[Layout, int]:
+        found = self.store.laid_out()
+        if found is not None:
+            return found
+        method = self._to_look_at or self.method
+        return method.layout(), method.rounds
 
     def _repr_html_(self) -> str:
         told = self.store.description

@@ -1,13 +1,14 @@
 """A run on disk: one folder that can be read while it is being written.
 
-``config.toml`` (exact, re-runnable), ``run.json`` (format, state, facts), ``reports.jsonl`` (one
-line per step of the method, appended durably), ``steps.jsonl`` (the same as columns, with what the
-method made of them: for readers), ``events.jsonl`` (what the machine did), ``commands.jsonl`` (what
-was asked of the run from outside), ``heartbeat.json`` (what every slot is doing),
+``config.toml`` (exact, re-runnable), ``run.json`` (format, state, facts), ``layout.json`` (how the
+result is laid out: who reads it needs no data and no networks), ``reports.jsonl`` (one line per
+step of the method, appended durably), ``steps.jsonl`` (the same as columns, with what the method
+made of them: for readers), ``events.jsonl`` (what the machine did), ``commands.jsonl`` (what was
+asked of the run from outside), ``heartbeat.json`` (what every slot is doing),
 ``checkpoints/round-000010/*.safetensors``, ``dataset.zarr`` and ``samples/``; a ``claim.lock`` once
-it was continued. Nothing in it is a
-pickle, and nothing in it is executed; a neighbourhood that ``config.toml`` names as
-``module:function`` is imported, as in any settings.
+it was continued. Nothing in it is a pickle, and nothing in it is executed; a function that
+``config.toml`` names as ``module:function`` is imported by who continues the run, as in any
+settings.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import json
 import os
 import socket
 import time
+import tomllib
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -29,7 +31,8 @@ from filelock import FileLock
 
 from gandask import config, results
 from gandask.config import Methods
-from gandask.core import Event, Method, Report, StoreError
+from gandask.core import Event, Layout, Method, Report, SettingError, StoreError
+from gandask.store import layouts
 from gandask.store.checkpoint import Checkpoints
 from gandask.store.journal import Journal, Place, write_whole
 from gandask.store.steering import Command
@@ -37,8 +40,8 @@ from gandask.store.steering import Command
 if TYPE_CHECKING:
     import xarray as xr
 
-FORMAT = 1
-"""Of the folder; a store of a newer format is refused."""
+FORMAT = 2
+"""Of the folder. One of a newer format is refused; one of an older is read, but not continued."""
 
 LIVE = ("running", "paused")
 """States of a run that a process is at work on."""
@@ -67,6 +70,7 @@ class Store:
         self.checkpoints = Checkpoints(self.path / "checkpoints")
         self.heartbeat = self.path / "heartbeat.json"
         self.description_file = self.path / "run.json"
+        self.layout_file = self.path / "layout.json"
         self.writer = uuid.uuid4().hex
 
     @classmethod
@@ -87,6 +91,7 @@ class Store:
             store.checkpoints.path.mkdir(parents=True)
             (store.path / "samples").mkdir()
             write_whole(store.path / "config.toml", settings)
+            store._lay_out(method)
             for journal in (store.log, store.columns, store.happened, store.commands):
                 journal.path.touch()
             store.describe("running", 0, facts=dict(facts), settings=_digest(settings))
@@ -120,6 +125,20 @@ class Store:
             raise StoreError(
                 f"store={str(self.path)!r} exists already: continue that run with resume=True "
                 "(gandask resume DIR), or choose another name"
+            )
+
+    def refuse_older(self) -> None:
+        """Raise StoreError if the run was written in a format that cannot be continued.
+
+        Its reports do not say which task they are of.
+        """
+        written = self.description["format"]
+        if written < FORMAT:
+            raise StoreError(
+                f"{str(self.path)!r} was written by an older gandask (store format {written}; this "
+                f"one continues format {FORMAT}): it can be read, but not continued; finish it "
+                "with the gandask that began it (gandask_version in its Dataset), or train its "
+                "settings anew: gandask train DIR/config.toml --store OTHER"
             )
 
     @property
@@ -172,8 +191,9 @@ class Store:
         Raises
         ------
         StoreError
-            If another process is writing it.
+            If another process is writing it, or its format is an older one.
         """
+        self.refuse_older()
         with self._alone():
             self._claim()
 
@@ -214,8 +234,15 @@ class Store:
         quiet = min(_age(self.heartbeat), _age(self.description_file))
         return state if quiet < QUIET else "interrupted"
 
-    def method(self, methods: Methods) -> Method[Any]:
-        """Make the method from ``config.toml``."""
+    @property
+    def settings(self) -> str:
+        """What ``config.toml`` says.
+
+        Raises
+        ------
+        StoreError
+            If it cannot be read, or is not as the run left it.
+        """
         path = self.path / "config.toml"
         try:
             text = path.read_text(encoding="utf-8")
@@ -223,12 +250,48 @@ class Store:
                 text = path.read_text(encoding="utf-8")
                 if not self._left(text):
                     raise ValueError("it is not as the run left it")
-            return config.from_toml(text, methods)
+            tomllib.loads(text)
         except (OSError, ValueError) as error:
+            raise StoreError(f"{path} cannot be read: {error}") from error
+        return text
+
+    def method(self, methods: Methods) -> Method[Any]:
+        """Make the method from ``config.toml``, ready to be run.
+
+        Raises
+        ------
+        StoreError
+            If that cannot be read, or names what is not known here.
+        """
+        try:
+            return config.from_toml(self.settings, methods)
+        except SettingError as error:
             raise StoreError(
-                f"{path} cannot be read: {error} (networks and losses of your own are registered "
-                "before their run is opened)"
+                f"{self.path / 'config.toml'} cannot be read: {error} (methods, networks and "
+                "losses of your own are registered before their run is used: import the module "
+                "that does)"
             ) from error
+
+    def laid_out(self) -> tuple[Layout, int] | None:
+        """Read how the result is laid out, and how many rounds there can be.
+
+        None in a store of the first format, which its method alone could tell.
+
+        Raises
+        ------
+        StoreError
+            If it cannot be read.
+        """
+        if self.description["format"] < FORMAT:
+            return None
+        try:
+            return layouts.read(self.layout_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            told = f"{type(error).__name__}: {error}"
+            raise StoreError(f"{self.layout_file} cannot be read: {told}") from error
+
+    def _lay_out(self, method: Method[Any]) -> None:
+        write_whole(self.layout_file, layouts.written(method.layout(), method.rounds))
 
     def _left(self, settings: str) -> bool:
         """Tell whether settings are those that the run wrote."""
@@ -244,6 +307,7 @@ class Store:
         both = f"{_digest(before)} {_digest(text)}"
         self.describe(told["state"], told["round"], settings=both, begun_with=begun_with)
         write_whole(path, text)
+        self._lay_out(method)
         self.describe(told["state"], told["round"], settings=_digest(text))
 
     def begun_with(self, methods: Methods) -> Method[Any]:

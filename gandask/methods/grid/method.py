@@ -25,6 +25,7 @@ from gandask.config import setting, settings
 from gandask.core import (
     NON_FINITE,
     Event,
+    Figure,
     Layout,
     Plan,
     Record,
@@ -74,6 +75,7 @@ class Grid(Adversarial[GridView]):
         "cross, moore, ring, isolated; a map {(row, col): [(row, col), ...]}, where a cell left "
         "out has no neighbours; or a function from the view (its round and cells) to one of these, "
         "which a store needs by name, as 'package.module:function'",
+        suggested=tuple(topology.NEIGHBOURHOODS),
     )
     neighbourhood_schedule: Mapping[str, Any] = setting(
         {}, "neighbourhoods from given rounds on: {10: 'moore'}"
@@ -157,6 +159,12 @@ class Grid(Adversarial[GridView]):
             roles={"cell": Role.numbered("cell", ("row", "col"), rows * cols)},
             variables=cells.VARIABLES,
         )
+
+    def figures(self) -> Mapping[str, Figure]:
+        """Give the drawings of its own, by name."""
+        from gandask.methods.grid.figures import FIGURES
+
+        return FIGURES
 
     def start(self) -> tuple[GridView, Plan]:
         """Make every cell's individuals, and begin the first round."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -23,6 +23,7 @@ from gandask.config import setting, settings
 from gandask.core import (
     NON_FINITE,
     Event,
+    Figure,
     Layout,
     Plan,
     Record,
@@ -204,6 +205,12 @@ class MGGAN(Adversarial[GroupView]):
             variables |= SNAPSHOTS
         roles = {"group": Role.numbered("group", ("group",), self.groups)}
         return Layout(coords, roles, variables)
+
+    def figures(self) -> Mapping[str, Figure]:
+        """Give the drawings of its own, by name."""
+        from gandask.methods.mggan.figures import FIGURES
+
+        return FIGURES
 
     def start(self) -> tuple[GroupView, Plan]:
         """Make every group's pair, and begin to train."""

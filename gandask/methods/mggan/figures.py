@@ -1,4 +1,4 @@
-"""Plots of groups: losses and regroupings, who met whom, where samples lie over time."""
+"""What is drawn of groups alone: losses and regroupings, who met whom, samples over time."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import holoviews as hv
 import numpy as np
 from bokeh.models import HoverTool
 
-from gandask.core import Array
-from gandask.plots.selection import numbers
+from gandask import plots
+from gandask.core import Array, Figure
+from gandask.plots.selection import at_round, numbers
 from gandask.plots.style import (
     COLOURS,
     INKS,
@@ -26,6 +27,7 @@ from gandask.plots.style import (
 if TYPE_CHECKING:
     import xarray as xr
 
+PLANE = 2  # values of a point
 BINS = 36  # of a density plot, along each axis
 PANEL = 92  # pixels of a density plot's side
 POINTS = 1500  # of a line: more cannot be seen apart
@@ -70,6 +72,36 @@ def regroupings(ds: xr.Dataset, variable: str = "generator_loss") -> hv.Element:
     return hv.Overlay([marks, *lines]).opts(hv.opts.Overlay(**WIDE, **ON_TOP, ylabel=label))
 
 
+def discriminator_losses(ds: xr.Dataset) -> hv.Element:
+    """Draw the loss of every discriminator by iteration; see `regroupings`."""
+    return regroupings(ds, "discriminator_loss")
+
+
+def learning_rates(ds: xr.Dataset) -> hv.Element:
+    """Draw the learning rate of every group by iteration; see `regroupings`."""
+    return regroupings(ds, "learning_rate")
+
+
+def mixture(ds: xr.Dataset, round: int = -1) -> hv.Element:
+    """Draw as bars the shares of all groups' generators in the mixture of all.
+
+    Parameters
+    ----------
+    ds : Dataset
+        Of a method with groups.
+    round : int
+        Its number; a negative one counts from the last.
+    """
+    weights = numbers(ds, "mixture_weight")
+    names = [f"group {group}" for group in ds["group"].values]
+    share = dimension(weights)
+    if not weights.sizes["round"]:
+        return plots.mixture([], [], rows=len(names), share=share, title="no round is done yet")
+    weights = at_round(weights, round)
+    title = f"round {int(weights['round'])}"
+    return plots.mixture(names, weights.values.tolist(), share=share, title=title)
+
+
 def density(ds: xr.Dataset, iterations: int = 10) -> hv.Element:
     """Draw where each group's samples lie in the plane, over time: groups down, iterations across.
 
@@ -83,14 +115,14 @@ def density(ds: xr.Dataset, iterations: int = 10) -> hv.Element:
     Raises
     ------
     ValueError
-        If the Dataset holds no samples of points.
+        If the Dataset holds no samples.
     """
     if iterations < 1:
         raise ValueError(f"iterations={iterations}: expected at least 1")
-    if "samples" not in ds or ds.sizes["value"] != 2:
-        raise ValueError(
-            "there are no samples of points: expected a run on points with kept_samples above 0"
-        )
+    if "samples" not in ds:
+        raise ValueError("there are no samples: expected a run with kept_samples above 0")
+    if ds.sizes["value"] != PLANE:
+        return message("the samples are no points in the plane")
     kept = ds["samples"].dropna("snapshot", how="all")
     if not kept.sizes["snapshot"]:
         return message("no samples yet")
@@ -197,3 +229,16 @@ def _regrouped_at(ds: xr.Dataset) -> Array:
     ends = ds["last_iteration"].max("group")
     rounds = ds["event_round"].values[ds["event_kind"].values == "regrouped"]
     return np.asarray(ends.sel(round=np.unique(rounds)).values)
+
+
+FIGURES = {
+    "partners": Figure("Who met whom", partners, MET),
+    "mixture": Figure("Mixture of all", mixture, ("mixture_weight",), takes=("round",)),
+    "regroupings": Figure("Generator loss", regroupings, ("generator_loss", "last_iteration")),
+    "discriminator_losses": Figure(
+        "Discriminator loss", discriminator_losses, ("discriminator_loss", "last_iteration")
+    ),
+    "learning_rates": Figure("Learning rate", learning_rates, ("learning_rate", "last_iteration")),
+    "density": Figure("Samples over time", density, ("samples", "snapshot_iteration")),
+}
+"""What pages and reports show of groups beside what they show of every run."""

@@ -1,0 +1,224 @@
+"""What is known of one unit: samples, traces, and the drawings of its method's own."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import panel as pn
+from markupsafe import Markup
+
+from gandask import plots
+from gandask.core import Figure, StoreError
+from gandask.display import place as spoken
+from gandask.pages import units
+from gandask.pages.frame import card, html
+from gandask.pages.view import Lines, View
+from gandask.plots import pictures
+from gandask.runs import Run
+from gandask.runs.following import Followed
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+IMAGES, POINTS, COLUMNS = 36, 1000, 6
+SAMPLES_WIDTH = 260  # pixels
+LEAST_WIDTH, WIDE = 235, 480  # of a plot of one unit, and of all
+WRAPPED = {"flex-wrap": "wrap"}
+REMEMBERED = 64  # pictures
+
+
+class UnitPanel:
+    """The panel of the unit that was clicked, and what the method draws of all.
+
+    Parameters
+    ----------
+    lines : Lines
+        Those of the round cursor.
+    """
+
+    def __init__(self, lines: Lines) -> None:
+        self.lines = lines
+        self.drawn: tuple[Followed, dict[str, Any]] | None = None
+        self.title = html(Markup(""))
+        self.samples = html(Markup(""), sizing_mode="fixed", width=SAMPLES_WIDTH)
+        self.chosen, self.other = Course("chosen", lines), Course("other", lines)
+        self.figures: dict[str, Figure] = {}
+        self.form: dict[str, tuple[str, tuple[str, ...], bool]] = {}
+        self.own: dict[str, View] = {}
+        self.of_unit, self.of_all = _row(), _row()
+        first = _row(
+            card("Samples", self.samples, width=SAMPLES_WIDTH + 20),
+            self.chosen.view,
+            self.other.view,
+        )
+        self.view = pn.Column(self.title, first, self.of_unit, sizing_mode="stretch_width")
+
+    def draw(
+        self, followed: Followed, role: str, unit: dict[str, Any], variable: str, round: int
+    ) -> None:
+        """Draw everything of a unit.
+
+        Parameters
+        ----------
+        followed : Followed
+        role : str
+            Whose unit it is.
+        unit : dict
+            Its place.
+        variable : str
+            The one that was chosen.
+        round : int
+            Where the cursor is.
+        """
+        ds = followed.ds
+        self.drawn = followed, unit
+        self.title.object = str(Markup("<h2>{}</h2>").format(spoken(unit) or role))
+        self.chosen.show(ds, traced(ds, variable), unit)
+        self.other.show(ds, beside(ds, role), unit)
+        self._offer(ds, units.drawable(ds, followed.run.figures), unit, round)
+        self.lines.move(round)
+        pn.state.execute(functools.partial(self._sample, followed, role, unit), schedule=True)
+
+    def move(self, round: int) -> None:
+        """Let what is of one round follow the cursor."""
+        if self.drawn is None:
+            return
+        followed, unit = self.drawn
+        for name, figure in self.figures.items():
+            if "round" in figure.takes:
+                self._show(name, units.draw(figure, followed.ds, unit, round))
+
+    def _offer(
+        self, ds: xr.Dataset, figures: dict[str, Figure], unit: dict[str, Any], round: int
+    ) -> None:
+        """Draw the figures of the method, each in a card of its own."""
+        elements = {name: units.draw(one, ds, unit, round) for name, one in figures.items()}
+        form = {
+            name: (figure.title, figure.takes, units.sized(elements[name]))
+            for name, figure in figures.items()
+        }
+        self.figures = figures
+        if form != self.form:
+            self.form = form
+            self._arrange()
+        for name, element in elements.items():
+            self._show(name, element)
+
+    def _arrange(self) -> None:
+        """Make the cards: those of one unit beside the map, the others below."""
+        cards: dict[bool, list[Any]] = {True: [], False: []}
+        self.own = {}
+        for name, (title, takes, sized) in self.form.items():
+            of_unit = "marked" in takes
+            self.own[name] = View(sizing_mode=None) if sized else View()
+            width = None if sized else LEAST_WIDTH if of_unit else WIDE
+            cards[of_unit].append(_card(title, self.own[name].pane, width))
+        self.of_unit.objects, self.of_all.objects = cards[True], cards[False]
+
+    def _show(self, name: str, element: Any) -> None:
+        along = self.figures[name].along_rounds
+        self.own[name].show(self.lines.through(element, name) if along else element)
+
+    async def _sample(self, followed: Followed, role: str, unit: dict[str, Any]) -> None:
+        slots = units.places(followed.run.layout, role) if role else {}
+        whose = next((slot for slot, place in slots.items() if place == unit), None)
+        shown = await picture(followed, whose)
+        if self.drawn == (followed, unit):
+            self.samples.object = str(shown)
+
+
+class Course:
+    """The trace of a variable under its name, or nothing.
+
+    Parameters
+    ----------
+    name : str
+        What the cursor knows it by.
+    lines : Lines
+    """
+
+    def __init__(self, name: str, lines: Lines) -> None:
+        self.name, self.lines = name, lines
+        self.heading, self.plot = html(Markup("")), View()
+        self.view = _card("", pn.Column(self.heading, self.plot.pane), LEAST_WIDTH)
+
+    def show(self, ds: xr.Dataset, variable: str | None, unit: dict[str, Any]) -> None:
+        """Draw a variable, with a unit marked if it has such units."""
+        self.view.visible = variable is not None
+        if variable is None:
+            return
+        values = ds[variable]
+        title = str(values.attrs.get("long_name", variable))
+        self.heading.object = str(Markup("<h2>{}</h2>").format(title[:1].upper() + title[1:]))
+        marked = unit if set(values.dims) == {"round", *unit} and unit else None
+        # the heading is the label: the axis need not repeat it
+        drawn = plots.trace(ds, variable, marked=marked).opts(ylabel="")
+        self.plot.show(self.lines.through(drawn, self.name))
+
+
+def traced(ds: xr.Dataset, chosen: str) -> str | None:
+    """Name what to trace for a variable that was chosen: itself, or the score where it is names."""
+    for name in (chosen, str(ds.attrs.get("score", ""))):
+        if name in ds and ds[name].dtype.kind in "iuf" and "round" in ds[name].dims:
+            return name
+    return None
+
+
+def beside(ds: xr.Dataset, role: str) -> str | None:
+    """Name what to trace beside it: the first that asks for it, of this role if there is one."""
+    names = units.shown(ds, "trace")
+    own = [name for name in names if ds[name].attrs.get("role", "") == role]
+    return next(iter([*own, *names]), None)
+
+
+def _row(*cards: Any) -> Any:
+    return pn.Row(*cards, styles=WRAPPED, sizing_mode="stretch_width")
+
+
+def _card(title: str, content: Any, width: int | None) -> Any:
+    """Let a card be as wide as its row has room for, or begin another row."""
+    if width is None:
+        return card(title, content, styles={"flex": "0 0 auto"})
+    styles = {"flex": f"1 1 {width}px"}
+    if not title:
+        return pn.Column(content, css_classes=["card"], sizing_mode="stretch_width", styles=styles)
+    return card(title, content, sizing_mode="stretch_width", styles=styles)
+
+
+async def picture(followed: Followed, slot: str | None = None) -> Markup:
+    """Draw samples of a mixture, as of the last checkpoint, or say what is lacking.
+
+    It is done in a thread: torch takes seconds to load, and others watch meanwhile.
+
+    Parameters
+    ----------
+    followed : Followed
+    slot : str, optional
+        Whose mixture; the best by default.
+    """
+    try:
+        found = followed.run.store.checkpoints.last()
+        if found is None:
+            raise StoreError("samples come with the first checkpoint")
+        folder, told = found
+        whose = told["best"] if slot is None else slot
+        if whose is None:
+            raise StoreError("no mixture was scored before the last checkpoint")
+        made = await asyncio.to_thread(drawn, followed.path, folder.name, whose)
+    except Exception as error:  # whatever a user's networks raise, the page goes on
+        return Markup('<p class="faint">{}</p>').format(error)
+    shown = Markup('<img alt="samples" src="data:image/png;base64,{}">').format(made)
+    round = int(folder.name.removeprefix("round-"))
+    return shown + Markup('<p class="faint">of the mixture after round {}</p>').format(round)
+
+
+@functools.lru_cache(REMEMBERED)
+def drawn(path: Path, checkpoint: str, slot: str) -> str:
+    """Draw samples of a slot's mixture as of a checkpoint, as a picture in base64."""
+    run = Run(path)
+    shape = run.store.description["facts"].get("sample_shape", ())
+    count = POINTS if len(shape) == 1 else IMAGES
+    return pictures.png_text(run.mixture(slot).sample(count, seed=0), COLUMNS)

@@ -1,0 +1,244 @@
+"""The map: one variable over the units of a role, at one round."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import holoviews as hv
+import numpy as np
+from bokeh.models import HoverTool
+
+from gandask.plots import selection
+from gandask.plots.style import (
+    CELL_SIZES,
+    COLOURS,
+    GRID_SIZE,
+    INKS,
+    MARKED,
+    MUTED,
+    ON_TOP,
+    SEQUENTIAL,
+    SMALLEST_PRINTED,
+    STILL,
+    as_large_as_its_frame,
+    dimension,
+    number,
+    whole_numbers,
+    wrapped,
+)
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+NO_ROUND = "no round is done yet"
+TRUTH = ("yes", "no")
+LOOKED_THROUGH = 20_000  # values, for the names that a variable holds
+STRONG, THIN = 4.0, 2.0  # pixels of an outline
+ALONE = "line"  # the vertical dimension of a map that has none
+MOST = 2  # dimensions
+
+
+def map(
+    ds: xr.Dataset,
+    variable: str | None = None,
+    round: int = -1,
+    marked: Mapping[str, Any] | None = None,
+    outlined: Iterable[Mapping[str, Any]] = (),
+) -> hv.Overlay:
+    """Draw one variable over the units of a role as a heat map.
+
+    Units along two dimensions make rows and columns, the first row on top; along one dimension, one
+    row. Numbers are drawn on a scale of colours; names and truth values each in a colour of its
+    own.
+
+    Parameters
+    ----------
+    ds : Dataset
+    variable : str, optional
+        One value per unit, and perhaps round; the run's score by default.
+    round : int
+        Its number; a negative one counts from the last. Of no effect on a variable without rounds.
+    marked : mapping, optional
+        The place of a unit to outline, such as ``{"row": 0, "col": 1}``.
+    outlined : iterable of mapping
+        Places of further units, to outline thinly.
+
+    Returns
+    -------
+    Overlay
+        A HeatMap, whose units can be tapped, on axes of positions; Labels; Rectangles, which are
+        the outlines; and a legend of names. The layers are the same in every round and for every
+        mark.
+
+    Raises
+    ------
+    ValueError
+        If there is no such variable, round or unit, or the variable has other dimensions.
+    """
+    variable = selection.scored(ds, variable)
+    values, title = _over_units(ds, variable, round)
+    smallest, largest = CELL_SIZES
+    side = min(largest, max(smallest, GRID_SIZE // max(values.shape)))
+    if values.dtype.kind == "f":
+        heat, printed, *legend = _scaled(values, side)
+    else:
+        heat, printed, *legend = _named(values, _names(ds[variable]), side)
+    outlines = _outlines(values, marked, outlined, side)
+    layers = [heat.opts(title=title), printed, outlines, *legend]
+    return hv.Overlay(layers).opts(**ON_TOP | {"legend_position": "bottom"})
+
+
+def _over_units(ds: xr.Dataset, name: str, round: int) -> tuple[xr.DataArray, str]:
+    """Give the values to draw, as numbers or as names, and a title that tells their round."""
+    values = selection.variable(ds, name)
+    unit = [dim for dim in values.dims if dim != "round"]
+    if not 1 <= len(unit) <= MOST:
+        raise ValueError(
+            f"{name!r} has dimensions {values.dims}: a map needs one or two, and at most round "
+            "besides"
+        )
+    title = "after the last round"
+    if "round" in values.dims and not values.sizes["round"]:
+        values, title = values.astype(float).reindex(round=[0]).isel(round=0), NO_ROUND
+    elif "round" in values.dims:
+        values = selection.at_round(values, round)
+        title = f"round {int(values['round'])}"
+    if values.dtype.kind == "b":
+        values = values.copy(data=np.where(values, *TRUTH))
+    elif values.dtype.kind in "iu":
+        values = selection.floating(values)
+    return (values if len(unit) == MOST else values.expand_dims(ALONE)), title
+
+
+def _ticks(labels: Sequence[Any]) -> Any:
+    """Mark positions along an axis by their labels, as many as can be told apart."""
+    if [*labels] == [*range(len(labels))]:
+        return whole_numbers()
+    return [(place, str(label)) for place, label in enumerate(labels)]
+
+
+def _heat_map(values: xr.DataArray, side: int) -> hv.HeatMap:
+    rows, cols = values.shape
+    down, across = (str(dim) for dim in values.dims)
+    # one rectangle per unit, which a tap can select: from a matrix it would make an image
+    x, y = np.meshgrid(np.arange(cols), np.arange(rows))
+    axes, measured = [dimension(values[dim]) for dim in (across, down)], dimension(values)
+    columns: dict[str, Any] = {across: x.ravel(), down: y.ravel()}
+    columns[measured.name] = values.values.ravel()
+    told, tooltips = [], []
+    for dim, places in ((across, x), (down, y)):
+        if dim != ALONE:
+            label = f"{dim}_label"
+            columns[label] = values[dim].values.astype(str)[places.ravel()]
+            told.append(hv.Dimension(label, label=dim))
+            tooltips.append((dim, f"@{{{label}}}"))
+    tooltips.append((measured.pprint_label, f"@{{{measured.name}}}"))
+    return hv.HeatMap(columns, axes, [measured, *told]).opts(
+        **STILL,
+        tools=[HoverTool(tooltips=tooltips), "tap"],
+        nonselection_alpha=1.0,
+        clipping_colors={"NaN": "transparent"},
+        frame_width=side * cols,
+        frame_height=side * rows,
+        xlim=(-0.5, cols - 0.5),
+        ylim=(-0.5, rows - 0.5),
+        xticks=_ticks(values[across].values.tolist()),
+        yticks=_ticks(values[down].values.tolist()),
+        yaxis=None if down == ALONE else "left",
+        invert_yaxis=True,
+        hooks=[as_large_as_its_frame],
+    )
+
+
+def _print(values: xr.DataArray, texts: Sequence[str], inks: Sequence[str], side: int) -> hv.Labels:
+    """Print a text in each unit, row by row, where it fits."""
+    size, character = (9, 7) if side >= 45 else (7, 5)
+    places = itertools.product(*(range(length) for length in values.shape))
+    labels = [
+        (col, row, text, ink)
+        for (row, col), text, ink in zip(places, texts, inks, strict=True)
+        if side >= SMALLEST_PRINTED and len(text) * character <= side
+    ]
+    return hv.Labels(labels, [*values.dims[::-1]], ["text", "ink"]).opts(
+        **STILL, text_color="ink", text_font_size=f"{size}pt"
+    )
+
+
+def _scaled(values: xr.DataArray, side: int) -> list[hv.Element]:
+    """Colour and print numbers; what is infinite has no place on a scale."""
+    finite = values.where(np.isfinite(values))
+    known = finite.values[finite.notnull()]
+    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
+    if low == high:  # the ends of a scale are apart
+        low, high = low - 1, high + 1
+    heat = _heat_map(finite, side).opts(
+        cmap=SEQUENTIAL,
+        clim=(low, high),
+        colorbar=True,
+        colorbar_position="bottom",
+        clabel=wrapped(dimension(values), side * values.shape[1] - 20),
+    )
+    inks = np.where(finite < (low + high) / 2, "white", "black")
+    inks = np.where(finite.isnull(), MUTED, inks)
+    texts = [number(value) for value in values.values.ravel()]
+    return [heat, _print(values, texts, inks.ravel().tolist(), side)]
+
+
+def _named(values: xr.DataArray, names: Sequence[str], side: int) -> list[hv.Element]:
+    """Colour and print names; a legend tells those that do not fit."""
+    places = {name: place % len(COLOURS) for place, name in enumerate(names)}
+    colours = {name: COLOURS[place] for name, place in places.items()}
+    heat = _heat_map(values, side).opts(cmap=colours)
+    texts = values.values.ravel().astype(str).tolist()
+    inks = [INKS[places[name]] if name in places else MUTED for name in texts]
+    # dots without a place, each of one colour: a legend by a column of colours is drawn wrongly
+    # by Bokeh while another variable, of more names, takes the place of this one
+    legend = [
+        hv.Points([(np.nan, np.nan)], [*values.dims[::-1]], label=name).opts(
+            **STILL, color=colour, marker="square", size=10
+        )
+        for name, colour in colours.items()
+    ]
+    return [heat, _print(values, texts, inks, side), *legend]
+
+
+def _names(values: xr.DataArray) -> list[str]:
+    """List the names that a variable holds in any round: a name's colour is then always the same.
+
+    Of long runs a part is looked through.
+    """
+    if values.dtype.kind == "b":
+        return sorted(TRUTH)
+    found = values.values.ravel()[:: max(1, values.size // LOOKED_THROUGH)]
+    return sorted({str(name) for name in np.unique(found)} - {""})
+
+
+def _outlines(
+    values: xr.DataArray,
+    marked: Mapping[str, Any] | None,
+    others: Iterable[Mapping[str, Any]],
+    side: int,
+) -> hv.Rectangles:
+    """Outline a unit, and others thinly."""
+    thin = [place for place in others if place != marked]
+    boxes = []
+    for place, width in [*((one, THIN) for one in thin), (marked, STRONG)]:
+        if place is not None:
+            row, col = _position(values, place)
+            reach = 0.5 - width / 2 / side  # the line is inside, also at the frame
+            boxes.append((col - reach, row - reach, col + reach, row + reach, width))
+    return hv.Rectangles(boxes, vdims="width").opts(
+        **STILL, fill_alpha=0, line_color=MARKED, line_width="width"
+    )
+
+
+def _position(values: xr.DataArray, place: Mapping[str, Any]) -> tuple[int, int]:
+    """Give row and column of a unit on the map."""
+    selection.check_place(values, place, along=ALONE)
+    row, col = (
+        0 if dim == ALONE else values[dim].values.tolist().index(place[str(dim)])
+        for dim in values.dims
+    )
+    return row, col

@@ -1,0 +1,62 @@
+"""How a run's result is laid out, as JSON: with it a run is read without its method.
+
+Who reads a run need not have its data, its networks, or a method of the user's own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from gandask.core import Layout, Role, Variable
+
+
+def written(layout: Layout, rounds: int) -> str:
+    """Write a layout, and how many rounds there can be.
+
+    Examples
+    --------
+    >>> layout = Layout({"node": range(2)}, {"node": Role.numbered("node", ["node"], 2)}, {})
+    >>> read(written(layout, 5)) == (layout, 5)
+    True
+    """
+    told = {
+        "rounds": rounds,
+        "coords": {dim: _coordinate(labels) for dim, labels in layout.coords.items()},
+        "roles": {name: asdict(role) for name, role in layout.roles.items()},
+        "variables": {name: asdict(variable) for name, variable in layout.variables.items()},
+    }
+    return json.dumps(told, indent=1)
+
+
+def read(text: str) -> tuple[Layout, int]:
+    """Read what `written` wrote.
+
+    Raises
+    ------
+    ValueError, TypeError, KeyError, AttributeError
+        If it did not.
+    """
+    told = json.loads(text)
+    layout = Layout(
+        {
+            dim: range(*labels["range"]) if isinstance(labels, dict) else labels
+            for dim, labels in told["coords"].items()
+        },
+        {name: Role(**_tuples(role)) for name, role in told["roles"].items()},
+        {name: Variable(**_tuples(variable)) for name, variable in told["variables"].items()},
+    )
+    return layout, int(told["rounds"])
+
+
+def _coordinate(labels: Sequence[Any]) -> Any:
+    """Write labels one by one, but for ranges, which may be long."""
+    if isinstance(labels, range):
+        return {"range": [labels.start, labels.stop, labels.step]}
+    return [label.item() if hasattr(label, "item") else label for label in labels]
+
+
+def _tuples(told: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in told.items()}
