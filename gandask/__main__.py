@@ -414,7 +414,8 @@ def summary(dataset: Any) -> str:
         early = f" after {done} rounds" if "round" in found.coords else ""
         lines.append(f"best{early}: {place(results.place(found))}")
         lines += [f"  {name!s:16} {value.item():.4g}" for name, value in found.data_vars.items()]
-    together = results.of_all(dataset)
+    together = results.of_all(dataset) if found is not None else dataset[[]]
+    lines += ["of all:"] if together else []
     lines += [f"  {name!s:16} {value.item():.4g}" for name, value in together.data_vars.items()]
     kinds, counts = np.unique(dataset["event_kind"].values, return_counts=True)
     lines += [f"events: {count} × {kind}" for kind, count in zip(kinds, counts, strict=True)]

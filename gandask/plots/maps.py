@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import holoviews as hv
 import numpy as np
-from bokeh.models import HoverTool
+from bokeh.models import CustomJSHover, HoverTool
 
 from gandask.plots import selection
 from gandask.plots.style import (
@@ -114,7 +114,7 @@ def _over_units(ds: xr.Dataset, name: str, round: int) -> tuple[xr.DataArray, st
 
 def _ticks(labels: Sequence[Any]) -> Any:
     """Mark positions along an axis by their labels, as many as can be told apart."""
-    if [*labels] == [*range(len(labels))]:
+    if _plain(labels):
         return whole_numbers()
     return [(place, str(label)) for place, label in enumerate(labels)]
 
@@ -125,19 +125,10 @@ def _heat_map(values: xr.DataArray, side: int) -> hv.HeatMap:
     # one rectangle per unit, which a tap can select: from a matrix it would make an image
     x, y = np.meshgrid(np.arange(cols), np.arange(rows))
     axes, measured = [dimension(values[dim]) for dim in (across, down)], dimension(values)
-    columns: dict[str, Any] = {across: x.ravel(), down: y.ravel()}
-    columns[measured.name] = values.values.ravel()
-    told, tooltips = [], []
-    for dim, places in ((across, x), (down, y)):
-        if dim != ALONE:
-            label = f"{dim}_label"
-            columns[label] = values[dim].values.astype(str)[places.ravel()]
-            told.append(hv.Dimension(label, label=dim))
-            tooltips.append((dim, f"@{{{label}}}"))
-    tooltips.append((measured.pprint_label, f"@{{{measured.name}}}"))
-    return hv.HeatMap(columns, axes, [measured, *told]).opts(
+    columns = {across: x.ravel(), down: y.ravel(), measured.name: values.values.ravel()}
+    return hv.HeatMap(columns, axes, measured).opts(
         **STILL,
-        tools=[HoverTool(tooltips=tooltips), "tap"],
+        tools=[_hover(values, measured), "tap"],
         nonselection_alpha=1.0,
         clipping_colors={"NaN": "transparent"},
         frame_width=side * cols,
@@ -150,6 +141,26 @@ def _heat_map(values: xr.DataArray, side: int) -> hv.HeatMap:
         invert_yaxis=True,
         hooks=[as_large_as_its_frame],
     )
+
+
+def _hover(values: xr.DataArray, measured: hv.Dimension) -> HoverTool:
+    """Tell the unit under the pointer by its labels: the axes are of positions."""
+    tooltips, formatters = [], {}
+    for dim in values.dims[::-1]:
+        labels, column = values[dim].values.tolist(), f"@{{{dim}}}"
+        plain = _plain(labels)
+        if dim != ALONE:
+            tooltips.append((str(dim), column if plain else f"{column}{{custom}}"))
+        if not plain:
+            told = [str(label) for label in labels]
+            formatters[column] = CustomJSHover(args={"labels": told}, code="return labels[value]")
+    tooltips.append((measured.pprint_label, "@{zvalues}"))
+    return HoverTool(tooltips=tooltips, formatters=formatters)
+
+
+def _plain(labels: Sequence[Any]) -> bool:
+    """Tell whether labels are positions."""
+    return [*labels] == [*range(len(labels))]
 
 
 def _print(values: xr.DataArray, texts: Sequence[str], inks: Sequence[str], side: int) -> hv.Labels:

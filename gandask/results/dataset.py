@@ -241,11 +241,14 @@ def described(name: str, settings: str, seed: int, facts: Mapping[str, Any]) -> 
 
 
 def labelled(dataset: xr.Dataset, layout: Layout) -> xr.Dataset:
-    """Let the variables of a Dataset of an older gandask say of themselves what they do today."""
-    made = dataset.copy()
-    for name, variable in layout.variables.items():
-        if name in made:
-            made[name].attrs = variable.attributes | made[name].attrs
+    """Put a Dataset that was read in the order of its layout, and let it say what it says today.
+
+    That of an older gandask says less of its variables.
+    """
+    ordered = [name for name in layout.variables if name in dataset]
+    made = dataset[[*ordered, *(name for name in dataset.data_vars if name not in ordered)]]
+    for name in ordered:
+        made[name].attrs = layout.variables[name].attributes | made[name].attrs
     return made
 
 

@@ -68,11 +68,10 @@ class Run:
     @property
     def settings(self) -> dict[str, Any]:
         """Every setting, by name."""
-        given = {key: value for key, value in self._table.items() if key != "method"}
         known = self._to_look_at
-        if known is None:
-            return given
-        return given | {f.name: getattr(known, f.name) for f in config.fields(known)}
+        names = [] if known is None else [f.name for f in config.fields(known)]
+        others = {key: v for key, v in self._table.items() if key not in ("method", *names)}
+        return {name: getattr(known, name) for name in names} | others
 
     @property
     def method_name(self) -> str:
@@ -110,7 +109,7 @@ class Run:
         """The rounds done so far; for a run being written, read anew each time."""
         stored = self.store.read_dataset() if self.state == "finished" else None
         if stored is not None:
-            return stored if self.store.laid_out() else results.labelled(stored, self.layout)
+            return results.labelled(stored, self.layout)
         collected = self.collected()
         collected.read()
         return collected.dataset(self.attributes)

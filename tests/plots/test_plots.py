@@ -17,13 +17,13 @@ FID = [[[9.0, 8.0, 7.0], [6.0, 5.0, 4.0]], [[3.0, 1.5, np.nan], [2.0, np.inf, 5.
 
 
 def dataset(**variables):
-    """Two rounds of a 2x3 grid, with one cell not scored and one diverged."""
+    """Two rounds of 2x3 units, one of them not scored and one diverged."""
     unit = ("round", "row", "col")
     made = {
-        "fid": (unit, FID, {"long_name": "Fréchet distance", "units": "px²"}),
-        "inception_score": (unit, FID, {"long_name": "inception score", "units": "1"}),
+        "fid": (unit, FID, {"long_name": "Fréchet distance", "units": "px²", "better": "lower"}),
+        "inception_score": (unit, FID, {"long_name": "inception score", "better": "higher"}),
         "generator_learning_rate": (unit, FID, {"long_name": "learning rate", "units": "1"}),
-        "final_tvd": (unit[1:], FID[0], {"long_name": "final distance", "units": "1"}),
+        "final_tvd": (unit[1:], FID[0], {"long_name": "final distance", "better": "lower"}),
         "loss": (unit, np.full((2, 2, 3), "bce")),
         "seconds": (("round", "routine"), [[1, 2], [2, 5]], {"long_name": "time", "units": "s"}),
         "event_round": ("event", [2, 1, 1], {"long_name": "round of the event"}),
@@ -32,7 +32,7 @@ def dataset(**variables):
         "event_detail": ("event", ["a", "b", "c"], {"long_name": "more"}),
     }
     coords = {"round": [1, 2], "row": [0, 1], "col": [0, 1, 2], "routine": ["gather", "train"]}
-    return xr.Dataset(made | variables, coords)
+    return xr.Dataset(made | variables, coords, {"score": "fid"})
 
 
 def figure(element):
@@ -54,7 +54,7 @@ def columns(element, *names):
 
 
 def test_a_heat_map_has_each_value_in_its_cell():
-    overlay = plots.grid(dataset())
+    overlay = plots.map(dataset())
     cells = {(row, col): value for row, col, value in columns(overlay.get(0), "row", "col", "fid")}
     assert {k: v for k, v in cells.items() if np.isfinite(v)} == {
         (0, 0): 3.0,
@@ -74,7 +74,7 @@ def test_a_heat_map_has_each_value_in_its_cell():
 
 
 def test_a_heat_map_is_square_and_labelled_by_the_dataset():
-    drawn = figure(plots.grid(dataset()))
+    drawn = figure(plots.map(dataset()))
     assert drawn.frame_width / 3 == drawn.frame_height / 2
     assert drawn.y_range.start > drawn.y_range.end, "the first row is on top"
     (bar,) = drawn.select({"type": hv.plotting.bokeh.element.ColorBar})
@@ -87,30 +87,27 @@ def test_a_heat_map_is_square_and_labelled_by_the_dataset():
 
 def test_a_heat_map_is_of_the_round_asked_for():
     for round in (1, -2):
-        assert plots.grid(dataset(), round=round).get(0).dimension_values("fid").max() == 9
-    final = plots.grid(dataset(), "final_tvd")
+        assert plots.map(dataset(), round=round).get(0).dimension_values("fid").max() == 9
+    final = plots.map(dataset(), "final_tvd")
     assert figure(final).title.text == "after the last round"
     with pytest.raises(ValueError, match="round=3: expected 1 to 2"):
-        plots.grid(dataset(), round=3)
+        plots.map(dataset(), round=3)
 
 
 def test_a_heat_map_of_one_value_can_be_drawn():
     ds = dataset().isel(row=[0], col=[0], round=[0])
-    assert figure(plots.grid(ds)).renderers
+    assert figure(plots.map(ds)).renderers
 
 
 def test_a_heat_map_prints_no_values_that_do_not_fit():
     values = np.arange(400.0).reshape(1, 20, 20)
-    ds = xr.Dataset({"fid": (("round", "row", "col"), values)}, {"round": [1]})
+    ds = xr.Dataset({"fid": (("round", "row", "col"), values)}, {"round": [1]}, {"score": "fid"})
     ds = ds.assign_coords(row=range(20), col=range(20))
-    assert len(plots.grid(ds).get(0)) == 400
-    assert len(plots.grid(ds).get(1)) == 0
+    assert len(plots.map(ds).get(0)) == 400
+    assert len(plots.map(ds).get(1)) == 0
 
 
 def test_plots_say_what_they_need():
-    grouped = dataset().isel(col=0, drop=True).rename(row="group")
-    with pytest.raises(ValueError, match=r"dimensions \('round', 'group'\).* needs row and col"):
-        plots.grid(grouped)
     with pytest.raises(ValueError, match="a trace needs 'round'"):
         plots.trace(dataset(), "final_tvd")
     with pytest.raises(ValueError, match="no variable 'fidd'; did you mean 'fid'"):
@@ -145,7 +142,7 @@ def test_the_best_follows_the_direction_of_the_variable():
     assert plots.best(ds["fid"]) == {"row": 0, "col": 1}
     assert plots.best(ds["inception_score"]) == {"row": 1, "col": 2}
     assert plots.best(ds["final_tvd"]) == {"row": 1, "col": 2}
-    assert plots.best(ds["fid"].rename("generator_fitness")) == {"row": 0, "col": 1}
+    assert plots.best(ds["fid"].rename("whatever")) == {"row": 0, "col": 1}
     assert plots.best(ds["generator_learning_rate"]) is None
     assert plots.best(ds["fid"] * np.nan) is None
     labels = {element.label for element in plots.trace(ds, "generator_learning_rate")}
@@ -187,7 +184,10 @@ def test_a_trace_without_values_says_so():
 
 def many(values):
     """Give rounds of a variable over a grid of 9x9 cells, which are too many for lines."""
-    ds = xr.Dataset({"fid": (("round", "row", "col"), values, {"long_name": "distance"})})
+    ds = xr.Dataset(
+        {"fid": (("round", "row", "col"), values, {"long_name": "distance", "better": "lower"})}
+    )
+    ds.attrs["score"] = "fid"
     return ds.assign_coords(round=range(1, len(values) + 1), row=range(9), col=range(9))
 
 
@@ -327,7 +327,7 @@ def test_many_slots_or_events_are_counted_by_kind(monkeypatch):
 
 def test_plots_leave_the_dataset_as_it_was():
     ds, before = dataset(), dataset()
-    for draw in (plots.grid, plots.trace, plots.profile, plots.events):
+    for draw in (plots.map, plots.trace, plots.profile, plots.events):
         figure(draw(ds))
     xr.testing.assert_identical(ds, before)
 
@@ -393,25 +393,3 @@ def test_an_image_grid_shows_the_same_tiles():
     assert not figure(grey).xaxis[0].visible
     points = plots.image_grid(torch.tensor([[0.0, 1.0], [2.0, 3.0]]))
     assert columns(points, 0, 1) == [(0, 1), (2, 3)]
-
-
-def test_replacements_of_a_round_are_an_event():
-    unit = ("round", "row", "col")
-    generators = np.zeros((3, 1, 2), bool)
-    generators[1] = generators[2, 0, 0] = True
-    ds = dataset().isel(round=slice(0)).drop_dims(["round", "row", "col"])
-    ds = ds.assign_coords(round=[1, 2, 3]).assign(
-        generator_replaced=(unit, generators), discriminator_replaced=(unit, generators[::-1])
-    )
-    drawn = plots.events(ds, kinds=["replaced"])
-    assert columns(drawn, "round", "slot", "detail") == [
-        (1, "cells", "0 generators, 1 discriminators"),
-        (2, "cells", "2 generators, 2 discriminators"),
-        (3, "cells", "1 generators, 0 discriminators"),
-    ]
-    assert len(columns(plots.events(ds), "round")) == 3 + 3
-    assert figure(plots.events(ds, round=2))
-    none = ds.assign(generator_replaced=(unit, ~generators & False))
-    none = none.assign(discriminator_replaced=none["generator_replaced"])
-    told = columns(plots.events(none), "round")
-    assert len(told) == 3, "where nothing was replaced, nothing is told"

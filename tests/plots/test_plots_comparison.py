@@ -19,8 +19,12 @@ def run(fid, elapsed=None, batches=None, **variables):
         return np.stack([np.array(values) + more, values], 1).reshape(rounds, 1, 2)
 
     made = {
-        "fid": (unit, both(fid, 1.0), {"long_name": "distance", "units": "px"}),
-        "inception_score": (unit, both(fid, 1.0), {"long_name": "inception score"}),
+        "fid": (unit, both(fid, 1.0), {"long_name": "distance", "units": "px", "better": "lower"}),
+        "inception_score": (
+            unit,
+            both(fid, 1.0),
+            {"long_name": "inception score", "better": "higher"},
+        ),
         "generator_learning_rate": (unit, both(fid, 1.0), {"long_name": "learning rate"}),
         "elapsed": (unit, both(elapsed or range(rounds), -0.5)),
         "seconds": (
@@ -32,7 +36,7 @@ def run(fid, elapsed=None, batches=None, **variables):
     if batches is not None:
         made["batches"] = (unit, both(batches), {"long_name": "steps", "units": "batches"})
     coords = {"round": range(1, rounds + 1), "row": [0], "col": [0, 1], "routine": ["a", "b"]}
-    return xr.Dataset(made | variables, coords)
+    return xr.Dataset(made | variables, coords, {"score": "fid"})
 
 
 def columns(element, *names):
@@ -83,10 +87,7 @@ def test_batches_are_counted_over_all_units_and_rounds():
     drawn = plots.compare({"one": [run([8, 4, 2], batches=[10, 10, 5])]}, along="batches")
     assert lines(drawn)["one"] == [(20, 8), (40, 4), (50, 2)]
     assert hv.render(drawn).xaxis[0].axis_label.endswith("(batches)")
-    ends = ("round", "row", "col"), [[[3, 3]], [[5, 4]]], {"units": "iterations"}
-    drawn = plots.compare({"one": [run([8, 4], last_iteration=ends)]}, along="batches")
-    assert lines(drawn)["one"] == [(6, 8), (9, 4)]
-    with pytest.raises(ValueError, match="neither batches nor last_iteration"):
+    with pytest.raises(ValueError, match="has no batches: compare along round or elapsed"):
         plots.compare({"one": [run([8, 4])]}, along="batches")
 
 

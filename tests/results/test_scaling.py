@@ -30,7 +30,7 @@ def test_runs_are_held_against_the_fewest_workers_of_the_same_settings():
         ]
     )
     assert table["shape"].values.tolist() == ["2×2", "2×2", "3×3", "3×3"]
-    assert table["cells"].values.tolist() == [4, 4, 9, 9]
+    assert table["units"].values.tolist() == [4, 4, 9, 9]
     assert table["workers"].values.tolist() == [4, 1, 3, 9]
     assert table["wall"].values.tolist() == [40, 120, 300, 150]
     assert table["serial_workers"].values.tolist() == [1, 1, 3, 3]
@@ -64,7 +64,7 @@ def test_a_run_without_rounds_has_no_times_and_is_no_base():
 def test_groups_scale_too():
     grouped = run(40.0, 2, shape=(1, 5)).isel(row=0).rename(col="group")
     assert scaling([grouped])["shape"].item() == "5"
-    assert scaling([grouped])["cells"].item() == 5
+    assert scaling([grouped])["units"].item() == 5
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_tables_are_labelled(table):
 def test_the_published_tables_agree_with_themselves():
     times = published.execution_times()
     np.testing.assert_allclose(times["serial"] / times["wall"], times["speedup"], rtol=2e-3)
-    assert times["workers"].values.tolist() == (times["cells"] + 1).values.tolist()
+    assert times["workers"].values.tolist() == (times["units"] + 1).values.tolist()
     np.testing.assert_allclose(times["efficiency"] * times["workers"], times["speedup"])
     routines = published.routine_times()
     np.testing.assert_allclose(

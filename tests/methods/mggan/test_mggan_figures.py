@@ -1,11 +1,13 @@
-"""Plots of groups by their content."""
+"""What is drawn of groups, by its content."""
 
 import holoviews as hv
 import numpy as np
 import pytest
 import xarray as xr
+from conftest import tiny
 
-from gandask import plots
+import gandask as gd
+from gandask.methods.mggan import figures
 from gandask.plots.style import COLOURS
 
 
@@ -35,7 +37,7 @@ def dataset(kept=2, value=2):
 
 
 def test_a_line_for_each_group_and_a_mark_for_each_regrouping():
-    drawn = plots.regroupings(dataset())
+    drawn = figures.regroupings(dataset())
     marks, *lines = drawn
     assert isinstance(marks, hv.VLines)
     assert marks.dimension_values(0).tolist() == [10, 20]
@@ -46,22 +48,22 @@ def test_a_line_for_each_group_and_a_mark_for_each_regrouping():
 
 
 def test_long_traces_are_averaged_over_spans(monkeypatch):
-    monkeypatch.setattr("gandask.plots.groups.POINTS", 10)
-    _, first, _ = plots.regroupings(dataset())
+    monkeypatch.setattr("gandask.methods.mggan.figures.POINTS", 10)
+    _, first, _ = figures.regroupings(dataset())
     assert first.dimension_values(1).tolist() == [1.5 + 4 * i for i in range(10)]
 
 
 def test_iterations_that_are_not_done_are_left_out():
     ds = dataset()
     ds["generator_loss"][:, 20:] = np.nan
-    _, first, _ = plots.regroupings(ds)
+    _, first, _ = figures.regroupings(ds)
     assert first.dimension_values(0).max() == 20
     ds["generator_loss"][:] = np.nan
-    assert isinstance(plots.regroupings(ds), hv.Text)
+    assert isinstance(figures.regroupings(ds), hv.Text)
 
 
 def test_densities_lie_where_the_samples_do():
-    drawn = plots.density(dataset())
+    drawn = figures.density(dataset())
     image = drawn.dimension_values(2, flat=False)
     bins = image.shape[0] // 2
     assert image.shape == (2 * bins, 2 * bins)  # two groups, two times
@@ -71,32 +73,31 @@ def test_densities_lie_where_the_samples_do():
     at = np.unravel_index(np.nanargmax(low), low.shape)
     assert all(place < bins / 2 for place in at)
     assert np.nansum(image) == 16
-    figure = hv.render(drawn)
-    assert list(figure.xaxis[0].major_label_overrides.values()) == ["20", "40"]
-    assert figure.yaxis[0].major_label_overrides == {1: "0", 0: "1"}
+    shown = hv.render(drawn)
+    assert list(shown.xaxis[0].major_label_overrides.values()) == ["20", "40"]
+    assert shown.yaxis[0].major_label_overrides == {1: "0", 0: "1"}
 
 
 def test_few_times_are_spread_evenly():
-    drawn = plots.density(dataset(kept=3), iterations=2)
+    drawn = figures.density(dataset(kept=3), iterations=2)
     labels = hv.render(drawn).xaxis[0].major_label_overrides
     assert list(labels.values()) == ["10", "40"]
 
 
 def test_what_cannot_be_drawn_is_refused():
     with pytest.raises(ValueError, match="iterations=0: expected at least 1"):
-        plots.density(dataset(), 0)
+        figures.density(dataset(), 0)
     with pytest.raises(ValueError, match="expected group and iteration"):
-        plots.regroupings(dataset(), "last_iteration")
+        figures.regroupings(dataset(), "last_iteration")
     with pytest.raises(ValueError, match="did you mean 'generator_loss'"):
-        plots.regroupings(dataset(), "generator_los")
+        figures.regroupings(dataset(), "generator_los")
 
 
 def test_without_samples_it_says_so():
-    assert isinstance(plots.density(dataset(kept=0)), hv.Text)
+    assert isinstance(figures.density(dataset(kept=0)), hv.Text)
     with pytest.raises(ValueError, match="kept_samples above 0"):
-        plots.density(dataset().drop_vars("samples"))
-    with pytest.raises(ValueError, match="run on points"):
-        plots.density(dataset(value=3))
+        figures.density(dataset().drop_vars("samples"))
+    assert figures.density(dataset(value=3)).data[2] == "the samples are no points in the plane"
 
 
 # --- Partners -------------------------------------------------------------------------------------
@@ -114,7 +115,7 @@ def stretches(overlay):
 
 
 def test_a_rectangle_for_each_stretch_with_the_same_partner():
-    drawn = plots.partners(met([[0, 1], [0, 1], [1, 0]], [[10, 10], [20, 20], [35, 35]]))
+    drawn = figures.partners(met([[0, 1], [0, 1], [1, 0]], [[10, 10], [20, 20], [35, 35]]))
     blue, red = COLOURS[:2]
     assert stretches(drawn) == [
         (0, 20, 0, 0, blue),
@@ -130,37 +131,59 @@ def test_a_rectangle_for_each_stretch_with_the_same_partner():
         (10, 1, "1"),
         (27.5, 1, "0"),
     ]
-    figure = hv.render(drawn)
-    assert (figure.x_range.start, figure.x_range.end) == (0, 35)
-    assert figure.y_range.start > figure.y_range.end, "the first group is on top"
-    assert figure.yaxis[0].major_label_overrides == {0: "0", 1: "1"}
+    shown = hv.render(drawn)
+    assert (shown.x_range.start, shown.x_range.end) == (0, 35)
+    assert shown.y_range.start > shown.y_range.end, "the first group is on top"
+    assert shown.yaxis[0].major_label_overrides == {0: "0", 1: "1"}
 
 
 def test_rounds_that_a_group_has_not_done_are_left_out():
-    drawn = plots.partners(met([[7, 1], [-1, 0]], [[10, 10], [-1, 20]]))
+    drawn = figures.partners(met([[7, 1], [-1, 0]], [[10, 10], [-1, 20]]))
     assert [row[:4] for row in stretches(drawn)] == [(0, 10, 0, 7), (0, 10, 1, 1), (10, 20, 1, 0)]
     assert stretches(drawn)[0][4] == COLOURS[1], "the colours begin again"
 
 
 def test_numbers_of_partners_are_printed_where_they_fit():
-    drawn = plots.partners(met([[0], [1]], [[1], [1000]]))
+    drawn = figures.partners(met([[0], [1]], [[1], [1000]]))
     assert drawn.get(1).dimension_values("text").tolist() == ["1"]
     hv.render(drawn)
 
 
 def test_without_rounds_there_are_no_partners():
     nothing = met([[0, 1]], [[10, 10]]).isel(round=[])
-    assert plots.partners(nothing).data[2] == "no iterations yet"
+    assert figures.partners(nothing).data[2] == "no iterations yet"
     with pytest.raises(ValueError, match="no variable 'partner'"):
-        plots.partners(dataset())
+        figures.partners(dataset())
 
 
 def test_the_mixture_of_all_groups_is_drawn_by_group():
     share = {"long_name": "share in the mixture of all", "units": "1"}
     ds = met([[0, 1], [1, 0]], [[5, 5], [9, 9]])
     ds["mixture_weight"] = ("round", "group"), [[0.5, 0.5], [0.2, 0.8]], share
-    bars = plots.mixture(ds)
+    bars = figures.mixture(ds)
     assert bars.dimension_values("name").tolist() == ["group 0", "group 1"]
     assert bars.dimension_values(2).tolist() == [0.2, 0.8]
-    assert plots.mixture(ds, round=1).dimension_values(2).tolist() == [0.5, 0.5]
+    assert figures.mixture(ds, round=1).dimension_values(2).tolist() == [0.5, 0.5]
     assert hv.render(bars).xaxis[0].axis_label == "share in the mixture of all"
+
+
+# --- What a method says of its figures -------------------------------------------------------------
+
+
+def test_every_figure_is_drawn_of_a_run_and_needs_what_it_says():
+    ds = gd.run(tiny("mggan"))
+    for name, figure in gd.METHODS["mggan"]().figures().items():
+        assert set(figure.needs) <= set(ds), name
+        given = {"round": 1} if "round" in figure.takes else {}
+        hv.render(figure.draw(ds, **given))
+        with pytest.raises(ValueError, match="there"):
+            figure.draw(ds.drop_vars(figure.needs[0]), **given)
+
+
+def test_losses_and_rates_are_drawn_with_the_regroupings():
+    ds = dataset()
+    ds = ds.assign(learning_rate=ds["generator_loss"], discriminator_loss=-ds["generator_loss"])
+    for draw, sign in ((figures.learning_rates, 1), (figures.discriminator_losses, -1)):
+        marks, first, _ = draw(ds)
+        assert marks.dimension_values(0).tolist() == [10, 20]
+        assert first.dimension_values(1).tolist() == [sign * value for value in range(40)]

@@ -1,12 +1,14 @@
-"""Plots of cells by their content: marks, names, mixtures, and where individuals came from."""
+"""What is drawn of cells, by its content: neighbours, mixtures, replacements, ancestors."""
 
 import holoviews as hv
 import numpy as np
 import pytest
 import xarray as xr
+from conftest import tiny
 
-from gandask import plots
-from gandask.plots.style import BEST, COLOURS, MARKED, MUTED
+import gandask as gd
+from gandask.methods.grid import figures
+from gandask.plots.style import BEST, MUTED
 
 UNIT = ("round", "row", "col")
 RING = [[[[0, 1, 2], [1, 0, 3]], [[2, 3, 0], [3, 2, 1]]]]
@@ -26,7 +28,11 @@ def dataset(rounds=2, **variables):
         "mixture_weight": ((*UNIT, "neighbour"), weights, {"long_name": "share", "units": "1"}),
     }
     coords = {"round": [1, 2], "row": [0, 1], "col": [0, 1], "neighbour": range(3)}
-    return xr.Dataset(made | variables, coords).isel(round=slice(rounds))
+    return xr.Dataset(made | variables, coords, {"score": "fid"}).isel(round=slice(rounds))
+
+
+def at(row, col):
+    return {"row": row, "col": col}
 
 
 def columns(element, *names):
@@ -39,105 +45,30 @@ def outlined(overlay):
     return {((y0 + y1) / 2, (x0 + x1) / 2): width for x0, y0, x1, y1, width in boxes}
 
 
-# --- Heat maps ------------------------------------------------------------------------------------
+# --- Neighbourhoods --------------------------------------------------------------------------------
 
 
 def test_a_marked_cell_and_its_neighbourhood_of_then_are_outlined():
-    drawn = plots.grid(dataset(), round=1, marked=(0, 1))
+    drawn = figures.neighbourhood(dataset(), at(0, 1), round=1)
     assert outlined(drawn) == pytest.approx({(0, 0): 2, (1, 1): 2, (0, 1): 4})
-    assert outlined(plots.grid(dataset(), marked=(0, 1))) == pytest.approx({(0, 0): 2, (0, 1): 4})
-    glyph = hv.render(drawn).renderers[2].glyph
-    assert (glyph.line_color, glyph.fill_alpha) == (MARKED, 0)
-    left = min(x0 for (x0,) in columns(drawn.get(2), 0))
-    assert left > -0.5, "the line is not cut off at the frame"
-
-
-def test_a_heat_map_has_the_same_layers_whatever_is_marked_or_done():
-    none = dataset(rounds=0)
-    for overlay in (plots.grid(dataset()), plots.grid(none), plots.grid(none, marked=(0, 0))):
-        assert [type(layer) for layer in overlay] == [hv.HeatMap, hv.Labels, hv.Rectangles]
-        hv.render(overlay)
-    assert outlined(plots.grid(dataset())) == {}
-    assert outlined(plots.grid(none, marked=(0, 0))) == {(0, 0): 4}
-    assert hv.render(plots.grid(none)).title.text == "no round is done yet"
-    assert np.isnan(plots.grid(none).get(0).dimension_values("fid")).all()
-
-
-def test_a_heat_map_goes_through_rounds_and_marks_in_a_dynamic_map():
-    stream = hv.streams.Stream.define("Choice", round=1, marked=None)()
-    dynamic = hv.DynamicMap(lambda **chosen: plots.grid(dataset(), **chosen), streams=[stream])
-    plot = hv.renderer("bokeh").get_plot(dynamic)
-    stream.event(round=2, marked=(1, 0))
-    heat, _, outlines = (renderer.data_source.data for renderer in plot.state.renderers)
-    assert plot.state.title.text == "round 2"
-    assert sorted(heat["zvalues"]) == [4, 5, 6, 7]
-    assert sorted(outlines["line_width"]) == [2, 4]
-    stream.event(marked=None)
-    assert len(plot.state.renderers[2].data_source.data["left"]) == 0
-
-
-def test_a_heat_map_can_be_tapped_and_a_tap_changes_no_colour():
-    drawn = hv.render(plots.grid(dataset()))
-    assert "TapTool" in [type(tool).__name__ for tool in drawn.tools]
-    assert drawn.toolbar_location is None
-    assert drawn.renderers[0].nonselection_glyph.fill_alpha == 1
-
-
-def legend(drawn):
-    (shown,) = hv.render(drawn).legend
-    # of values, not of a column
-    return {item.label.value: item.renderers[0].glyph.fill_color for item in shown.items}
-
-
-def test_names_have_colours_that_are_the_same_in_every_round():
-    first, second = (plots.grid(dataset(), "loss", round) for round in (1, 2))
-    mappers = [hv.render(one).renderers[0].glyph.fill_color.transform for one in (first, second)]
-    for mapper in mappers:
-        told = dict(zip(mapper.factors, mapper.palette, strict=False))
-        assert told == dict(zip(("bce", "hinge", "lsq"), COLOURS, strict=False))
-    assert columns(first.get(0), "row", "col", "loss") == [
-        (0, 0, "bce"),
-        (0, 1, "lsq"),
-        (1, 0, ""),
-        (1, 1, "bce"),
-    ]
-    assert [text for (text,) in columns(first.get(1), "text")] == ["bce", "lsq", "", "bce"]
-    assert legend(first) == dict(zip(("bce", "hinge", "lsq"), COLOURS, strict=False))
-
-
-def test_names_are_printed_where_they_fit_only():
-    long = dataset(loss=(UNIT, np.full((2, 2, 2), "x" * 30)))
-    assert len(plots.grid(long, "loss").get(1)) == 0
-
-
-def test_truth_values_are_named_and_none_is_no_number():
-    drawn = plots.grid(dataset(), "generator_replaced")
-    assert [text for (text,) in columns(drawn.get(1), "text")] == ["yes", "no", "no", "yes"]
-    assert list(legend(drawn)) == ["no", "yes"]
-    hv.render(drawn)
-    drawn = plots.grid(dataset(), "generator_parent")
-    assert [text for (text,) in columns(drawn.get(1), "text")] == ["3", "–", "0", "1"]
-    hv.render(drawn)
-
-
-def test_what_is_not_finite_is_printed_in_an_ink_for_any_background():
-    ds = dataset(fid=(UNIT, np.full((2, 2, 2), np.nan)))
-    drawn = plots.grid(ds)
-    assert set(columns(drawn.get(1), "text", "ink")) == {("–", MUTED)}
-    assert hv.render(drawn).renderers[0].glyph.fill_color.transform.nan_color == "rgba(0, 0, 0, 0)"
+    drawn = figures.neighbourhood(dataset(), at(0, 1), variable="loss")
+    assert outlined(drawn) == pytest.approx({(0, 0): 2, (0, 1): 4})
+    none = figures.neighbourhood(dataset(rounds=0), at(0, 0))
+    assert outlined(none) == {(0, 0): 4}
 
 
 def test_cells_that_are_not_there_are_refused():
-    for draw in (plots.grid, plots.lineage, plots.mixture):
-        with pytest.raises(ValueError, match=r"no cell \(0, 2\): expected a row from 0 to 1 and a"):
-            draw(dataset(), marked=(0, 2))
+    for draw in (figures.neighbourhood, figures.lineage, figures.mixture):
+        for wrong in (at(0, 2), {"row": 0}, {"group": 1}):
+            with pytest.raises(ValueError, match="expected row from 0 to 1, col from 0 to 1"):
+                draw(dataset(), marked=wrong)
 
 
 # --- Mixtures -------------------------------------------------------------------------------------
 
 
 def test_a_mixture_has_a_bar_for_each_neighbour():
-    bars = plots.mixture(dataset(), (0, 1), round=1)
+    bars = figures.mixture(dataset(), at(0, 1), round=1)
     assert columns(bars, "name", "colour") == [("0, 1", BEST), ("0, 0", MUTED), ("1, 1", MUTED)]
     assert bars.dimension_values(2).tolist() == pytest.approx([1 / 6, 2 / 6, 3 / 6])
     drawn = hv.render(bars)
@@ -148,7 +79,9 @@ def test_a_mixture_has_a_bar_for_each_neighbour():
 
 
 def test_the_frame_of_a_mixture_is_the_same_with_fewer_neighbours_and_without_rounds():
-    drawn = [hv.render(plots.mixture(ds, (0, 0))) for ds in (dataset(1), dataset(2), dataset(0))]
+    drawn = [
+        hv.render(figures.mixture(ds, at(0, 0))) for ds in (dataset(1), dataset(2), dataset(0))
+    ]
     assert [len(one.renderers[0].data_source.data["left"]) for one in drawn] == [3, 2, 0]
     assert len({(one.height, one.y_range.start, one.x_range.end) for one in drawn}) == 1
     assert drawn[2].title.text == "no round is done yet"
@@ -157,18 +90,16 @@ def test_the_frame_of_a_mixture_is_the_same_with_fewer_neighbours_and_without_ro
 def test_several_generators_of_a_cell_are_counted():
     ring = np.repeat([[[[0, 0, 1]] * 2] * 2], 2, 0)
     ds = dataset(neighbour_cell=((*UNIT, "neighbour"), ring))
-    names = [name for (name,) in columns(plots.mixture(ds, (0, 0), round=1), "name")]
+    names = [name for (name,) in columns(figures.mixture(ds, at(0, 0), round=1), "name")]
     assert names == ["0, 0 · 1", "0, 0 · 2", "0, 1 · 1"]
 
 
 def test_a_mixture_needs_weights_and_a_cell():
-    with pytest.raises(ValueError, match="marked=None: expected the"):
-        plots.mixture(dataset())
     with pytest.raises(ValueError, match="no variable 'mixture_weight'"):
-        plots.mixture(dataset().drop_vars("mixture_weight"), (0, 0))
+        figures.mixture(dataset().drop_vars("mixture_weight"), (0, 0))
     unknown = dataset()
     unknown["mixture_weight"] = unknown["mixture_weight"] * np.nan
-    hv.render(plots.mixture(unknown, (0, 0)))
+    hv.render(figures.mixture(unknown, at(0, 0)))
 
 
 # --- Lineages -------------------------------------------------------------------------------------
@@ -195,7 +126,7 @@ known; round 2: cells 1 and 2 took each other's; round 1: cell 0 took that of ce
 
 
 def test_ancestors_are_followed_back_through_replacements():
-    found = plots.ancestors(LINES)
+    found = figures.ancestors(LINES)
     assert found.dims == ("round", "cell")
     assert found["round"].values.tolist() == [0, 1, 2, 3]
     assert found.values.tolist() == [[1, 2, 1], [1, 2, 1], [2, 1, 2], [0, 1, 2]]
@@ -203,29 +134,29 @@ def test_ancestors_are_followed_back_through_replacements():
 
 def test_an_ancestor_is_taken_as_it_was_before_the_round():
     # cell 0 clones cell 1 in the round in which cell 1 clones cell 2
-    found = plots.ancestors(bred([[1, 2, 2]], [[1, 1, 0]]))
+    found = figures.ancestors(bred([[1, 2, 2]], [[1, 1, 0]]))
     assert found.values.tolist() == [[1, 2, 2], [0, 1, 2]]
 
 
 def test_the_ancestors_of_one_cell_and_of_discriminators():
-    one = plots.ancestors(LINES, cell=(0, 1))
+    one = figures.ancestors(LINES, marked=at(0, 1))
     assert one["cell"].values.tolist() == [1]
-    assert one.values.ravel().tolist() == plots.ancestors(LINES).sel(cell=1).values.tolist()
+    assert one.values.ravel().tolist() == figures.ancestors(LINES).sel(cell=1).values.tolist()
     other = bred([[2, 1, 0]], [[1, 0, 0]], kind="discriminator")
-    assert plots.ancestors(other, kind="discriminator").values[0].tolist() == [2, 1, 2]
+    assert figures.ancestors(other, kind="discriminator").values[0].tolist() == [2, 1, 2]
 
 
 def test_without_replacement_everyone_is_their_own_ancestor():
-    found = plots.ancestors(bred([[1, 2, 0]] * 2, [[0] * 3] * 2))
+    found = figures.ancestors(bred([[1, 2, 0]] * 2, [[0] * 3] * 2))
     assert (found.values == [0, 1, 2]).all()
-    assert plots.ancestors(LINES.isel(round=[])).values.tolist() == [[0, 1, 2]]
+    assert figures.ancestors(LINES.isel(round=[])).values.tolist() == [[0, 1, 2]]
 
 
 def test_ancestors_are_those_of_a_walk_in_plain_python():
     chance = np.random.default_rng(0)
     parents = chance.integers(0, 12, (20, 12))
     replaced = chance.random((20, 12)) < 0.4
-    found = plots.ancestors(bred(parents, replaced, shape=(3, 4)))
+    found = figures.ancestors(bred(parents, replaced, shape=(3, 4)))
     for cell in range(12):
         at, walk = cell, [cell]
         for round in reversed(range(20)):
@@ -246,35 +177,64 @@ def covered(segments):
 
 
 def test_a_lineage_draws_every_place_and_move_of_the_ancestors():
-    drawn = plots.lineage(LINES)
+    drawn = figures.lineage(LINES)
     stays, moves = covered(columns(drawn.get(0), 0, 1, 2, 3))
-    places = plots.ancestors(LINES).values
+    places = figures.ancestors(LINES).values
     assert stays == {(round, cell) for round, row in enumerate(places) for cell in row}
     assert moves == {(1.5, 1, 2), (1.5, 2, 1), (2.5, 2, 0)}
     assert len(drawn.get(1)) == 0
-    figure = hv.render(drawn)
-    assert figure.title.text == "2 of 3 founders left"
-    assert figure.yaxis[0].major_label_overrides == {0: "0, 0", 1: "0, 1", 2: "0, 2"}
+    shown = hv.render(drawn)
+    assert shown.title.text == "2 of 3 founders left"
+    assert shown.yaxis[0].major_label_overrides == {0: "0, 0", 1: "0, 1", 2: "0, 2"}
 
 
 def test_the_line_of_the_marked_cell_stands_out():
-    line = plots.lineage(LINES, marked=(0, 0)).get(1)
+    line = figures.lineage(LINES, marked=at(0, 0)).get(1)
     assert columns(line, 0, 1) == [(0, 1), (1, 1), (2, 2), (3, 0)]
-    assert hv.render(plots.lineage(LINES, marked=(0, 0))).renderers[1].glyph.line_color == BEST
+    assert hv.render(figures.lineage(LINES, marked=at(0, 0))).renderers[1].glyph.line_color == BEST
 
 
 def test_the_axis_of_a_large_lineage_names_some_cells():
     ds = bred(np.zeros((2, 900), int), np.zeros((2, 900)), shape=(30, 30))
-    labels = hv.render(plots.lineage(ds)).yaxis[0].major_label_overrides
+    labels = hv.render(figures.lineage(ds)).yaxis[0].major_label_overrides
     assert list(labels.values())[:3] == ["0, 0", "2, 0", "4, 0"]
-    assert len(plots.lineage(ds).get(0)) == 900, "one segment each, where none moves"
+    assert len(figures.lineage(ds).get(0)) == 900, "one segment each, where none moves"
 
 
 def test_a_lineage_needs_a_grid_and_a_round():
     grouped = xr.Dataset({"generator_parent": (("round", "group"), [[0, 1]])})
     for ds in (grouped, LINES.drop_vars("generator_parent")):
         with pytest.raises(ValueError, match="no generator_parent by row and col"):
-            plots.lineage(ds)
+            figures.lineage(ds)
     with pytest.raises(ValueError, match="kind='loss': expected one of generator, discriminator"):
-        plots.ancestors(LINES, kind="loss")
-    assert plots.lineage(LINES.isel(round=[])).data[2] == "no round is done yet"
+        figures.ancestors(LINES, kind="loss")
+    assert figures.lineage(LINES.isel(round=[])).data[2] == "no round is done yet"
+
+
+# --- Replacements ----------------------------------------------------------------------------------
+
+
+def test_replacements_are_counted_by_round():
+    generators = np.zeros((3, 1, 2), bool)
+    generators[1] = generators[2, 0, 0] = True
+    made = {"generator_replaced": (UNIT, generators), "discriminator_replaced": (UNIT, ~generators)}
+    drawn = figures.replacements(xr.Dataset(made, {"round": [1, 2, 3]}))
+    told = {line.label: columns(line, 0, 1) for line in drawn}
+    assert told == {
+        "generator": [(1, 0), (2, 2), (3, 1)],
+        "discriminator": [(1, 2), (2, 0), (3, 1)],
+    }
+    hv.render(drawn)
+    nothing = xr.Dataset(made, {"round": [1, 2, 3]}).isel(round=[])
+    assert figures.replacements(nothing).data[2] == "no round is done yet"
+
+
+# --- What a method says of its figures -------------------------------------------------------------
+
+
+def test_every_figure_is_drawn_of_a_run_and_needs_what_it_says():
+    ds = gd.run(tiny())
+    given = {"marked": at(0, 1), "round": 1}
+    for name, figure in gd.Grid().figures().items():
+        assert set(figure.needs) <= set(ds), name
+        hv.render(figure.draw(ds, **{key: given[key] for key in figure.takes}))
