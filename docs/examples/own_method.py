@@ -18,16 +18,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 import gandask as gd
-from gandask import config
+from gandask import config, core
 from gandask.config import setting, settings
-from gandask.core import (
-    Array, Event, Figure, Layout, Method, Plan, Record, Report, Role, State, Task, Variable, rng,
-    routine,
-)  # fmt: skip
 
-Made = tuple[tuple[State, ...], Mapping[str, Any]]
+Made = tuple[tuple[core.State, ...], Mapping[str, Any]]
 
-# Tasks: pure functions, which change nothing that they are given. A draw has a stream of its own.
+# --- Tasks: pure functions, which change nothing that they are given ------------------------------
 
 
 def begin() -> Made:
@@ -35,15 +31,15 @@ def begin() -> Made:
     return ({"centre": np.zeros(2), "width": np.ones(2)},), {}
 
 
-def forge(generator: State, *, seed: int, round: int, count: int) -> Made:
+def forge(generator: core.State, *, seed: int, round: int, count: int) -> Made:
     """Draw fakes, for the nodes to judge."""
     return ({"points": drawn(generator, count, seed, round, "fakes")},), {}
 
 
-def judge(fakes: State, *, seed: int, slot: str) -> Made:
+def judge(fakes: core.State, *, seed: int, slot: str) -> Made:
     """Compare fakes with the node's own data, which nobody else sees."""
-    with routine("judge"):  # its time has a name of its own in ds.seconds
-        chance = rng(seed, slot, "data")
+    with core.routine("judge"):  # its time has a name of its own in ds.seconds
+        chance = core.rng(seed, slot, "data")  # every draw has a stream of its own
         own = chance.normal([3.0, 1.0], 0.5, (200, 2)) + chance.normal(0.0, 0.2, 2)
         off = {
             "centre": own.mean(0) - fakes["points"].mean(0),
@@ -52,36 +48,35 @@ def judge(fakes: State, *, seed: int, slot: str) -> Made:
     return (off,), {"distance": float(np.hypot(*off["centre"]) + np.hypot(*off["width"]))}
 
 
-def learn(generator: State, *feedback: State, rate: float) -> Made:
-    """Move the generator by what all nodes said."""
-    made = {name: generator[name] + rate * mean(name, feedback) for name in generator}
+def learn(generator: core.State, *feedback: core.State, rate: float) -> Made:
+    """Move the generator by what the nodes said on average."""
+    said = {name: np.mean([one[name] for one in feedback], axis=0) for name in generator}
+    made = {name: generator[name] + rate * said[name] for name in generator}
     return (made,), {"centre": made["centre"]}
 
 
-def mean(name: str, feedback: Sequence[State]) -> Array:
-    """Average one array over the nodes."""
-    return np.mean([one[name] for one in feedback], axis=0)
-
-
-def drawn(generator: State, count: int, *key: Any) -> Array:
+def drawn(generator: core.State, count: int, *key: Any) -> core.Array:
     """Draw points from a generator."""
-    return rng(*key).normal(generator["centre"], np.abs(generator["width"]), (count, 2))
+    return core.rng(*key).normal(generator["centre"], np.abs(generator["width"]), (count, 2))
+
+
+# --- What the client knows: names of states, and numbers ------------------------------------------
 
 
 @dataclass(frozen=True)
 class OwnView:
-    """What the client knows: names of states and numbers."""
+    """What is known between two plans."""
 
     round: int = 0
-    phase: str = "round"
-    heard: tuple[Report, ...] = ()
-    records: tuple[Record, ...] = ()
-    events: tuple[Event, ...] = ()
+    concluding: bool = False
+    heard: tuple[core.Report, ...] = ()
+    records: tuple[core.Record, ...] = ()
+    events: tuple[core.Event, ...] = ()
     best: str | None = "server/0"
 
     @property
     def generator(self) -> str:
-        """The newest generator's state. A state is written once, so the round is in its name."""
+        """The newest generator's state: it is written once, so the round is in its name."""
         return f"server/0/generator/{self.round}"
 
     @property
@@ -91,12 +86,15 @@ class OwnView:
 
     @property
     def mixtures(self) -> Mapping[str, Mapping[str, float]]:
-        """What ``gandask sample`` draws from."""
+        """What ``gandask sample`` draws from: by slot, the shares of generators."""
         return {"server/0": {self.generator: 1.0}}
 
 
+# --- The method -----------------------------------------------------------------------------------
+
+
 @settings
-class Own(Method[OwnView]):
+class Own(core.Method[OwnView]):
     """Fit a generator to data that stay on their nodes."""
 
     name: ClassVar[str] = "own"
@@ -121,80 +119,79 @@ class Own(Method[OwnView]):
         """Name what travels, for ``ds.sent_bytes``."""
         return {"fakes": "fakes", "feedback": "feedback"}.get(state.split("/")[2], "weights")
 
-    def layout(self) -> Layout:
+    def layout(self) -> core.Layout:
         """Describe the Dataset: two roles, and the variables that records hold."""
-        near: dict[str, Any] = {"role": "node", "better": "lower"}
-        return Layout(
+        far = {"role": "node", "better": "lower"}
+        shown = ("map", "trace", "report")
+        return core.Layout(
             coords={"node": range(self.nodes), "axis": ["x", "y"]},
             roles={
-                "server": Role((), ("server/0",)),
-                "node": Role.numbered("node", ["node"], self.nodes),
+                "server": core.Role((), ("server/0",)),
+                "node": core.Role.numbered("node", ["node"], self.nodes),
             },
             variables={
-                "distance": Variable(
-                    "distance of fakes from own data", shown=("map", "trace", "report"), **near
+                "distance": core.Variable("distance of fakes from own data", shown=shown, **far),
+                "final_distance": core.Variable(
+                    "distance in the end", by_round=False, final_of="distance", **far
                 ),
-                "final_distance": Variable(
-                    "distance in the end", by_round=False, final_of="distance", **near
-                ),
-                "centre": Variable("centre of the generator", dims=("axis",), role="server"),
+                "centre": core.Variable("centre of the generator", dims=("axis",), role="server"),
             },
         )
 
-    def start(self) -> tuple[OwnView, Plan]:
-        """Make the generator, and begin the first round after it: one plan, four stages."""
+    def start(self) -> tuple[OwnView, core.Plan]:
+        """Make the generator, and then begin the first round."""
         view = OwnView()
-        born = Task("server/0", 0, begin, writes=(view.generator,))
+        born = core.Task("server/0", 0, begin, writes=(view.generator,))
         return view, [[born], *self._round(view)]
 
-    def advance(self, view: OwnView, reports: Sequence[Report]) -> tuple[OwnView, Plan]:
-        """Decide what follows from reports: all of the plan's, or the next few if asynchronous."""
-        if view.phase == "concluding":  # a step without tasks: there are no reports
-            return replace(view, phase="done", records=self._conclusion(view)), []
-        heard = (*view.heard, *reports)
-        view = replace(view, heard=heard, records=(), events=())
-        learned = [report for report in heard if report.task == "learn"]
-        if not learned:
-            return view, []  # more reports are under way
-        distances = [report for report in heard if report.task == "judge"]
-        records = [Record(r.slot, r.round, {"distance": r.values["distance"]}) for r in distances]
-        records += [Record(r.slot, r.round, {"centre": r.values["centre"]}) for r in learned]
-        view = replace(view, round=view.round + 1, records=tuple(records))
+    def advance(self, view: OwnView, reports: Sequence[core.Report]) -> tuple[OwnView, core.Plan]:
+        """Decide what follows from reports: all of a plan's, or the next few if asynchronous."""
+        heard = {report.slot: report for report in (*view.heard, *reports) if report.round}
+        if view.concluding:  # a step without tasks: there are no reports
+            return replace(view, concluding=False, records=recorded(heard, "final_distance")), []
+        if "server/0" not in heard or heard["server/0"].task != "learn":
+            return replace(view, heard=(*heard.values(),), records=()), []  # more are under way
+        records = recorded(heard, "distance") + recorded(heard, "centre")
+        view = replace(view, round=view.round + 1, heard=(), records=records)
         if view.round < self.rounds:
-            return replace(view, heard=()), self._round(view)
-        return replace(view, phase="concluding"), [[]]
+            return view, self._round(view)
+        return replace(view, concluding=True, heard=(*heard.values(),)), [[]]
 
-    def _round(self, view: OwnView) -> Plan:
+    def _round(self, view: OwnView) -> core.Plan:
         """Plan one round: later stages read what earlier ones write."""
-        number, seed = view.round + 1, self.seed
+        number = view.round + 1
         fakes, learned = f"server/0/fakes/{number}", f"server/0/generator/{number}"
-        nodes = [f"node/{i}" for i in range(self.nodes)]
-        said = [f"{node}/feedback/{number}" for node in nodes]
-        forging = {"seed": seed, "round": number, "count": self.samples}
-        rate = config.in_force(self, "rate", number)
+        said = {f"node/{i}": f"node/{i}/feedback/{number}" for i in range(self.nodes)}
+        forging = {"seed": self.seed, "round": number, "count": self.samples}
+        learning = {"rate": config.in_force(self, "rate", number)}
+        reads = view.generator, *said.values()
         return [
-            [Task("server/0", number, forge, (view.generator,), (fakes,), forging)],
+            [core.Task("server/0", number, forge, (view.generator,), (fakes,), forging)],
             [
-                Task(node, number, judge, (fakes,), (name,), {"seed": seed, "slot": node})
-                for node, name in zip(nodes, said, strict=True)
+                core.Task(
+                    node, number, judge, (fakes,), (writes,), {"seed": self.seed, "slot": node}
+                )
+                for node, writes in said.items()
             ],
-            [Task("server/0", number, learn, (view.generator, *said), (learned,), {"rate": rate})],
+            [core.Task("server/0", number, learn, reads, (learned,), learning)],
         ]
 
-    def _conclusion(self, view: OwnView) -> tuple[Record, ...]:
-        """Record what stays: the distances of the last round."""
-        last = [r for r in view.heard if r.task == "judge"]
-        return tuple(
-            Record(r.slot, r.round, {"final_distance": r.values["distance"]}) for r in last
-        )
-
-    def generate(self, name: str, state: State, count: int, seed: int) -> Array:
+    def generate(
+        self, name: str, state: core.State, count: int, seed: int, facts: Mapping[str, Any]
+    ) -> core.Array:
         """Draw samples from a generator that was kept."""
         return drawn(state, count, seed, name)
 
-    def figures(self) -> Mapping[str, Figure]:
+    def figures(self) -> Mapping[str, core.Figure]:
         """Draw what is special: on the live page, in the report, and as ``run.plot.path()``."""
-        return {"path": Figure("Where the generator went", path, needs=("centre",))}
+        return {"path": core.Figure("Where the generator went", path, needs=("centre",))}
+
+
+def recorded(heard: Mapping[str, core.Report], name: str) -> tuple[core.Record, ...]:
+    """Make the rows of one variable, from the reports that tell it."""
+    told = {slot: report.values.get(name.removeprefix("final_")) for slot, report in heard.items()}
+    known = {slot: value for slot, value in told.items() if value is not None}
+    return tuple(core.Record(s, heard[s].round, {name: value}) for s, value in known.items())
 
 
 def path(ds: Any) -> Any:

@@ -91,8 +91,20 @@ class Method(abc.ABC, Generic[V]):
         """Say what kind of thing a state is, for who counts the bytes that travel."""
         return "states"
 
-    def generate(self, name: str, state: State, count: int, seed: int) -> Array:
-        """Draw samples from a generator, given the name of its state and the state.
+    def generate(
+        self, name: str, state: State, count: int, seed: int, facts: Mapping[str, Any]
+    ) -> Array:
+        """Draw samples from a generator: neither data nor a run are at hand.
+
+        Parameters
+        ----------
+        name : str
+            That of its state.
+        state : State
+        count, seed : int
+            How many, and of which draw.
+        facts : mapping
+            What `prepare` found.
 
         Returns
         -------

@@ -9,7 +9,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -99,9 +99,13 @@ class Adversarial(Method[V]):
         """Say whether a state is weights or what an optimiser remembers of them."""
         return "moments" if state.endswith("/moments") else "weights"
 
-    def generate(self, name: str, state: State, count: int, seed: int) -> Array:
+    def generate(
+        self, name: str, state: State, count: int, seed: int, facts: Mapping[str, Any]
+    ) -> Array:
         """Draw samples from a generator; see `gandask.core.Method`."""
-        return samples(self.training_of(slot_of(name)), name, state, count, seed)
+        known = {"sample_shape": tuple(facts["sample_shape"]), "classes": facts["classes"]}
+        training = dataclasses.replace(self.training_of(slot_of(name)), **known)
+        return samples(training, name, state, count, seed)
 
     def _training(self, network: Network, losses: Sequence[Loss]) -> Training:
         """Give tasks the settings that they need, with their names resolved."""

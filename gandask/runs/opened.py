@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import time
@@ -243,7 +244,9 @@ class Run:
         lacking = weights.keys() - states.keys()
         if lacking:
             raise StoreError(f"{folder} does not hold {', '.join(sorted(lacking))}")
-        return Mixture(self.method.generate, states, weights)
+        facts = self.store.description["facts"]
+        generate = functools.partial(self.method.generate, facts=facts)
+        return Mixture(generate, states, weights)
 
     @property
     def _checkpoint(self) -> tuple[Any, dict[str, Any]]:

@@ -175,7 +175,7 @@ def keep_freed_memory() -> None:
     """Ask the allocator to keep what training frees, once per process.
 
     Each step frees megabytes of gradients and asks for them again. Dask's nanny tells glibc to
-    return every such block to the kernel (``MALLOC_TRIM_THRESHOLD_``), which costs a third of a step.
+    return every such block to the kernel (``MALLOC_TRIM_THRESHOLD_``): a third of a step.
     """
     with contextlib.suppress(OSError, AttributeError):
         trim_threshold, mmap_threshold = -1, -3

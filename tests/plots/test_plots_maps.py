@@ -214,6 +214,6 @@ def test_a_method_s_own_plots_are_beside_those_of_every_run():
     assert dir(found) == ["events", "map", "profile", "sketch", "trace"]
     assert found.sketch(marked=3) == (2, 3)
     assert found.sketch.__doc__ == "Draw a sketch."
-    assert [type(layer) for layer in found.map("fid", round=1)][0] is hv.HeatMap
+    assert isinstance(next(iter(found.map("fid", round=1))), hv.HeatMap)
     with pytest.raises(AttributeError, match="no plot 'sketsh'; did you mean 'sketch'"):
         found.sketsh()

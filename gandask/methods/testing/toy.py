@@ -184,9 +184,6 @@ class Toy(Method[ToyView]):
     diverges: int = setting(0, "round in which the first node's step diverges", minimum=0)
     seed: int = setting(1, "of every random draw", minimum=0)
 
-    def __post_init__(self) -> None:
-        config.validate(self)
-
     @property
     def slots(self) -> tuple[str, ...]:
         """Names of the nodes."""
@@ -233,7 +230,9 @@ class Toy(Method[ToyView]):
         """Say what kind of thing a state is: an average or a point."""
         return "averages" if state.startswith("server") else "points"
 
-    def generate(self, name: str, state: State, count: int, seed: int) -> Array:
+    def generate(
+        self, name: str, state: State, count: int, seed: int, facts: Mapping[str, Any]
+    ) -> Array:
         """Draw samples from around a point."""
         noise = rng(seed, name, "samples").normal(scale=0.1, size=(count, 2))
         return np.asarray(state["point"] + noise, "float32")

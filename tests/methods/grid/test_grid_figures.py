@@ -45,7 +45,7 @@ def outlined(overlay):
     return {((y0 + y1) / 2, (x0 + x1) / 2): width for x0, y0, x1, y1, width in boxes}
 
 
-# --- Neighbourhoods --------------------------------------------------------------------------------
+# --- Neighbourhoods -------------------------------------------------------------------------------
 
 
 def test_a_marked_cell_and_its_neighbourhood_of_then_are_outlined():
@@ -64,7 +64,7 @@ def test_cells_that_are_not_there_are_refused():
                 draw(dataset(), marked=wrong)
 
 
-# --- Mixtures -------------------------------------------------------------------------------------
+# --- Mixtures ------------------------------------------------------------------------------------
 
 
 def test_a_mixture_has_a_bar_for_each_neighbour():
@@ -102,7 +102,7 @@ def test_a_mixture_needs_weights_and_a_cell():
     hv.render(figures.mixture(unknown, at(0, 0)))
 
 
-# --- Lineages -------------------------------------------------------------------------------------
+# --- Lineages ------------------------------------------------------------------------------------
 
 
 def bred(parents, replaced, shape=(1, 3), kind="generator"):
@@ -211,7 +211,7 @@ def test_a_lineage_needs_a_grid_and_a_round():
     assert figures.lineage(LINES.isel(round=[])).data[2] == "no round is done yet"
 
 
-# --- Replacements ----------------------------------------------------------------------------------
+# --- Replacements ---------------------------------------------------------------------------------
 
 
 def test_replacements_are_counted_by_round():
@@ -229,7 +229,7 @@ def test_replacements_are_counted_by_round():
     assert figures.replacements(nothing).data[2] == "no round is done yet"
 
 
-# --- What a method says of its figures -------------------------------------------------------------
+# --- What a method says of its figures ------------------------------------------------------------
 
 
 def test_every_figure_is_drawn_of_a_run_and_needs_what_it_says():

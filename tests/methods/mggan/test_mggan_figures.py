@@ -100,7 +100,7 @@ def test_without_samples_it_says_so():
     assert figures.density(dataset(value=3)).data[2] == "the samples are no points in the plane"
 
 
-# --- Partners -------------------------------------------------------------------------------------
+# --- Partners ------------------------------------------------------------------------------------
 
 
 def met(partner, ends):
@@ -167,7 +167,7 @@ def test_the_mixture_of_all_groups_is_drawn_by_group():
     assert hv.render(bars).xaxis[0].axis_label == "share in the mixture of all"
 
 
-# --- What a method says of its figures -------------------------------------------------------------
+# --- What a method says of its figures ------------------------------------------------------------
 
 
 def test_every_figure_is_drawn_of_a_run_and_needs_what_it_says():
