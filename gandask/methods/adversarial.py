@@ -43,6 +43,12 @@ class Adversarial(Method[V]):
     skip_unreadable: bool = setting(False, "leave out images that cannot be read")
     data_fraction: float = setting(1.0, "random share of the data per slot", above=0, maximum=1)
     batch_size: int = setting(100, "samples per batch", minimum=1)
+    discriminator_steps: int = setting(
+        1,
+        "discriminator steps for each of the generator, each on a batch of real samples of its "
+        "own: WGAN and WGAN-GP publish 5",
+        minimum=1,
+    )
     activation: str | None = setting(
         None,
         "of hidden layers; the network's own by default",

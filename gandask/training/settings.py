@@ -40,6 +40,7 @@ class Training:
     activation: str | None
     latent: int
     batch_size: int
+    discriminator_steps: int
     learning_rate: float
     adam_betas: tuple[float, float]
     data_fraction: float

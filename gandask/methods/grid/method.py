@@ -62,7 +62,12 @@ class Grid(Adversarial[GridView]):
 
     shape: tuple[int, int] = setting((2, 2), "rows and columns of the torus", minimum=1)
     rounds: int = setting(200, "rounds of every cell", minimum=1)
-    epochs_per_round: int = setting(1, "passes over the data per round", minimum=1)
+    epochs_per_round: int = setting(
+        1,
+        "passes over the data per round: of a generator, a step for every batch, or for every "
+        "discriminator_steps of them",
+        minimum=1,
+    )
     network: str = setting("mlp", f"name in NETWORKS, such as {', '.join(networks.NETWORKS)}")
     loss: str | tuple[str, ...] = setting(
         "bce",
@@ -119,6 +124,13 @@ class Grid(Adversarial[GridView]):
                 f"{smallest} individuals (neighbours × population_size); choose at most {smallest}"
             )
 
+        if self.discriminator_steps > 1 and self.skip_discriminator_steps:
+            raise SettingError(
+                f"discriminator_steps={self.discriminator_steps}: contradicts "
+                f"skip_discriminator_steps={self.skip_discriminator_steps}, with which "
+                "discriminators take fewer steps than generators; set that to 0"
+            )
+
     @property
     def loss_names(self) -> tuple[str, ...]:
         """Names of the losses a generator may draw from."""
@@ -148,6 +160,14 @@ class Grid(Adversarial[GridView]):
         loaded = self._load("cell/0")
         if isinstance(self.neighbourhood, str) and topology.is_function(self.neighbourhood):
             config.load_object(self.neighbourhood)
+        batches = self.epochs_per_round * (
+            len(self.training.shard("cell/0")) // self.training.batch_size
+        )
+        if self.discriminator_steps > batches:
+            raise SettingError(
+                f"discriminator_steps={self.discriminator_steps}: a round of {batches} batches has "
+                "no step of the generator; take smaller batches or more epochs_per_round"
+            )
         networks.check(self.network, self.training.network, loaded.shape, loaded.classes)
         self.training.check_networks(f"network={self.network!r}")
 

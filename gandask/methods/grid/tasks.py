@@ -6,8 +6,8 @@ of learning rates after Lipizzaner (Schmiedlechner et al. 2018), as laid out by 
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -254,10 +254,10 @@ class Offspring:
         return self.train_against_rivals and len(self.rivals.generators) > 1
 
     @property
-    def batch_count(self) -> int:
-        """Number of batches in a round."""
-        size = len(self.training.shard(self.slot)) // self.training.batch_size
-        return self.settings.epochs_per_round * size
+    def step_count(self) -> int:
+        """Number of the generator's steps in a round."""
+        shard, t = len(self.training.shard(self.slot)), self.training
+        return self.settings.epochs_per_round * (shard // t.batch_size) // t.discriminator_steps
 
     def batches(self) -> Iterator[Array]:
         """Shuffle the shard anew each epoch; what does not fill a batch waits for the next."""
@@ -335,24 +335,27 @@ class Steps(Protocol):
 def train_batches(offspring: Sequence[Offspring], steps: Steps) -> None:
     """Train for a round: the offspring of one cell, or of several that take their steps at once.
 
-    Per batch: learning rates mutate, generators take a step, and on every (skip + 1)-th batch
-    discriminators do.
+    For each step of the generators, learning rates mutate and `discriminator_steps` batches are
+    drawn; on every (skip + 1)-th, discriminators take a step on each of these.
     """
-    settings, count = offspring[0].settings, offspring[0].batch_count
+    first = offspring[0]
+    settings, each = first.settings, first.training.discriminator_steps
     every = settings.skip_discriminator_steps + 1
-    streams = [one.batches() for one in offspring]
-    for index, indices in enumerate(zip(*streams, strict=True), start=1):
+    batches = zip(*(one.batches() for one in offspring), strict=True)
+    for index in range(1, first.step_count + 1):
+        drawn = [*itertools.islice(batches, each)]
         with routine("mutate"):
             for one in offspring:
                 one.mutate()
-        due: list[Callable[[], None]] = [steps.generator_step]
+        real: list[Samples] = []
         if index % every == 0:
             with routine("batch"):
-                real = steps.real(indices)
-            due.append(functools.partial(steps.discriminator_step, real))
-        if settings.training_order == "discriminator_first":
-            due.reverse()
+                real = [steps.real(indices) for indices in drawn]
         with routine("train"):
-            for step in due:
-                step()
-        progress(index / count)
+            if settings.training_order == "generator_first":
+                steps.generator_step()
+            for samples in real:
+                steps.discriminator_step(samples)
+            if settings.training_order == "discriminator_first":
+                steps.generator_step()
+        progress(index / first.step_count)

@@ -51,7 +51,7 @@ class MGGAN(Adversarial[GroupView]):
     name: ClassVar[str] = "mggan"
 
     groups: int = setting(2, "generators, and discriminators; 1 is a plain GAN", minimum=1)
-    iterations: int = setting(30_000, "batches of every generator", minimum=1)
+    iterations: int = setting(30_000, "steps of every generator", minimum=1)
     interval: int | str = setting(
         ADAPTIVE,
         "iterations between regroupings (T); 0: never; adaptive: first when no generator's loss "

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from gandask.core import Array, State, progress, rng, routine
 from gandask.methods.mggan.regrouping import Adjustment, variation
 from gandask.methods.tasks import States, measured
-from gandask.training.pair import Pair
+from gandask.training.pair import Pair, Samples
 from gandask.training.settings import Noise, Training, real_batch
 
 
@@ -56,11 +56,11 @@ def train(
         with routine("load"):
             pair = Pair.load(states, training, training.losses[0], slot, round, device)
         trace = Trace(adjustment, regroupings, learning_rate, loss_before)
-        for iteration, indices in zip(
-            range(first, last + 1), batches(training, slot, first), strict=False
-        ):
+        drawn = batches(training, slot, first)
+        for iteration in range(first, last + 1):
+            taken = [*itertools.islice(drawn, training.discriminator_steps)]
             with routine("batch"):
-                real = real_batch(training, indices, device)
+                real = [real_batch(training, indices, device) for indices in taken]
             with routine("train"):
                 trace.follow(pair, iteration, real)
             progress((iteration - first + 1) / (last - first + 1))
@@ -96,8 +96,14 @@ class Trace:
     loss: float
     rows: list[tuple[float, ...]] = field(default_factory=list)
 
-    def follow(self, pair: Pair, iteration: int, real: tuple[Tensor, ...]) -> None:
-        """Train for one iteration at the learning rate that its loss asks for."""
+    def follow(self, pair: Pair, iteration: int, real: Sequence[Samples]) -> None:
+        """Train for one iteration at the learning rate that its loss asks for.
+
+        Parameters
+        ----------
+        real : sequence of Samples
+            A batch for each of the discriminator's steps.
+        """
         loss = pair.generator_loss()
         pair.count("generator", loss)
         before, self.loss = self.loss, float(loss.detach())
@@ -107,7 +113,7 @@ class Trace:
         for learner in (pair.generator, pair.discriminator):
             learner.learning_rate = self.learning_rate
         pair.generator.step(loss)
-        opposing = float(pair.discriminator_step(real))
+        opposing = float(torch.stack([pair.discriminator_step(batch) for batch in real]).mean())
         self.rows.append((self.learning_rate, self.loss, opposing, varied, at or -1))
 
     def values(self) -> dict[str, Array]:
@@ -123,10 +129,13 @@ class Trace:
 
 
 def batches(training: Training, slot: str, first: int) -> Iterator[Array]:
-    """Draw the batches from an iteration on, shuffling the slot's share anew in each epoch."""
+    """Draw the batches from an iteration on, shuffling the slot's share anew in each epoch.
+
+    An iteration takes `discriminator_steps` of them.
+    """
     shard = training.shard(slot)
     size = training.batch_size
-    epoch, place = divmod(first - 1, len(shard) // size)
+    epoch, place = divmod((first - 1) * training.discriminator_steps, len(shard) // size)
     while True:
         with routine("batch"):
             shuffled = rng(training.seed, slot, "epoch", epoch).permutation(shard)

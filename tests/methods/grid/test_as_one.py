@@ -82,10 +82,18 @@ def numbers(one):
         {},
         {"skip_discriminator_steps": 0, "epochs_per_round": 2, "adam_betas": (0.9, 0.99)},
         {"skip_discriminator_steps": 2, "training_order": "discriminator_first"},
+        {"skip_discriminator_steps": 0, "discriminator_steps": 2},
         {"loss_draw": "batch", "activation": "tanh"},
         {"loss": "hinge", "data": "ring8", "batch_size": 500},
     ],
-    ids=["default", "each batch", "discriminator first", "a loss per batch", "one loss, points"],
+    ids=[
+        "default",
+        "each batch",
+        "discriminator first",
+        "two steps",
+        "a loss per batch",
+        "one loss, points",
+    ],
 )
 def test_cells_as_one_come_to_the_same(double, changes):
     method = settings(**changes)

@@ -79,6 +79,15 @@ def test_a_non_finite_offspring_is_an_event_and_discarded(grid):
     assert plan  # the run goes on
 
 
+def test_discriminator_steps_that_contradict_others_are_refused(grid):
+    with pytest.raises(gd.SettingError, match=r"discriminator_steps=5: contradicts skip_.*=1"):
+        grid(discriminator_steps=5)
+    method = grid(discriminator_steps=11, skip_discriminator_steps=0)
+    with pytest.raises(gd.SettingError, match="discriminator_steps=11: a round of 10 batches"):
+        method.check()
+    grid(discriminator_steps=10, skip_discriminator_steps=0).check()
+
+
 def test_advance_is_pure(grid):
     """The same view and reports give the same answer, however often it is asked."""
     method = grid()

@@ -73,8 +73,10 @@ def doubled(one):
     return one
 
 
-def test_a_round_is_the_arithmetic_of_a_plain_loop(method, pair, double):
+@pytest.mark.parametrize("steps_each", [1, 3])
+def test_a_round_is_the_arithmetic_of_a_plain_loop(method, pair, double, steps_each):
     """The same batches and noise through torch.optim.Adam and BCE, written out by hand."""
+    method = dataclasses.replace(method, discriminator_steps=steps_each, epochs_per_round=2)
     training = method.training
     ours = doubled(offspring(method, pair))
     train_batches([ours], ours)
@@ -85,23 +87,33 @@ def test_a_round_is_the_arithmetic_of_a_plain_loop(method, pair, double):
     steps = [torch.optim.Adam(m.parameters(), rate, betas) for m in (generator, discriminator)]
     noise = Noise(training, CPU, 1, "cell/0", "train")
     chance = rng(training.seed, 1, "cell/0", "train")
-    shuffled = chance.permutation(training.shard("cell/0"))
-    size = training.batch_size
+    shard, size = training.shard("cell/0"), training.batch_size
+    queue, epochs = [], 2
     bce = nn.functional.binary_cross_entropy_with_logits
-    for start in range(0, len(shuffled), size):
+    for _ in range(2 * (len(shard) // size) // steps_each):
+        batches = []
+        for _ in range(steps_each):
+            if not queue:  # an epoch begins
+                shuffled, epochs = chance.permutation(shard), epochs - 1
+                queue = np.split(shuffled, len(shard) // size)
+            batches.append(queue.pop(0))
         # the learning rates' coins are tossed from the same stream as the shuffling
         _ = chance.random(), chance.random()
-        real = training.data.batch(shuffled[start : start + size]).double()
         logits = discriminator(generator(*noise.draw(size)))
         steps[0].zero_grad()
         bce(logits, torch.ones_like(logits)).backward()
         steps[0].step()
-        fake = generator(*noise.draw(size)).detach()
-        on_real, on_fake = discriminator(real), discriminator(fake)
-        loss = bce(on_real, torch.ones_like(on_real)) + bce(on_fake, torch.zeros_like(on_fake))
-        steps[1].zero_grad()
-        loss.backward()
-        steps[1].step()
+        for batch in batches:
+            real = training.data.batch(batch).double()
+            fake = generator(*noise.draw(size)).detach()
+            on_real, on_fake = discriminator(real), discriminator(fake)
+            loss = bce(on_real, torch.ones_like(on_real)) + bce(on_fake, torch.zeros_like(on_fake))
+            steps[1].zero_grad()
+            loss.backward()
+            steps[1].step()
+    assert epochs == 0
+    taken = 2 * (len(shard) // size) // steps_each
+    assert ours.pair.counts == {"generator": taken, "discriminator": taken * steps_each}
 
     for mine, plain in ((ours.pair.generator, generator), (ours.pair.discriminator, discriminator)):
         for one, other in zip(mine.parameters, plain.parameters(), strict=True):

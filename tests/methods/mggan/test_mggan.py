@@ -14,6 +14,7 @@ import gandask as gd
 from gandask.core import Report
 from gandask.methods.mggan import tasks as iterations
 from gandask.methods.mggan.regrouping import POLICIES, settled, variation
+from gandask.methods.tasks import initialise
 from gandask.scores import features
 
 
@@ -504,6 +505,27 @@ def test_policies_by_name(policy):
     changes = (ds.partner.diff("round") != 0).any("group").values
     assert changes.all() == (policy != "none")
     assert (np.sort(ds.partner, axis=1) == [0, 1, 2]).all()
+
+
+def test_an_iteration_of_several_discriminator_steps_is_a_plain_loop():
+    method = mggan(groups=1, interval=0, iterations=4, discriminator_steps=3, score_samples=0)
+    training = method.training
+    states, _ = initialise(training=training, slot="group/0", population_size=1)
+    (_, (task,)) = method.start()[1]
+    written, values = task.function(*states, **task.arguments)
+    with training.settled() as device:
+        pair = iterations.Pair.load(states, training, training.losses[0], "group/0", 1, device)
+        drawn = iterations.batches(training, "group/0", first=1)
+        for _ in range(4):
+            pair.generator_step()
+            for _ in range(3):
+                pair.discriminator_step((training.data.batch(next(drawn)),))
+    found = (*pair.generator.states(), *pair.discriminator.states())
+    for one, other in zip(written, found, strict=True):
+        for key, array in one.items():
+            np.testing.assert_array_equal(array, other[key])
+    assert values["batches"] == 4
+    assert float(written[3]["step"]) == 12
 
 
 def test_batches_continue_through_an_epoch_and_shuffle_the_next():
