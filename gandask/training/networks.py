@@ -15,7 +15,7 @@ torch.Size([5, 1, 28, 28])
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -70,14 +70,15 @@ class Network:
     conditional
         Whether both modules take labels. If not, the builders ignore `classes`.
     sizes
-        Sides of the square images it is made for; None for any shape, points included.
+        Sides of the square images it is made for, such as ``(28, 32)`` or anything else that
+        has an ``in``; None for any shape, points included.
     """
 
     generator: Builder
     discriminator: Builder
     latent: int
     conditional: bool = False
-    sizes: tuple[int, ...] | None = None
+    sizes: Container[int] | None = None
     loss: str = "bce"
 
 
@@ -98,12 +99,23 @@ def check(name: str, network: Network, shape: Shape, classes: int, key: str = "n
 
 def _fault(network: Network, shape: Shape, classes: int) -> str:
     """Say why a network does not fit the data, in words that follow its name; "" if it does."""
-    if network.sizes is not None and shape[1:] not in [(side, side) for side in network.sizes]:
-        sides = ", ".join(map(str, network.sizes))
-        return f"is made for square images of side {sides}, not for samples of shape {shape}"
+    sizes = network.sizes
+    if sizes is not None and not (len(shape) == 3 and shape[1] == shape[2] and shape[1] in sizes):
+        sides = ", ".join(map(str, _nearest(sizes, max(shape[1:], default=1))))
+        return (
+            f"is made for square images of other sides (the nearest are {sides}), not for samples "
+            f"of shape {shape}"
+        )
     if network.conditional and classes < 2:
         return f"needs labelled data of 2 classes or more, and this data has {classes}"
     return ""
+
+
+def _nearest(sizes: Container[int], side: int) -> list[int]:
+    """List the largest of `sizes` up to a side, and the smallest above it."""
+    below = next((size for size in range(side, 0, -1) if size in sizes), None)
+    above = next((size for size in range(side + 1, _LARGEST + 1) if size in sizes), None)
+    return [size for size in (below, above) if size is not None]
 
 
 def build(builder: Callable[[], nn.Module], seed: int, std: float | None = None) -> nn.Module:
@@ -215,6 +227,24 @@ def dcgan_discriminator(
     return _with_small_weights(nn.Sequential(*layers, nn.Flatten()))
 
 
+class Pyramids:
+    """Sides of the images that `dcgan_generator` can build up, and its opponent take apart.
+
+    These are the smallest maps, 4 to 7 a side, doubled once or more.
+
+    Examples
+    --------
+    >>> [side for side in range(1, 100) if side in Pyramids()]
+    [8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96]
+    """
+
+    def __contains__(self, side: object) -> bool:
+        if not isinstance(side, int) or side < 8:
+            return False
+        smallest, widths = _pyramid(side)
+        return smallest * 2 ** len(widths) == side
+
+
 def _pyramid(side: int) -> tuple[int, list[int]]:
     """Return the side of the smallest maps, and the maps per level from the image down to it."""
     widths: list[int] = []
@@ -282,7 +312,7 @@ class ConditionalDiscriminator(nn.Module):
 
 
 _SMALL = (128, 128)
-_SIDES = (28, 32, 64)
+_LARGEST = 1024  # side of an image that is looked for
 
 #: Every network that a setting can name.
 NETWORKS: dict[str, Network] = {
@@ -290,12 +320,12 @@ NETWORKS: dict[str, Network] = {
     "small_mlp": Network(
         partial(mlp_generator, hidden=_SMALL), partial(mlp_discriminator, hidden=_SMALL), latent=32
     ),
-    "dcgan": Network(dcgan_generator, dcgan_discriminator, latent=100, sizes=_SIDES),
+    "dcgan": Network(dcgan_generator, dcgan_discriminator, latent=100, sizes=Pyramids()),
     "wgan": Network(
         dcgan_generator,
         partial(dcgan_discriminator, critic=True),
         latent=100,
-        sizes=_SIDES,
+        sizes=Pyramids(),
         loss="wgan_gp",
     ),
     "conditional_mlp": Network(
@@ -309,6 +339,6 @@ NETWORKS: dict[str, Network] = {
         partial(ConditionalDiscriminator, body=dcgan_discriminator, flatten=False),
         latent=100,
         conditional=True,
-        sizes=_SIDES,
+        sizes=Pyramids(),
     ),
 }

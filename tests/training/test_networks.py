@@ -21,13 +21,14 @@ from gandask.training.networks import (
 
 CLASSES = 3
 ANY_SHAPE = [(2,), (1, 8, 8), (3, 28, 28)]
+SIDES = (8, 10, 16, 28, 32, 48, 64)
 CLAIMS = [
     (name, shape)
     for name, network in NETWORKS.items()
     for shape in (
         ANY_SHAPE
         if network.sizes is None
-        else [(channels, side, side) for channels in (1, 3) for side in network.sizes]
+        else [(channels, side, side) for channels in (1, 3) for side in SIDES]
     )
 ]
 ENTRIES = [(name, (2,) if NETWORKS[name].sizes is None else (1, 28, 28)) for name in NETWORKS]
@@ -96,6 +97,38 @@ def test_mlp_has_the_layers_of_table_one():
 def test_small_mlp_is_small():
     generator, _ = players("small_mlp", (2,))
     assert [len(bias) for bias in generator.parameters() if bias.dim() == 1] == [128, 128, 2]
+
+
+@pytest.mark.parametrize("side", [96, 112, 128, 160])
+@pytest.mark.parametrize("name", ["dcgan", "wgan", "conditional_dcgan"])
+def test_large_images_too_go_up_the_pyramid_and_down(name, side):
+    """By shapes alone: to compute them would take a while."""
+    network, shape = NETWORKS[name], (3, side, side)
+    check(name, network, shape, CLASSES)
+    with torch.device("meta"):
+        labels = (torch.zeros(2, dtype=torch.int64),) if network.conditional else ()
+        fakes = network.generator(shape, network.latent, CLASSES, None)(
+            torch.zeros(2, network.latent), *labels
+        )
+        assert fakes.shape == (2, *shape)
+        discriminator = network.discriminator(shape, CLASSES, None)
+        assert discriminator(fakes, *labels).shape == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("shape", "nearest"),
+    [((3, 36, 36), "32, 40"), ((1, 7, 7), "8"), ((3, 127, 127), "112, 128"), ((2,), "8")],
+)
+def test_sides_that_no_pyramid_reaches_are_refused_with_those_nearby(shape, nearest):
+    with pytest.raises(SettingError, match=rf"the nearest are {nearest}\)"):
+        check("dcgan", NETWORKS["dcgan"], shape, CLASSES)
+
+
+def test_a_network_may_list_its_sides():
+    mine = Network(mlp_generator, mlp_generator, 4, sizes=(28, 32))
+    check("mine", mine, (1, 28, 28), 0)
+    with pytest.raises(SettingError, match=r"the nearest are 28, 32\)"):
+        check("mine", mine, (1, 30, 30), 0)
 
 
 @pytest.mark.parametrize("side", [28, 32, 64])
@@ -214,7 +247,7 @@ def test_the_label_changes_the_output(name, shape):
 @pytest.mark.parametrize(
     ("name", "shape", "classes", "found"),
     [
-        ("dcgan", (1, 8, 8), 10, r"side 28, 32, 64, not for samples of shape \(1, 8, 8\)"),
+        ("dcgan", (1, 9, 9), 10, r"nearest are 8, 10\), not for samples of shape \(1, 9, 9\)"),
         ("wgan", (2,), 8, r"not for samples of shape \(2,\)"),
         ("dcgan", (1, 28, 32), 10, r"square images .* not for samples of shape \(1, 28, 32\)"),
         ("conditional_mlp", (2,), 0, "labelled data of 2 classes or more, and this data has 0"),
@@ -256,7 +289,7 @@ def test_networks_travel_to_workers():
     for network in NETWORKS.values():
         copy = pickle.loads(pickle.dumps(network))
         assert isinstance(copy, Network)
-        assert copy.sizes == network.sizes
+        assert (28 in copy.sizes) if network.sizes else copy.sizes is None
         original, again = (
             build(lambda n=n: n.discriminator((1, 28, 28), CLASSES, None), seed=1).state_dict()
             for n in (network, copy)
