@@ -365,7 +365,7 @@ class Store:
     def steps(self) -> Iterator[tuple[float, list[Report]]]:
         """Read the log: time and reports of each step."""
         return self.log.read(
-            lambda step: (float(step["elapsed"]), [Report(**told) for told in step["reports"]])
+            lambda step: (float(step["elapsed"]), [_report(**told) for told in step["reports"]])
         )
 
     def truncate(self, size: int) -> int:
@@ -410,6 +410,10 @@ class Store:
         """
         path = self.path / "dataset.zarr"
         return results.read(path) if path.exists() else None
+
+
+def _report(sizes: Sequence[int] = (), **told: Any) -> Report:
+    return Report(**told, sizes=tuple(sizes))
 
 
 def _event(round: int, **told: Any) -> Event:

@@ -181,6 +181,7 @@ def test_reports_come_back_exactly(store):
             1.7e9 + 0.1,
             "tcp://1:2",
             12,
+            (4, 8),
         ),
         Report("node/1", 1, "train", {}),
     ]
