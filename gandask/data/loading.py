@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import platformdirs
 
 from gandask.config import suggestion
 from gandask.core import Array, DataError, SettingError, rng
@@ -239,8 +240,9 @@ def absolute(name: str, data_dir: str | None) -> str:
 
 
 def cache_dir() -> Path:
-    """Give the cache folder: ``$GANDASK_CACHE``, or ``~/.cache/gandask``."""
-    return Path(os.environ.get("GANDASK_CACHE") or "~/.cache/gandask").expanduser()
+    """Give the cache folder: ``$GANDASK_CACHE``, or the user's (on Linux ``~/.cache/gandask``)."""
+    chosen = os.environ.get("GANDASK_CACHE")
+    return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("gandask")
 
 
 # --- Shards ---------------------------------------------------------------------------------------
