@@ -25,6 +25,9 @@ def main(package: str, folder: Path) -> None:
     listed = [f"   {name}" for name in pages]
     heading = ["Reference", MARKS[0] * len("Reference"), ""]
     pages["index"] = "\n".join([*heading, ".. toctree::", "   :maxdepth: 1", "", *listed, ""])
+    for file in folder.glob("*.rst"):  # of modules that are gone
+        if file.stem not in pages:
+            file.unlink()
     for name, text in pages.items():
         file = folder / f"{name}.rst"
         if not file.exists() or file.read_text(encoding="utf-8") != text:
