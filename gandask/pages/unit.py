@@ -197,22 +197,23 @@ async def picture(followed: Followed, slot: str | None = None) -> Markup:
     ----------
     followed : Followed
     slot : str, optional
-        Whose mixture; the best by default.
+        Whose mixture; the best by default, and where it has none.
     """
     try:
         found = followed.run.store.checkpoints.last()
         if found is None:
             raise StoreError("samples come with the first checkpoint")
         folder, told = found
-        whose = told["best"] if slot is None else slot
-        if whose is None:
-            raise StoreError("no mixture was scored before the last checkpoint")
+        # a unit that has none, such as one that holds data alone, shows the best
+        whose = slot if slot in told["mixtures"] else followed.run.slot_of_best()
         made = await asyncio.to_thread(drawn, followed.path, folder.name, whose)
     except Exception as error:  # whatever a user's networks raise, the page goes on
         return Markup('<p class="faint">{}</p>').format(error)
     shown = Markup('<img alt="samples" src="data:image/png;base64,{}">').format(made)
     round = int(folder.name.removeprefix("round-"))
-    return shown + Markup('<p class="faint">of the mixture after round {}</p>').format(round)
+    other = "" if slot in (None, whose) else f" of {whose}"
+    told_below = Markup('<p class="faint">of the mixture{} after round {}</p>')
+    return shown + told_below.format(other, round)
 
 
 @functools.lru_cache(REMEMBERED)

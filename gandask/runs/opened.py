@@ -211,11 +211,23 @@ class Run:
             )
 
     def best_mixture(self) -> Mixture:
-        """Give the ensemble that scores best, as of the last checkpoint."""
-        best = self._checkpoint[1]["best"]
-        if best is None:
+        """Give the ensemble that scores best, or the only one, as of the last checkpoint."""
+        return self.mixture(self.slot_of_best())
+
+    def slot_of_best(self) -> str:
+        """Name the slot whose ensemble scores best, or the only one that has any.
+
+        Raises
+        ------
+        StoreError
+            If there is no checkpoint yet, or nothing was scored before it.
+        """
+        told = self._checkpoint[1]
+        if told["best"] is None and len(told["mixtures"]) == 1:
+            return str(next(iter(told["mixtures"])))
+        if told["best"] is None:
             raise StoreError(f"{self.store.path}: no mixture was scored before the checkpoint")
-        return self.mixture(best)
+        return str(told["best"])
 
     def mixture(self, slot: str) -> Mixture:
         """Give the ensemble of one slot, as of the last checkpoint.

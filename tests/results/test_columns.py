@@ -1,32 +1,33 @@
 """Columns: a step written and read as columns comes to what its rows say."""
 
+import functools
 import json
 
 import numpy as np
 import pytest
 import xarray as xr
 
-from gandask.core import Event, Layout, Record, Report, Variable
+from gandask.core import Event, Layout, Record, Report, Role, Variable
 from gandask.methods.grid.view import GridView
 from gandask.results import Results
 from gandask.results.columns import columns
 from gandask.store.journal import decoded, encoded
 
 SLOTS = [f"slot/{index}" for index in range(6)]
+of_slot = functools.partial(Variable, role="slot")
 LAYOUT = Layout(
     coords={"row": range(2), "col": range(3), "axis": range(4), "iteration": range(1, 21)},
-    unit=("row", "col"),
-    slots={slot: divmod(index, 3) for index, slot in enumerate(SLOTS)},
+    roles={"slot": Role(("row", "col"), tuple(SLOTS))},
     variables={
-        "height": Variable("height", "m"),
-        "name": Variable("name", dtype="str"),
-        "count": Variable("count", dtype="int64"),
-        "done": Variable("whether it is done", dtype="bool"),
-        "vector": Variable("vector", dims=("axis",)),
-        "trace": Variable("trace", dims=("iteration",), by_round=False),
-        "last": Variable("last", by_round=False),
-        "whole": Variable("of the whole population", by_unit=False),
-        "shares": Variable("shares", dims=("axis",), by_round=False, by_unit=False),
+        "height": of_slot("height", "m"),
+        "name": of_slot("name", dtype="str"),
+        "count": of_slot("count", dtype="int64"),
+        "done": of_slot("whether it is done", dtype="bool"),
+        "vector": of_slot("vector", dims=("axis",)),
+        "trace": of_slot("trace", dims=("iteration",), by_round=False),
+        "last": of_slot("last", by_round=False),
+        "whole": Variable("of the whole population"),
+        "shares": Variable("shares", dims=("axis",), by_round=False),
     },
 )
 ROUNDS = 5
@@ -39,6 +40,7 @@ def random_step(chance, round):
         Report(
             slot,
             int(chance.integers(0, round + 1)),
+            "train",
             {},
             {
                 name: chance.random()
@@ -78,7 +80,7 @@ def expected(steps):
     made = {}
     for name, variable in LAYOUT.variables.items():
         shape = (ROUNDS,) if variable.by_round else ()
-        shape += (2, 3) if variable.by_unit else ()
+        shape += (2, 3) if variable.role else ()
         shape += tuple(sizes[dim] for dim in variable.dims)
         empty = {"str": "", "int64": -1, "bool": False}.get(variable.dtype, np.nan)
         made[name] = np.full(shape, empty, "U9" if variable.dtype == "str" else variable.dtype)
@@ -96,7 +98,7 @@ def expected(steps):
             for name, value in record.values.items():
                 variable = LAYOUT.variables[name]
                 place = (record.round - 1,) if variable.by_round else ()
-                place += LAYOUT.slots[record.slot] if variable.by_unit else ()
+                place += LAYOUT.slots[record.slot] if variable.role else ()
                 if variable.dims:
                     begin = record.begins.get(variable.dims[0], 0)
                     place += (slice(begin, begin + len(value)),)
@@ -142,15 +144,14 @@ def test_slots_that_hold_the_same_share_a_table():
 
 
 def test_a_wider_layout_keeps_what_was_collected():
-    wider = Layout(
-        dict(LAYOUT.coords) | {"axis": range(7)}, LAYOUT.unit, LAYOUT.slots, LAYOUT.variables
-    )
+    coords = dict(LAYOUT.coords) | {"axis": range(7)}
+    wider = Layout(coords, LAYOUT.roles, LAYOUT.variables)
     collected = Results(LAYOUT, ROUNDS)
     one = Record("slot/1", 1, {"height": 3.0, "vector": np.arange(4.0), "name": "early"})
-    collected.add(GridView((), (one,)), [Report("slot/1", 1, {}, {"train": 2.0})], 1.0)
+    collected.add(GridView((), (one,)), [Report("slot/1", 1, "train", {}, {"train": 2.0})], 1.0)
     collected.relay(wider)
     other = Record("slot/1", 2, {"height": 4.0, "vector": np.arange(7.0), "name": "late"})
-    collected.add(GridView((), (other,)), [Report("slot/1", 2, {}, {"train": 5.0})], 2.0)
+    collected.add(GridView((), (other,)), [Report("slot/1", 2, "train", {}, {"train": 5.0})], 2.0)
     at = collected.dataset({}).isel(row=0, col=1)
     assert at["height"].values.tolist() == [3.0, 4.0]
     assert at["name"].values.tolist() == ["early", "late"]

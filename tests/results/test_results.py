@@ -1,18 +1,21 @@
 """The Dataset: what it holds, how it is collected, and what is read off it."""
 
+import functools
+
 import numpy as np
 import pytest
 import xarray as xr
 
 import gandask as gd
 from gandask import config, results
-from gandask.core import Event, Layout, Record, Report, Variable
+from gandask.core import Event, Layout, Record, Report, Role, Variable
 from gandask.methods.grid.view import GridView
 from gandask.results import Results
 
 UNIT = ("round", "row", "col")
 DIMS = {
     "seconds": (*UNIT, "routine"),
+    "sent_bytes": (*UNIT, "term"),
     "mixture_weight": (*UNIT, "neighbour"),
     "neighbour_cell": (*UNIT, "neighbour"),
     "final_mixture_weight": ("row", "col", "neighbour"),
@@ -55,7 +58,7 @@ def test_every_variable_says_what_it_is(dataset):
 
 def test_dimensions_are_those_documented(dataset):
     assert {name: array.dims for name, array in dataset.data_vars.items()} == DIMS
-    assert set(dataset.coords) == {*UNIT, "neighbour", "routine"}
+    assert set(dataset.coords) == {*UNIT, "neighbour", "routine", "term"}
     assert dataset["round"].values.tolist() == [1, 2]
     assert dataset["row"].values.tolist() == [0]
     assert dataset["col"].values.tolist() == [0, 1]
@@ -118,17 +121,17 @@ def test_what_is_not_finite_is_an_event_and_the_run_goes_on(monkeypatch):
 # ---- collecting reports and records
 
 ROUNDS = 40
+of_slot = functools.partial(Variable, role="slot")
 LAYOUT = Layout(
     coords={"place": ["left", "right"], "axis": range(3)},
-    unit=("place",),
-    slots={"slot/a": (0,), "slot/b": (1,)},
+    roles={"slot": Role(("place",), ("slot/a", "slot/b"))},
     variables={
-        "height": Variable("height", "m"),
-        "vector": Variable("vector", dims=("axis",)),
-        "count": Variable("count", dtype="int64"),
-        "name": Variable("name", "", dtype="str"),
-        "done": Variable("done", dtype="bool"),
-        "last": Variable("last", by_round=False),
+        "height": of_slot("height", "m"),
+        "vector": of_slot("vector", dims=("axis",)),
+        "count": of_slot("count", dtype="int64"),
+        "name": of_slot("name", "", dtype="str"),
+        "done": of_slot("done", dtype="bool"),
+        "last": of_slot("last", by_round=False),
     },
 )
 
@@ -139,7 +142,7 @@ def view(*records, events=()):
 
 def one_round(collected, number):
     reports = [
-        Report(slot, number, {}, {"train": 2.0}, 100.0 + number, f"worker {slot}", 5)
+        Report(slot, number, "train", {}, {"train": 2.0}, 100.0 + number, f"worker {slot}", 5)
         for slot in LAYOUT.slots
     ]
     values = {"height": float(number), "vector": [1, 2, number], "count": number, "name": "x"}
@@ -148,17 +151,17 @@ def one_round(collected, number):
 
 def test_reports_add_up_by_slot_and_round():
     collected = Results(LAYOUT, 3)
-    prepared = Report("slot/a", 0, {}, {"make": 1.0}, 50.0, "w0", 3)
-    fitness = Report("slot/a", 1, {}, {"fitness": 2.0, "gather": 0.5}, 60.0, "w0", 4)
-    trained = Report("slot/a", 1, {}, {"train": 8.0, "gather": 0.25}, 70.0, "w1", 6)
-    other = Report("slot/b", 1, {}, {"train": 9.0}, 65.0, "w2")
-    beyond = Report("slot/a", 4, {}, {"score": 99.0}, 1.0, "w9", 99)
-    elsewhere = Report("nowhere", 1, {}, {"train": 99.0}, 1.0, "w9", 99)
+    prepared = Report("slot/a", 0, "task", {}, {"make": 1.0}, 50.0, "w0", 3)
+    fitness = Report("slot/a", 1, "task", {}, {"fitness": 2.0, "gather": 0.5}, 60.0, "w0", 4)
+    trained = Report("slot/a", 1, "task", {}, {"train": 8.0, "gather": 0.25}, 70.0, "w1", 6)
+    other = Report("slot/b", 1, "task", {}, {"train": 9.0}, 65.0, "w2")
+    beyond = Report("slot/a", 4, "task", {}, {"score": 99.0}, 1.0, "w9", 99)
+    elsewhere = Report("nowhere", 1, "task", {}, {"train": 99.0}, 1.0, "w9", 99)
     collected.add(view(), [prepared, fitness], 1.0)
     collected.add(view(Record("slot/a", 1, {"height": 1.5})), [trained], 2.0)
     collected.add(view(Record("slot/b", 1, {"height": 2.5})), [other, beyond, elsewhere], 3.0)
     made = collected.dataset({"a": 1})
-    assert made.sizes == {"round": 1, "place": 2, "axis": 3, "routine": 4, "event": 0}
+    assert made.sizes == {"round": 1, "place": 2, "axis": 3, "routine": 4, "term": 0, "event": 0}
     assert made["routine"].values.tolist() == ["fitness", "gather", "make", "train"]
     assert made["seconds"].values.tolist() == [[[2.0, 0.75, 1.0, 8.0], [0.0, 0.0, 0.0, 9.0]]]
     assert made["worker"].values.tolist() == [["w1", "w2"]]
@@ -166,7 +169,7 @@ def test_reports_add_up_by_slot_and_round():
     assert made["elapsed"].values.tolist() == [[2.0, 3.0]]
     assert made["gathered"].values.tolist() == [[13, 0]]
     assert made["height"].values.tolist() == [[1.5, 2.5]]
-    assert made["height"].attrs == {"long_name": "height", "units": "m"}
+    assert made["height"].attrs == {"long_name": "height", "units": "m", "role": "slot"}
     assert made.attrs == {"a": 1}
 
 
@@ -226,7 +229,7 @@ def test_what_the_machine_did_is_listed_too_and_left_out_with_the_timings():
 
 def test_a_run_without_a_round_has_a_dataset():
     made = Results(LAYOUT, 3).dataset({})
-    assert made.sizes == {"round": 0, "place": 2, "axis": 3, "routine": 0, "event": 0}
+    assert made.sizes == {"round": 0, "place": 2, "axis": 3, "routine": 0, "term": 0, "event": 0}
     assert made["event_kind"].dtype.kind == "U"
     assert gd.profile(made).size == 0
     assert results.best(made) is None
@@ -332,24 +335,55 @@ def test_speedup_and_profile_of_a_real_run(dataset):
     assert {"gather", "fitness", "train", "replace"} <= set(gd.profile(dataset)["routine"].values)
 
 
-def scored(score, **finals):
+def scored(score, rounds=None, **finals):
+    """Make a run of 2x2 cells, with final scores and perhaps those of rounds."""
     every = {name: np.zeros((2, 2)) for name in gd.METRICS} | finals
-    made = {f"final_{name}": (("row", "col"), values) for name, values in every.items()}
-    return xr.Dataset(made, {"row": [0, 1], "col": [0, 1]}, {"score": score} if score else {})
+    made = {}
+    for name, values in every.items():
+        told = {"better": gd.METRICS[name].direction, "long_name": name}
+        by_round = np.full((1, 2, 2), np.nan) if rounds is None else np.array(rounds)
+        made[name] = (UNIT, by_round, told)
+        made[f"final_{name}"] = (UNIT[1:], values, told | {"final_of": name})
+    coords = {"round": range(1, len(by_round) + 1), "row": [0, 1], "col": [0, 1]}
+    return xr.Dataset(made, coords, {"score": score} if score else {})
 
 
-@pytest.mark.parametrize(
-    ("score", "place"),
-    [(None, (1, 0)), ("fid", (1, 0)), ("tvd", (0, 1)), ("modes", (1, 1))],
-)
+@pytest.mark.parametrize(("score", "place"), [("fid", (1, 0)), ("tvd", (0, 1)), ("modes", (1, 1))])
 def test_best_follows_the_direction_of_the_score(score, place):
     fid = np.array([[9.0, np.nan], [0.5, np.inf]])
     tvd = np.array([[0.9, 0.1], [0.2, 0.3]])
     modes = np.array([[1.0, np.nan], [2.0, 8.0]])
     final = results.best(scored(score, fid=fid, tvd=tvd, modes=modes))
-    assert (int(final["row"]), int(final["col"])) == place
-    assert float(final["final_fid"]) == fid[place] or np.isnan(fid[place])
+    assert results.place(final) == dict(zip(("row", "col"), place, strict=True))
+    np.testing.assert_array_equal(final["final_fid"], fid[place])
     assert set(final.data_vars) == {f"final_{name}" for name in gd.METRICS}
+
+
+def test_a_run_without_a_score_has_no_best():
+    assert results.best(scored(None)) is None
+    assert results.outcome(scored(None)) is None
+
+
+def test_the_best_of_what_diverged_is_the_first_and_never_infinite_beside_what_did_not():
+    told = {"better": "higher"}
+    values = xr.DataArray([np.inf, 1.0, 2.0], {"place": [5, 6, 7]}, ("place",), attrs=told)
+    assert results.place_of_best(values) == {"place": 7}
+    assert results.place_of_best(values * np.inf) == {"place": 5}
+    assert results.place_of_best(values * np.nan) is None
+    assert results.place_of_best(values.assign_attrs(better="")) is None
+    assert results.place_of_best(values.sel(place=6)) == {}
+
+
+def test_the_outcome_is_final_or_of_the_last_round_scored():
+    rounds = [[[3.0, 4.0], [5.0, 6.0]], [[9.0, 8.0], [np.nan, 7.0]], np.full((2, 2), np.nan)]
+    done = results.outcome(scored("fid", rounds, fid=np.array([[2.0, 1.0], [4.0, 3.0]])))
+    assert (float(done["fid"]), results.place(done)) == (1.0, {"row": 0, "col": 1})
+    assert "round" not in done.coords
+    under_way = scored("fid", rounds, **{name: np.full((2, 2), np.nan) for name in gd.METRICS})
+    so_far = results.outcome(under_way)
+    assert (float(so_far["fid"]), results.place(so_far)) == (7.0, {"row": 1, "col": 1})
+    assert int(so_far["round"]) == 2
+    assert set(so_far.data_vars) == set(gd.METRICS)
 
 
 def test_best_of_a_run_by_modes(cache):
@@ -357,6 +391,17 @@ def test_best_of_a_run_by_modes(cache):
     final = results.best(dataset)
     assert dataset.attrs["score"] == "modes"
     assert float(final["final_modes"]) == dataset["final_modes"].values.max()
+
+
+def test_a_dataset_of_an_older_gandask_is_labelled_as_one_of_today(dataset):
+    layout = tiny().layout()
+    older = dataset[sorted(dataset.data_vars)]
+    for variable in older.variables.values():
+        variable.attrs = {k: v for k, v in variable.attrs.items() if k in ("long_name", "units")}
+    made = results.labelled(older, layout)
+    assert made["fid"].attrs == dataset["fid"].attrs
+    assert made["final_fid"].attrs["final_of"] == "fid"
+    assert [*made.data_vars][: len(layout.variables)] == [*layout.variables]
 
 
 def test_an_unfinished_run_has_no_best():
