@@ -20,6 +20,7 @@ lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --strict docs/examples/own_method.py
 
 docs: .venv/docs
 	$(BIN)/python docs/reference.py

@@ -65,10 +65,12 @@ def files() -> list[Path]:
 def _load_file(file: Path) -> None:
     """Import a file under its own name, by which workers will ask for it."""
     name = file.stem
-    if _files.get(name) == file:
+    known = getattr(sys.modules.get(name), "__file__", None)
+    if known is not None and Path(known).resolve() == file:
+        _files[name] = file
         return
     if not name.isidentifier() or name in sys.modules:
-        raise ImportError(f"a module cannot be called {name!r} here: rename the file")
+        raise ImportError(f"there is another module {name!r}, or none can be called so: rename it")
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise ImportError("it cannot be loaded")

@@ -121,7 +121,7 @@ class Own(core.Method[OwnView]):
 
     def layout(self) -> core.Layout:
         """Describe the Dataset: two roles, and the variables that records hold."""
-        far = {"role": "node", "better": "lower"}
+        far: dict[str, Any] = {"role": "node", "better": "lower"}
         shown = ("map", "trace", "report")
         return core.Layout(
             coords={"node": range(self.nodes), "axis": ["x", "y"]},

@@ -7,7 +7,7 @@ import importlib.util
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
@@ -130,6 +130,7 @@ def begin(
     if finished is not None:
         return finished
     facts = method.prepare()
+    _refuse_other_data(kept, facts)
     if kept.state != "finished":
         kept.claim()
     return KeptSession(method, facts, synchronous, kept, checkpoint_every, resumed=True)
@@ -152,6 +153,16 @@ def _stored(kept: Store, method: Method[Any]) -> Method[Any]:
                 "continue it with its own settings, or choose another name"
             )
     return stored
+
+
+def _refuse_other_data(kept: Store, facts: Mapping[str, Any]) -> None:
+    """Refuse to continue a run with other data under the same name."""
+    began, now = kept.description["facts"].get("fingerprint"), facts.get("fingerprint")
+    if began != now:
+        raise StoreError(
+            f"the data are not those that the run in {str(kept.path)!r} began with (fingerprint "
+            f"{began}, now {now}): put those back where its settings say, or begin another run"
+        )
 
 
 def carry_out(

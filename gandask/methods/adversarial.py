@@ -97,6 +97,7 @@ class Adversarial(Method[V]):
         facts = {
             "sample_shape": list(loaded.shape),
             "classes": loaded.classes,
+            "fingerprint": loaded.fingerprint,
             "score": self.score,
         }
         return facts if accuracy is None else facts | {"classifier_accuracy": accuracy}

@@ -7,14 +7,14 @@ import ctypes
 import functools
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from gandask import data as data_sets
-from gandask.core import Array, SettingError, rng, torch_seed
+from gandask.core import Array, DataError, SettingError, rng, torch_seed
 from gandask.data import Data
 from gandask.training import networks
 from gandask.training.losses import Loss
@@ -30,7 +30,8 @@ class Training:
 
     `source` holds the arguments of `gandask.data.load`; `losses` those that pairs are trained with;
     `sample_shape` and `classes` are the data's, given where nets are built without it; the rest are
-    settings that methods share.
+    settings that methods share. Pickled where its data were loaded, it takes their `fingerprint`
+    along, and whoever loads others under the same name is told.
     """
 
     source: Mapping[str, Any]
@@ -53,14 +54,29 @@ class Training:
     initial_std: float | None
     sample_shape: tuple[int, ...] | None = None
     classes: int | None = None
+    fingerprint: str | None = field(default=None, compare=False)
 
     @functools.cached_property
     def data(self) -> Data:
-        """The data set, loaded once per process."""
-        return data_sets.load(**self.source)
+        """The data set, loaded once per process.
+
+        Raises
+        ------
+        DataError
+            If it is not what it was where this was made.
+        """
+        loaded = data_sets.load(**self.source)
+        if self.fingerprint not in (None, loaded.fingerprint):
+            raise DataError(
+                f"data={self.source['name']!r}: here are other data than where the run was "
+                f"started (fingerprint {loaded.fingerprint}, there {self.fingerprint}): let all "
+                "machines read the same files"
+            )
+        return loaded
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "data"}
+        state = {key: value for key, value in self.__dict__.items() if key != "data"}
+        return state | ({"fingerprint": self.data.fingerprint} if "data" in self.__dict__ else {})
 
     def shard(self, slot: str) -> Array:
         """Indices of the samples that `slot` trains on."""

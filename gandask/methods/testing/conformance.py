@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -201,6 +202,7 @@ class Conformance:
 
     def test_its_figures_can_be_drawn(self, walk: Walk) -> None:
         """Those that need no choice, of what this run came to."""
+        importlib.import_module("gandask.plots")  # which gives HoloViews its backend
         for name, figure in self.method.figures().items():
             if not figure.takes and all(needed in walk.dataset for needed in figure.needs):
                 assert figure.draw(walk.dataset) is not None, name
