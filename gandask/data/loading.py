@@ -1,8 +1,7 @@
-"""Load data sets by name or path, and share them out as index arrays.
+"""Load data sets by name or path.
 
 Everything is decoded once into plain ``.npy`` files in the cache folder; later loads map them into
-memory, so that the worker processes of one machine share one copy. A shard (all of the data, a
-part, one class, one client's share) is a sorted array of indices into it.
+memory, so that the worker processes of one machine share one copy.
 """
 
 from __future__ import annotations
@@ -10,52 +9,23 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import json
 import math
-import os
-import tempfile
 import threading
 import warnings
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import platformdirs
 
 from gandask.config import suggestion
 from gandask.core import Array, DataError, SettingError, rng
-from gandask.data.sources import (
-    KNOWN,
-    NAMES,
-    UNEQUAL,
-    Block,
-    decode,
-    files,
-    locate,
-    resized,
-    torchvision,
-)
+from gandask.data.cache import FORMAT, cache_dir, keep, key, recall
+from gandask.data.sources import KNOWN, NAMES, UNEQUAL, Block, decode, locate, resized
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = [
-    "NAMES",
-    "Data",
-    "absolute",
-    "by_class",
-    "by_client",
-    "cache_dir",
-    "check_name",
-    "fraction",
-    "load",
-    "torchvision",
-    "whole",
-]
-
-_FORMAT = 1  # of the cache: raise it when the same sources come to be decoded differently
 _POINTS = 50_000
 _KEPT_ON_GPU = 2**30  # bytes: data sets up to this size are copied to a GPU once, and not by batch
 _lock = threading.Lock()  # of the threads of one worker, the first decodes for all
@@ -203,11 +173,11 @@ def load(
         root = locate(name, data_dir, download)
         if name in KNOWN and not KNOWN[name].arrays:
             image_size = image_size or UNEQUAL
-        folder = cache_dir() / _key(name, root, image_size, skip_unreadable)
-        kept = _recall(folder)
+        folder = cache_dir() / key(name, root, image_size, skip_unreadable)
+        kept = recall(folder)
         if kept is None:
-            _keep(folder, decode(name, root, image_size, skip_unreadable))
-            kept = _recall(folder)
+            keep(folder, decode(name, root, image_size, skip_unreadable))
+            kept = recall(folder)
         if kept is None:
             raise DataError(f"cache {folder}: unreadable as soon as written; check that disk")
     samples, labels, about = kept
@@ -239,84 +209,6 @@ def absolute(name: str, data_dir: str | None) -> str:
     return str(Path(name).expanduser().resolve())
 
 
-def cache_dir() -> Path:
-    """Give the cache folder: ``$GANDASK_CACHE``, or the user's (on Linux ``~/.cache/gandask``)."""
-    chosen = os.environ.get("GANDASK_CACHE")
-    return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("gandask")
-
-
-# --- Shards ---------------------------------------------------------------------------------------
-
-
-def whole(size: int) -> Array:
-    """Take everything.
-
-    >>> whole(3)
-    array([0, 1, 2])
-    """
-    return np.arange(size, dtype=np.int64)
-
-
-def fraction(size: int, share: float, generator: np.random.Generator) -> Array:
-    """Take a random part of the samples, a `share` in (0, 1] of them and at least one.
-
-    Raises
-    ------
-    SettingError
-        For another share.
-
-    Examples
-    --------
-    >>> len(fraction(10, 0.4, np.random.default_rng(1)))
-    4
-    """
-    if not 0 < share <= 1:
-        raise SettingError(f"share: expected a number above 0 and up to 1, got {share}; 1 is all")
-    count = max(1, round(share * size))
-    return np.sort(generator.choice(size, count, replace=False)).astype(np.int64)
-
-
-def by_class(labels: Array, label: int) -> Array:
-    """Take the samples of one class.
-
-    Raises
-    ------
-    SettingError
-        If no sample has the label.
-
-    Examples
-    --------
-    >>> by_class(np.array([1, 0, 1]), 1)
-    array([0, 2])
-    """
-    chosen = np.flatnonzero(labels == label).astype(np.int64)
-    if not len(chosen):
-        raise SettingError(f"label: expected one of {np.unique(labels).tolist()}, got {label}")
-    return chosen
-
-
-def by_client(size: int, clients: int, client: int, generator: np.random.Generator) -> Array:
-    """Take the share of one client, counted from 0, in a random partition into near-equal parts.
-
-    Generators of one seed give the parts of one partition: disjoint, and covering everything.
-
-    Raises
-    ------
-    SettingError
-        For more clients than samples, or a client that is not among them.
-
-    Examples
-    --------
-    >>> [len(by_client(10, 3, client, np.random.default_rng(1))) for client in range(3)]
-    [4, 3, 3]
-    """
-    if not 1 <= clients <= size:
-        raise SettingError(f"clients: expected 1 to {size}, one sample each, got {clients}")
-    if not 0 <= client < clients:
-        raise SettingError(f"client: expected 0 to {clients - 1}, got {client}")
-    return np.sort(np.array_split(generator.permutation(size), clients)[client]).astype(np.int64)
-
-
 # --- Embedded sets --------------------------------------------------------------------------------
 
 
@@ -346,8 +238,8 @@ def _embedded(name: str, image_size: int | None) -> Data:
 
 def _digits() -> Block:
     """Give scikit-learn's digits: from the cache, as scikit-learn takes a second to load."""
-    folder = cache_dir() / f"digits-{_FORMAT}"
-    kept = _recall(folder)
+    folder = cache_dir() / f"digits-{FORMAT}"
+    kept = recall(folder)
     if kept is not None:
         return kept[:2]
     from sklearn.datasets import load_digits
@@ -356,74 +248,5 @@ def _digits() -> Block:
     samples = np.rint(images * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
     made = samples, labels.astype(np.int64)
     with contextlib.suppress(DataError):  # without a cache, the next process loads it again
-        _keep(folder, [made])
+        keep(folder, [made])
     return made
-
-
-# --- The cache ------------------------------------------------------------------------------------
-
-
-def _key(name: str, root: Path, image_size: int | None, skip: bool) -> str:
-    """Name the cache entry of a source in its present state."""
-    known = name if name in KNOWN else ""
-    source = [_FORMAT, known, str(root), image_size, skip, files(root)]
-    digest = hashlib.blake2b(json.dumps(source).encode(), digest_size=8).hexdigest()
-    return f"{known or root.stem}-{digest}"
-
-
-def _write(folder: Path, blocks: Iterable[Block | None]) -> None:
-    """Write samples.npy, labels.npy and about.json, with one block at a time in memory."""
-    digest = hashlib.blake2b(digest_size=16)
-    header: dict[str, Any] = {}
-    found: list[Array] = []
-    skipped = 0
-    with (folder / "samples.npy").open("wb") as file:
-        for block in blocks:
-            if block is None:
-                skipped += 1
-                continue
-            samples = np.ascontiguousarray(block[0])
-            if not found:
-                header = np.lib.format.header_data_from_array_1_0(samples)
-                np.lib.format.write_array_header_1_0(file, header)
-            digest.update(samples.data)
-            file.write(samples.data)
-            found.append(block[1])
-        # Now that the number is known: NumPy pads headers so that it has room to grow.
-        header["shape"] = (sum(map(len, found)), *header["shape"][1:])
-        file.seek(0)
-        np.lib.format.write_array_header_1_0(file, header)
-    distinct, labels = np.unique(np.concatenate(found), return_inverse=True)
-    np.save(folder / "labels.npy", labels.astype(np.int64))
-    digest.update(repr((header["shape"], header["descr"], labels.tolist())).encode())
-    about = {"classes": len(distinct), "fingerprint": digest.hexdigest(), "skipped": skipped}
-    about |= {file: (folder / file).stat().st_size for file in ("samples.npy", "labels.npy")}
-    (folder / "about.json").write_text(json.dumps(about))
-
-
-def _keep(folder: Path, blocks: Iterable[Block | None]) -> None:
-    """Put a cache entry in place, each file whole or not at all; processes may race to it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            _write(Path(scratch), blocks)
-            for file in ("samples.npy", "labels.npy", "about.json"):
-                Path(scratch, file).replace(folder / file)
-    except OSError as error:
-        raise DataError(
-            f"cannot write the cache {folder} ({error}); set GANDASK_CACHE to a folder with room"
-        ) from error
-
-
-def _recall(folder: Path) -> tuple[Array, Array, dict[str, Any]] | None:
-    """Map a cache entry into memory; None if it is not there, not whole or not readable."""
-    try:
-        about = json.loads((folder / "about.json").read_text())
-        for file in ("samples.npy", "labels.npy"):
-            if (folder / file).stat().st_size != about[file]:
-                return None
-        # Copy on write: pages are shared between processes, and torch gets a writable array.
-        samples = np.load(folder / "samples.npy", mmap_mode="c")
-        return samples, np.load(folder / "labels.npy"), about
-    except (OSError, ValueError, EOFError, LookupError, TypeError):
-        return None

@@ -242,7 +242,7 @@ class Pyramids:
         if not isinstance(side, int) or side < 8:
             return False
         smallest, widths = _pyramid(side)
-        return bool(smallest * 2 ** len(widths) == side)
+        return smallest << len(widths) == side
 
 
 def _pyramid(side: int) -> tuple[int, list[int]]:

@@ -17,6 +17,7 @@ from PIL import Image
 
 from gandask import data
 from gandask.core import Array, DataError, SettingError
+from gandask.data import loading
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 needs_mnist = pytest.mark.skipif(
@@ -171,7 +172,7 @@ def test_what_is_copied_to_a_gpu(monkeypatch, limit, copied) -> None:
             seen.append(kinds[tuple(tensor.shape)])
         return to(tensor, device)
 
-    monkeypatch.setattr(data, "_KEPT_ON_GPU", limit)
+    monkeypatch.setattr(loading, "_KEPT_ON_GPU", limit)
     monkeypatch.setattr(torch.Tensor, "to", spied)
     for _ in range(2):
         batch = loaded.batch(np.arange(5), gpu)
@@ -616,7 +617,9 @@ def test_classes_are_disjoint_and_cover() -> None:
 
 @pytest.mark.parametrize(("size", "clients"), [(10, 3), (7, 7), (100, 1)])
 def test_clients_are_disjoint_near_equal_and_cover(size: int, clients: int) -> None:
-    shards = [data.by_client(size, clients, client, generator()) for client in range(clients)]
+    shards = [
+        data.by_client(np.zeros(size), clients, client, generator()) for client in range(clients)
+    ]
     assert sorted(np.concatenate(shards).tolist()) == list(range(size))
     sizes = [len(shard) for shard in shards]
     assert max(sizes) - min(sizes) <= 1
@@ -624,11 +627,56 @@ def test_clients_are_disjoint_near_equal_and_cover(size: int, clients: int) -> N
 
 
 def test_clients_are_drawn_at_random() -> None:
-    shard = data.by_client(100, 2, 0, generator())
+    shard = data.by_client(np.zeros(100), 2, 0, generator())
     assert shard.tolist() != list(range(50))
 
 
 @pytest.mark.parametrize(("clients", "client"), [(0, 0), (11, 0), (3, 3), (3, -1)])
 def test_clients_that_do_not_exist_are_refused(clients: int, client: int) -> None:
     with pytest.raises(SettingError, match="client"):
-        data.by_client(10, clients, client, generator())
+        data.by_client(np.zeros(10), clients, client, generator())
+
+
+def split_of(labels: Array, clients: int, split: str, seed: int = 0) -> list[Array]:
+    return [data.by_client(labels, clients, i, generator(seed), split) for i in range(clients)]
+
+
+@pytest.mark.parametrize("split", ["iid", "dirichlet:0.3", "dirichlet:100", "classes:2"])
+def test_every_split_is_a_partition_that_its_seed_decides(split: str) -> None:
+    labels = data.load("digits").labels
+    parts = split_of(labels, 7, split)
+    assert sorted(np.concatenate(parts).tolist()) == list(range(len(labels)))
+    assert all((np.diff(part) > 0).all() and part.dtype == np.int64 for part in parts)
+    again, other = split_of(labels, 7, split), split_of(labels, 7, split, seed=5)
+    assert all(np.array_equal(one, two) for one, two in zip(parts, again, strict=True))
+    assert any(not np.array_equal(one, two) for one, two in zip(parts, other, strict=True))
+
+
+def test_a_small_concentration_makes_clients_differ() -> None:
+    labels = data.load("digits").labels
+    spread = []
+    for concentration in (0.1, 100):
+        parts = split_of(labels, 5, f"dirichlet:{concentration}")
+        shares = np.array([np.bincount(labels[part], minlength=10) / len(part) for part in parts])
+        spread.append(shares.std(axis=0).mean())
+    assert spread[0] > 4 * spread[1]
+
+
+def test_clients_hold_as_many_classes_as_asked() -> None:
+    labels = data.load("digits").labels
+    for number in (1, 2, 10, 20):
+        parts = split_of(labels, 10, f"classes:{number}")
+        assert {len(np.unique(labels[part])) for part in parts} == {min(number, 10)}
+    few = split_of(labels, 3, "classes:2")  # of ten classes, four belong to nobody
+    assert len(np.unique(labels[np.concatenate(few)])) == 6
+
+
+@pytest.mark.parametrize("split", ["", "dirichlet", "dirichlet:0", "dirichlet:x", "classes:0.5"])
+def test_other_splits_are_refused(split: str) -> None:
+    with pytest.raises(SettingError, match="expected iid, dirichlet:CONCENTRATION"):
+        data.by_client(np.zeros(10), 2, 0, generator(), split)
+
+
+def test_a_split_that_leaves_a_client_without_samples_is_refused() -> None:
+    with pytest.raises(SettingError, match=r"leaves client \d+ of 4 without samples"):
+        data.by_client(np.array([0, 1, 1, 1]), 4, 0, generator(), "classes:1")

@@ -1,0 +1,91 @@
+"""Keep data sets decoded: plain ``.npy`` files that the processes of one machine map and share."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import platformdirs
+
+from gandask.core import Array, DataError
+from gandask.data.sources import KNOWN, Block, files
+
+FORMAT = 1  # raise it when the same sources come to be decoded differently
+
+
+def cache_dir() -> Path:
+    """Give the cache folder: ``$GANDASK_CACHE``, or the user's (on Linux ``~/.cache/gandask``)."""
+    chosen = os.environ.get("GANDASK_CACHE")
+    return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("gandask")
+
+
+def key(name: str, root: Path, image_size: int | None, skip: bool) -> str:
+    """Name the cache entry of a source in its present state."""
+    known = name if name in KNOWN else ""
+    source = [FORMAT, known, str(root), image_size, skip, files(root)]
+    digest = hashlib.blake2b(json.dumps(source).encode(), digest_size=8).hexdigest()
+    return f"{known or root.stem}-{digest}"
+
+
+def _write(folder: Path, blocks: Iterable[Block | None]) -> None:
+    """Write samples.npy, labels.npy and about.json, with one block at a time in memory."""
+    digest = hashlib.blake2b(digest_size=16)
+    header: dict[str, Any] = {}
+    found: list[Array] = []
+    skipped = 0
+    with (folder / "samples.npy").open("wb") as file:
+        for block in blocks:
+            if block is None:
+                skipped += 1
+                continue
+            samples = np.ascontiguousarray(block[0])
+            if not found:
+                header = np.lib.format.header_data_from_array_1_0(samples)
+                np.lib.format.write_array_header_1_0(file, header)
+            digest.update(samples.data)
+            file.write(samples.data)
+            found.append(block[1])
+        # Now that the number is known: NumPy pads headers so that it has room to grow.
+        header["shape"] = (sum(map(len, found)), *header["shape"][1:])
+        file.seek(0)
+        np.lib.format.write_array_header_1_0(file, header)
+    distinct, labels = np.unique(np.concatenate(found), return_inverse=True)
+    np.save(folder / "labels.npy", labels.astype(np.int64))
+    digest.update(repr((header["shape"], header["descr"], labels.tolist())).encode())
+    about = {"classes": len(distinct), "fingerprint": digest.hexdigest(), "skipped": skipped}
+    about |= {file: (folder / file).stat().st_size for file in ("samples.npy", "labels.npy")}
+    (folder / "about.json").write_text(json.dumps(about))
+
+
+def keep(folder: Path, blocks: Iterable[Block | None]) -> None:
+    """Put a cache entry in place, each file whole or not at all; processes may race to it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            _write(Path(scratch), blocks)
+            for file in ("samples.npy", "labels.npy", "about.json"):
+                Path(scratch, file).replace(folder / file)
+    except OSError as error:
+        raise DataError(
+            f"cannot write the cache {folder} ({error}); set GANDASK_CACHE to a folder with room"
+        ) from error
+
+
+def recall(folder: Path) -> tuple[Array, Array, dict[str, Any]] | None:
+    """Map a cache entry into memory; None if it is not there, not whole or not readable."""
+    try:
+        about = json.loads((folder / "about.json").read_text())
+        for file in ("samples.npy", "labels.npy"):
+            if (folder / file).stat().st_size != about[file]:
+                return None
+        # Copy on write: pages are shared between processes, and torch gets a writable array.
+        samples = np.load(folder / "samples.npy", mmap_mode="c")
+        return samples, np.load(folder / "labels.npy"), about
+    except (OSError, ValueError, EOFError, LookupError, TypeError):
+        return None
