@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import platform
 import time
@@ -11,6 +12,10 @@ from pathlib import Path
 import numpy as np
 import torch
 import xarray as xr
+
+import gandask as gd
+from gandask.methods.grid.tasks import Offspring
+from gandask.methods.tasks import initialise
 
 
 def machine() -> str:
@@ -43,6 +48,23 @@ def seconds(function: Callable[[], object]) -> float:
     begun = time.perf_counter()
     function()
     return time.perf_counter() - begun
+
+
+def offspring(grid: gd.Grid, slot: str, device: torch.device, fraction: float) -> Offspring:
+    """Make what a cell trains in its first round, on a fraction of the data."""
+    training = dataclasses.replace(grid.training, data_fraction=fraction)
+    states, _ = initialise(training=training, slot=slot, population_size=1)
+    return Offspring.load(
+        device,
+        *states,
+        training=training,
+        settings=grid.cell_settings(1),
+        slot=slot,
+        round=1,
+        loss=0,
+        rivals=0,
+        train_against_rivals=False,
+    )
 
 
 def spread(values: xr.DataArray, format: str = ".2f") -> str:

@@ -24,10 +24,8 @@ from distributed import Client
 
 import gandask as gd
 from gandask import cluster, presets
-from gandask.methods import tasks
+from gandask.methods.grid.tasks import train_batches
 from gandask.results import published
-from gandask.training.pair import Trainer
-from gandask.training.settings import Training
 
 
 def settings(asked: argparse.Namespace) -> dict[str, Any]:
@@ -38,25 +36,28 @@ def settings(asked: argparse.Namespace) -> dict[str, Any]:
     return found | changes | {"data_dir": asked.data_dir, "precision": asked.precision}
 
 
-def alone(training: Training, start: Any, results: Any) -> None:
+def alone(grid: gd.Grid, start: Any, results: Any) -> None:
     """Train one cell for an epoch, all by itself, when told to: a process of its own."""
-    states, _ = tasks.initialise(training=training, slot="cell/0", population_size=1)
+    training = grid.training
     with training.settled() as device:
-        trainer = Trainer.load(states, training, training.losses[0], "cell/0", 1, device)
-        shard = training.shard("cell/0")
-        trainer.round(shard[: 10 * training.batch_size])
+        few = 10 * training.batch_size / len(training.data)
+        warm, one = (
+            measuring.offspring(grid, "cell/0", device, fraction)
+            for fraction in (few, training.data_fraction)
+        )
+        train_batches([warm], warm)
         start.wait()
-        results.put(measuring.seconds(lambda: trainer.round(shard)))
+        results.put(measuring.seconds(lambda: train_batches([one], one)))
 
 
-def slowdown(training: Training) -> float:
+def slowdown(grid: gd.Grid) -> float:
     """Measure how much slower an epoch is when the other core trains, too."""
     spawn = multiprocessing.get_context("spawn")
     took = []
     for processes in (1, 2):
         start, results = spawn.Barrier(processes), spawn.Queue()
         started = [
-            spawn.Process(target=alone, args=(training, start, results)) for _ in range(processes)
+            spawn.Process(target=alone, args=(grid, start, results)) for _ in range(processes)
         ]
         for process in started:
             process.start()
@@ -115,7 +116,7 @@ def main() -> None:
         warm = gd.Grid(**settings(asked) | {"shape": (1, 2), "rounds": 1, "data_fraction": 0.01})
         trained(warm, clients)  # processes load torch and the data when they first train
         for _ in range(asked.repeats):
-            shared.append(slowdown(first.training))
+            shared.append(slowdown(first))
             for n, grid in grids.items():
                 runs[n].append(trained(grid, clients))
     made = table(runs)

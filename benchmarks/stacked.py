@@ -12,43 +12,35 @@ import argparse
 from pathlib import Path
 
 import measuring
-import torch
 import xarray as xr
 
 import gandask as gd
 from gandask import presets
-from gandask.methods import tasks
+from gandask.methods.grid.tasks import train_batches
 from gandask.training import stacked
-from gandask.training.pair import Trainer
-from gandask.training.settings import Training
 
 
-def pairs(training: Training, cells: int, device: torch.device) -> list[Trainer]:
-    """Make the pairs of some cells."""
-    made = []
-    for index in range(cells):
-        slot = f"cell/{index}"
-        states, _ = tasks.initialise(training=training, slot=slot, population_size=1)
-        made.append(Trainer.load(states, training, training.losses[0], slot, 1, device))
-    return made
-
-
-def trained(training: Training, cells: int, batches: int, as_one: bool) -> float:
+def trained(grid: gd.Grid, cells: int, batches: int, together: bool) -> float:
     """Train cells for some batches; give milliseconds per batch and cell."""
+    training = grid.training
+    fraction = batches * training.batch_size / len(training.data)
     with training.settled() as device:
-        trainers = pairs(training, cells, device)
-        shard = training.shard("cell/0")[: batches * training.batch_size]
+        offspring = [
+            measuring.offspring(grid, f"cell/{index}", device, fraction) for index in range(cells)
+        ]
 
         def train() -> None:
-            if as_one:
-                stack = stacked.Pairs.of(trainers)
-                stack.round([shard] * cells)
-                stack.unstack()
+            if together:
+                pairs = stacked.Pairs.of([one.pair for one in offspring])
+                train_batches(offspring, pairs)
+                pairs.unstack()
             else:
-                for trainer in trainers:
-                    trainer.round(shard)
+                for one in offspring:
+                    train_batches([one], one)
+            for one in offspring:
+                one.pair.outcome()  # a GPU may still be at work
 
-        return 1000 * measuring.seconds(train) / batches / cells
+        return 1000 * measuring.seconds(train) / offspring[0].step_count / cells
 
 
 def main() -> None:
@@ -65,7 +57,7 @@ def main() -> None:
     settings = presets.read("table1-mnist-4x4")
     settings.pop("method")
     changes = {key: getattr(asked, key) for key in ("data_dir", "device", "precision")}
-    training = gd.Grid(**settings | changes | {"score_samples": 0}).training
+    grid = gd.Grid(**settings | changes | {"score_samples": 0})
     contenders = {
         f"{cells} cells, {'as one' if as_one else 'one by one'}": (cells, as_one)
         for cells in asked.cells
@@ -73,7 +65,7 @@ def main() -> None:
     }
     print(f"{measuring.machine()}; {asked.device}, {asked.precision}", flush=True)
     runs = {
-        name: lambda cells=cells, as_one=as_one: trained(training, cells, asked.batches, as_one)
+        name: lambda cells=cells, as_one=as_one: trained(grid, cells, asked.batches, as_one)
         for name, (cells, as_one) in contenders.items()
     }
     for run in runs.values():

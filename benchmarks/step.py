@@ -23,21 +23,19 @@ from torch.nn.functional import softplus
 
 import gandask as gd
 from gandask import presets
-from gandask.methods import tasks
-from gandask.training.pair import Trainer
+from gandask.methods.grid.tasks import train_batches
 from gandask.training.settings import Training
 
 FEATURES, LATENT, HIDDEN = 784, 64, 256
 
 
-def ours(training: Training, batches: int) -> float:
+def ours(grid: gd.Grid, batches: int) -> float:
     """Train as a cell does; give milliseconds per batch."""
-    states, _ = tasks.initialise(training=training, slot="cell/0", population_size=1)
+    training = grid.training
+    fraction = batches * training.batch_size / len(training.data)
     with training.settled() as device:
-        loss = training.losses[0]
-        trainer = Trainer.load(states, training, loss, "cell/0", 1, device)
-        shard = training.shard("cell/0")[: batches * training.batch_size]
-        return 1000 * measuring.seconds(lambda: trainer.round(shard)) / batches
+        one = measuring.offspring(grid, "cell/0", device, fraction)
+        return 1000 * measuring.seconds(lambda: train_batches([one], one)) / one.step_count
 
 
 def plain(training: Training, samples: torch.Tensor, batches: int) -> float:
@@ -126,11 +124,12 @@ def main() -> None:
     settings.pop("method")
     contenders: dict[str, Callable[[], float]] = {}
     for precision in ("highest", "medium"):
-        training = gd.Grid(**settings, data_dir=asked.data_dir, precision=precision).training
+        grid = gd.Grid(**settings, data_dir=asked.data_dir, precision=precision)
+        training = grid.training
         shard = training.shard("cell/0")[: asked.batches * training.batch_size]
         samples = training.data.batch(shard).flatten(1)
         contenders |= {
-            f"gandask, {precision}": lambda t=training: ours(t, asked.batches),
+            f"gandask, {precision}": lambda g=grid: ours(g, asked.batches),
             f"plain loop, {precision}": lambda t=training, s=samples: plain(t, s, asked.batches),
             f"products, {precision}": lambda t=training: products(t, asked.batches),
         }

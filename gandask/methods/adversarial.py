@@ -58,6 +58,11 @@ class Adversarial(Method[V]):
     initial_std: float | None = setting(
         None, "of initial weights around 0; the network's own by default", above=0
     )
+    init: str | None = setting(
+        None,
+        "folder of a stored run, where workers reach it, to start from: every slot takes the "
+        "heaviest generator of its best mixture and the discriminator trained with it",
+    )
     learning_rate: float = setting(2e-4, "initial Adam learning rate", above=0)
     adam_betas: tuple[float, float] = setting((0.5, 0.999), "Adam β", minimum=0, below=1)
     score: str = setting("fid", "what mixtures improve", choices=tuple(METRICS))
@@ -128,6 +133,7 @@ class Adversarial(Method[V]):
             "network": network,
             "latent": self.latent or network.latent,
             "source": source,
+            "init": self.init and str(Path(self.init).expanduser().resolve()),
         }
         return Training(**{key: getattr(self, key) for key in shared} | resolved)
 

@@ -15,7 +15,7 @@ from torch import nn
 from gandask.core import Array, State, Values, routine, torch_seed
 from gandask.scores import features
 from gandask.scores.features import CHUNK
-from gandask.training import networks
+from gandask.training import networks, stored
 from gandask.training.learner import fresh_moments, load_module, save_module
 from gandask.training.settings import Noise, Training
 
@@ -23,7 +23,7 @@ States = tuple[tuple[State, ...], Values]
 
 
 def initialise(*, training: Training, slot: str, population_size: int) -> States:
-    """Make the individuals of a slot.
+    """Make the individuals of a slot: drawn at random, or as another run left its best pair.
 
     Returns
     -------
@@ -35,13 +35,16 @@ def initialise(*, training: Training, slot: str, population_size: int) -> States
     states: list[State] = []
     values: dict[str, Any] = {}
     std = training.initial_std
+    known = stored.best_pair(training.init) if training.init else {}
     with training.settled() as device:
         for kind, build in (
             ("generator", training.build_generator),
             ("discriminator", training.build_discriminator),
         ):
             modules = [
-                networks.build(build, torch_seed(training.seed, 0, slot, kind, index), std)
+                load_module(build, known[kind], torch.device("cpu"))
+                if kind in known
+                else networks.build(build, torch_seed(training.seed, 0, slot, kind, index), std)
                 for index in range(population_size)
             ]
             for module in modules:

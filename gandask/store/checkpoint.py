@@ -14,8 +14,7 @@ import numpy as np
 
 from gandask.core import State, StoreError, Task, Values, View, slot_of
 from gandask.store.journal import write_whole
-
-SEPARATOR = "::"  # between the name of a state and of an array
+from gandask.training.stored import SEPARATOR, checkpoints, last_checkpoint, read_states
 
 SAFE = "what was written before is safe: once there is room, continue with gandask resume DIR"
 
@@ -70,21 +69,7 @@ def load_states(*, names: Sequence[str], path: str) -> tuple[tuple[State, ...], 
     StoreError
         If it cannot be read, or is one of other states.
     """
-    import safetensors
-    import safetensors.numpy
-
-    try:
-        arrays = safetensors.numpy.load_file(path)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise StoreError(f"{path} cannot be read: {error}") from error
-    states: dict[str, dict[str, Any]] = {name: {} for name in names}
-    for key, array in arrays.items():
-        name, _, part = key.partition(SEPARATOR)
-        if name in states:
-            states[name][part] = array
-    if names and not any(states.values()):
-        raise StoreError(f"{path} does not hold {', '.join(names)}")
-    return tuple(states.values()), {}
+    return tuple(read_states(path, names).values()), {}
 
 
 class Checkpoints:
@@ -156,24 +141,11 @@ class Checkpoints:
 
     def all(self) -> list[Path]:
         """List the valid checkpoints, oldest first."""
-        found = sorted(self.path.glob("round-*"))
-        return [folder for folder in found if (folder / "checkpoint.json").is_file()]
+        return checkpoints(self.path)
 
     def last(self) -> tuple[Path, dict[str, Any]] | None:
         """Give folder and description of the newest checkpoint that has all its files."""
-        for folder in reversed(self.all()):
-            path = folder / "checkpoint.json"
-            try:
-                found = json.loads(path.read_bytes())
-                told = {"log_bytes": int(found["log_bytes"]), "best": found["best"]}
-                told["files"] = {str(file): list(names) for file, names in found["files"].items()}
-                told["mixtures"] = {slot: dict(of) for slot, of in found["mixtures"].items()}
-            except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-                spoken = f"{type(error).__name__}: {error}"
-                raise StoreError(f"{path} cannot be read: {spoken}") from error
-            if all((folder / file).is_file() for file in told["files"]):
-                return folder, told
-        return None
+        return last_checkpoint(self.path)
 
 
 def sync(path: Path) -> None:

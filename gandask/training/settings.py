@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from gandask import data as data_sets
-from gandask.core import Array, DataError, SettingError, rng, torch_seed
+from gandask.core import Array, DataError, SettingError, StoreError, rng, torch_seed
 from gandask.data import Data
-from gandask.training import networks
+from gandask.training import networks, stored
 from gandask.training.losses import Loss
 from gandask.training.networks import Network
 
@@ -28,10 +28,11 @@ _settled: list[tuple[int, str]] = []  # what the process had, then one entry for
 class Training:
     """What a worker needs to train and evaluate: settings with their names resolved.
 
-    `source` holds the arguments of `gandask.data.load`; `losses` those that pairs are trained with;
-    `sample_shape` and `classes` are the data's, given where nets are built without it; the rest are
-    settings that methods share. Pickled where its data were loaded, it takes their `fingerprint`
-    along, and whoever loads others under the same name is told.
+    `source` holds the arguments of `gandask.data.load`; `init` the folder of the run whose networks
+    all start from; `losses` those that pairs are trained with; `sample_shape` and `classes` are the
+    data's, given where nets are built without it; the rest are settings that methods share. Pickled
+    where its data were loaded, it takes their `fingerprint` along, and whoever loads others under
+    the same name is told.
     """
 
     source: Mapping[str, Any]
@@ -52,6 +53,7 @@ class Training:
     device: str
     torch_threads: int
     initial_std: float | None
+    init: str | None
     sample_shape: tuple[int, ...] | None = None
     classes: int | None = None
     fingerprint: str | None = field(default=None, compare=False)
@@ -141,6 +143,34 @@ class Training:
                 f"{key}: its discriminator normalises over the batch, where a gradient penalty "
                 "(loss='wgan_gp') needs logits that depend on one sample each; network 'wgan' does"
             )
+
+    def check_init(self) -> None:
+        """Compare the networks to start from, where there are any, with those to be trained.
+
+        Raises
+        ------
+        SettingError
+            If they cannot be read, or are of other shapes.
+        """
+        if self.init is None:
+            return
+        told = f"init={self.init!r}"
+        try:
+            found = stored.best_pair(self.init)
+        except StoreError as error:
+            raise SettingError(f"{told}: {error}") from error
+        builders = {"generator": self.build_generator, "discriminator": self.build_discriminator}
+        for kind, state in found.items():
+            module = networks.build(builders[kind], seed=0)
+            expected = {name: tuple(part.shape) for name, part in module.state_dict().items()}
+            given = {name: array.shape for name, array in state.items()}
+            other = [name for name in expected | given if expected.get(name) != given.get(name)]
+            if other:
+                raise SettingError(
+                    f"{told}: its {kind} has {other[0]} of shape {given.get(other[0])}, where "
+                    f"{expected.get(other[0])} is to be trained; choose the networks, noise and "
+                    "kind of data of that run"
+                )
 
     @property
     def label_count(self) -> int:

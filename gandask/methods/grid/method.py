@@ -170,6 +170,7 @@ class Grid(Adversarial[GridView]):
             )
         networks.check(self.network, self.training.network, loaded.shape, loaded.classes)
         self.training.check_networks(f"network={self.network!r}")
+        self.training.check_init()
 
     def layout(self) -> Layout:
         """Describe the result: ``(round, row, col)``."""

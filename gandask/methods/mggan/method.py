@@ -190,6 +190,8 @@ class MGGAN(Adversarial[GroupView]):
             except SettingError as error:
                 raise SettingError(f"{met}: {error}") from error
             training.check_networks(met)
+        for index in range(self.groups):
+            self.pair(index, index).check_init()
 
     def layout(self) -> Layout:
         """Describe the result: ``(round, group)`` and ``(group, iteration)``."""
