@@ -35,7 +35,7 @@ PERIOD = 1000  # milliseconds between two looks: with drawing, less than the two
 MAP_WIDTH = 400  # pixels
 HALF = {"flex": "1 1 480px"}  # of a row, where there is room
 LISTED = 200  # events of the method's own
-ROW = Markup("<tr><th>{}</th><td>{}</td><td>{}</td><td>{}</td></tr>")
+ROW = Markup('<tr><th>{}</th><td class="name">{}</td><td class="name">{}</td><td>{}</td></tr>')
 SCROLLED = Markup('<div style="max-height: 310px; overflow-y: auto"><table>{}</table>{}</div>')
 
 
@@ -95,14 +95,19 @@ class Watch:
         self.variable = pn.widgets.Select(name="colour", width=MAP_WIDTH - 140)
         self.units = pn.widgets.Select(name="unit", width=120)
         self.player = Player(MAP_WIDTH)
-        self.map = View(sizing_mode=None, min_height=MAP_WIDTH)
+        self.map = View(sizing_mode=None)
         self.lines = Lines()
         self.panel = UnitPanel(self.lines)
         self.events = View()
         self.decided = html(Markup(""))
         self.workers = html(Markup(""))
         self.told = card("What the method decided", self.decided, styles=HALF)
-        self.over_units = pn.Column(pn.Row(self.variable, self.units), self.role, self.map.pane)
+        self.over_units = pn.Column(
+            pn.Row(self.variable, self.units),
+            self.role,
+            # the control below stays where it is
+            pn.Column(self.map.pane, min_height=MAP_WIDTH),
+        )
         self.views = pn.Column(
             pn.Row(
                 pn.Column(self.over_units, self.player.view, width=MAP_WIDTH + 10),
@@ -297,7 +302,7 @@ def decided(ds: xr.Dataset) -> Markup:
     columns = [ds[f"event_{key}"].values[own][::-1] for key in ("round", "kind", "slot", "detail")]
     if not own.any():
         return Markup("")
-    rows = (ROW.format(*row) for row in itertools.islice(zip(*columns, strict=True), LISTED))
+    rows = (ROW.format(*event) for event in itertools.islice(zip(*columns, strict=True), LISTED))
     more = own.sum() - LISTED
     told = Markup('<p class="faint">and {} earlier ones</p>').format(more) if more > 0 else ""
     return SCROLLED.format(Markup("").join(rows), told)

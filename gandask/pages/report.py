@@ -254,7 +254,7 @@ def _notes(ds: xr.Dataset, state: str, rounds: int, error: str) -> list[str]:
 def _events(ds: xr.Dataset) -> list[dict[str, Any]]:
     keys = ("round", "kind", "slot", "detail")
     columns = [ds[f"event_{key}"].values.tolist() for key in keys]
-    return [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)]
+    return [dict(zip(keys, event, strict=True)) for event in zip(*columns, strict=True)]
 
 
 def _setting(value: object) -> str:

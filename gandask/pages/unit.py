@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 IMAGES, POINTS, COLUMNS = 36, 1000, 6
 SAMPLES_WIDTH = 260  # pixels
 LEAST_WIDTH, WIDE = 235, 480  # of a plot of one unit, and of all
+AXIS = 90  # beside a frame
 WRAPPED = {"flex-wrap": "wrap"}
 REMEMBERED = 64  # pictures
 
@@ -46,7 +47,7 @@ class UnitPanel:
         self.samples = html(Markup(""), sizing_mode="fixed", width=SAMPLES_WIDTH)
         self.chosen, self.other = Course("chosen", lines), Course("other", lines)
         self.figures: dict[str, Figure] = {}
-        self.form: dict[str, tuple[str, tuple[str, ...], bool]] = {}
+        self.form: dict[str, tuple[str, tuple[str, ...], int]] = {}
         self.own: dict[str, View] = {}
         self.of_unit, self.of_all = _row(), _row()
         first = _row(
@@ -76,8 +77,9 @@ class UnitPanel:
         ds = followed.ds
         self.drawn = followed, unit
         self.title.object = str(Markup("<h2>{}</h2>").format(spoken(unit) or role))
-        self.chosen.show(ds, traced(ds, variable), unit)
-        self.other.show(ds, beside(ds, role), unit)
+        chosen = traced(ds, variable)
+        self.chosen.show(ds, chosen, unit)
+        self.other.show(ds, beside(ds, role, chosen), unit)
         self._offer(ds, units.drawable(ds, followed.run.figures), unit, round)
         self.lines.move(round)
         pn.state.execute(functools.partial(self._sample, followed, role, unit), schedule=True)
@@ -114,8 +116,9 @@ class UnitPanel:
         for name, (title, takes, sized) in self.form.items():
             of_unit = "marked" in takes
             self.own[name] = View(sizing_mode=None) if sized else View()
-            width = None if sized else LEAST_WIDTH if of_unit else WIDE
-            cards[of_unit].append(_card(title, self.own[name].pane, width))
+            pane, least = self.own[name].pane, LEAST_WIDTH if of_unit else WIDE
+            own = card(title, pane, width=sized + AXIS) if sized else _card(title, pane, least)
+            cards[of_unit].append(own)
         self.of_unit.objects, self.of_all.objects = cards[True], cards[False]
 
     def _show(self, name: str, element: Any) -> None:
@@ -167,9 +170,9 @@ def traced(ds: xr.Dataset, chosen: str) -> str | None:
     return None
 
 
-def beside(ds: xr.Dataset, role: str) -> str | None:
+def beside(ds: xr.Dataset, role: str, chosen: str | None) -> str | None:
     """Name what to trace beside it: the first that asks for it, of this role if there is one."""
-    names = units.shown(ds, "trace")
+    names = [name for name in units.shown(ds, "trace") if name != chosen]
     own = [name for name in names if ds[name].attrs.get("role", "") == role]
     return next(iter([*own, *names]), None)
 
@@ -178,10 +181,8 @@ def _row(*cards: Any) -> Any:
     return pn.Row(*cards, styles=WRAPPED, sizing_mode="stretch_width")
 
 
-def _card(title: str, content: Any, width: int | None) -> Any:
+def _card(title: str, content: Any, width: int) -> Any:
     """Let a card be as wide as its row has room for, or begin another row."""
-    if width is None:
-        return card(title, content, styles={"flex": "0 0 auto"})
     styles = {"flex": f"1 1 {width}px"}
     if not title:
         return pn.Column(content, css_classes=["card"], sizing_mode="stretch_width", styles=styles)

@@ -67,10 +67,8 @@ def draw(figure: Figure, ds: xr.Dataset, marked: Mapping[str, Any] | None, round
     return made
 
 
-def sized(element: Any) -> bool:
-    """Tell whether a drawing has a size of its own, rather than that of the room there is."""
+def sized(element: Any) -> int:
+    """Give the width of a drawing that has one of its own, in pixels; 0 if it takes what it gets."""
     layers = [element, *(element if isinstance(element, hv.Overlay) else [])]
-    return any(
-        hv.Store.lookup_options("bokeh", layer, "plot").kwargs.get("frame_width")
-        for layer in layers
-    )
+    found = (hv.Store.lookup_options("bokeh", layer, "plot").kwargs for layer in layers)
+    return max(int(options.get("frame_width") or 0) for options in found)

@@ -135,8 +135,8 @@ def mixture(
     share = hv.Dimension(share)
     # rectangles on an axis of numbers: the categories of hv.Bars cannot change once drawn
     boxes = [
-        (0.0, row - 0.35, weight, row + 0.35, name, BEST if name in highlighted else MUTED)
-        for row, (name, weight) in enumerate(zip(names, weights, strict=True))
+        (0.0, y - 0.35, weight, y + 0.35, name, BEST if name in highlighted else MUTED)
+        for y, (name, weight) in enumerate(zip(names, weights, strict=True))
     ]
     hover = HoverTool(tooltips=[("", "@name"), (share.pprint_label, "@x1{0.0%}")])
     return hv.Rectangles(boxes, vdims=["name", "colour"]).opts(

@@ -168,8 +168,8 @@ def _print(values: xr.DataArray, texts: Sequence[str], inks: Sequence[str], side
     size, character = (9, 7) if side >= 45 else (7, 5)
     places = itertools.product(*(range(length) for length in values.shape))
     labels = [
-        (col, row, text, ink)
-        for (row, col), text, ink in zip(places, texts, inks, strict=True)
+        (x, y, text, ink)
+        for (y, x), text, ink in zip(places, texts, inks, strict=True)
         if side >= SMALLEST_PRINTED and len(text) * character <= side
     ]
     return hv.Labels(labels, [*values.dims[::-1]], ["text", "ink"]).opts(
@@ -237,19 +237,19 @@ def _outlines(
     boxes = []
     for place, width in [*((one, THIN) for one in thin), (marked, STRONG)]:
         if place is not None:
-            row, col = _position(values, place)
+            y, x = _position(values, place)
             reach = 0.5 - width / 2 / side  # the line is inside, also at the frame
-            boxes.append((col - reach, row - reach, col + reach, row + reach, width))
+            boxes.append((x - reach, y - reach, x + reach, y + reach, width))
     return hv.Rectangles(boxes, vdims="width").opts(
         **STILL, fill_alpha=0, line_color=MARKED, line_width="width"
     )
 
 
 def _position(values: xr.DataArray, place: Mapping[str, Any]) -> tuple[int, int]:
-    """Give row and column of a unit on the map."""
+    """Give the position of a unit on the map, from the top and from the left."""
     selection.check_place(values, place, along=ALONE)
-    row, col = (
+    y, x = (
         0 if dim == ALONE else values[dim].values.tolist().index(place[str(dim)])
         for dim in values.dims
     )
-    return row, col
+    return y, x

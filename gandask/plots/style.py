@@ -65,6 +65,12 @@ def logarithmic(low: float, high: float) -> bool:
     return low > 0 and high / low > DECADES
 
 
+def limits(low: float, high: float) -> tuple[float | None, float | None]:
+    """Give the ends of an axis: around a constant a tenth to either side, else as values ask."""
+    constant = high - low <= 1e-6 * abs(low) and low != 0
+    return (low - abs(low) / 10, high + abs(high) / 10) if constant else (None, None)
+
+
 def number(value: float) -> str:
     """Write a number with three significant digits, and without exponents below a million.
 

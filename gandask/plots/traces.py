@@ -21,6 +21,7 @@ from gandask.plots.style import (
     STILL,
     WIDE,
     dimension,
+    limits,
     line,
     logarithmic,
     message,
@@ -100,15 +101,14 @@ def _all(values: xr.DataArray, along: str, units: Sequence[str]) -> list[hv.Elem
 
 
 def _framed(layers: Sequence[hv.Element], values: xr.DataArray) -> hv.Overlay:
-    """Lay the axes around the values: of a constant, a tenth to either side."""
+    """Lay the axes around the values."""
     low, high = float(values.min()), float(values.max())
-    constant = high - low <= 1e-6 * abs(low) and low != 0
     decades = logarithmic(low, high)
     options = hv.opts.Overlay(
         **WIDE,
         **ON_TOP,
         logy=decades,
-        ylim=(low - abs(low) / 10, high + abs(high) / 10) if constant else (None, None),
+        ylim=limits(low, high),
         xticks=whole_numbers(),
         yticks=None if decades else BasicTicker(num_minor_ticks=0),
         ylabel=wrapped(dimension(values), WIDE["height"] - 100),

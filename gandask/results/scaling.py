@@ -46,20 +46,20 @@ def scaling(runs: Sequence[xr.Dataset]) -> xr.Dataset:
     import xarray as xr
 
     rows = [_measured(run) for run in runs]
-    for row, run in zip(rows, runs, strict=True):
+    for one, run in zip(rows, runs, strict=True):
         same = [
             other
             for other, candidate in zip(rows, runs, strict=True)
             if candidate.attrs["settings"] == run.attrs["settings"] and other["rounds"]
         ]
-        fewest = min(same, key=lambda other: other["workers"], default=row)
-        row["serial_workers"] = fewest["workers"]
-        row["serial"] = fewest["wall"] / max(1, fewest["rounds"]) * row["rounds"]
-        row["speedup"] = row["serial"] / row["wall"]
-        row["efficiency"] = row["speedup"] * fewest["workers"] / max(1, row["workers"])
+        fewest = min(same, key=lambda other: other["workers"], default=one)
+        one["serial_workers"] = fewest["workers"]
+        one["serial"] = fewest["wall"] / max(1, fewest["rounds"]) * one["rounds"]
+        one["speedup"] = one["serial"] / one["wall"]
+        one["efficiency"] = one["speedup"] * fewest["workers"] / max(1, one["workers"])
     return xr.Dataset(
         {
-            name: ("run", [row[name] for row in rows], {"long_name": title, "units": units})
+            name: ("run", [one[name] for one in rows], {"long_name": title, "units": units})
             for name, (title, units) in TITLES.items()
         }
     )

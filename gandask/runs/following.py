@@ -37,6 +37,7 @@ class Followed:
         self.told: dict[str, Any] = {}
         self.state = ""
         self.collected: Collected | None = None
+        self.attributes: dict[str, Any] = {}
 
     def look(self) -> int:
         """Read what was added since the last look.
@@ -67,7 +68,7 @@ class Followed:
         """The rounds known at the last look."""
         if self.collected is None:
             return self.run.ds
-        return self.collected.dataset(self.run.attributes)
+        return self.collected.dataset(self.attributes)
 
     @property
     def rounds(self) -> int:
@@ -87,6 +88,7 @@ class Followed:
         anew = anew or done or self.collected is None or not self.collected.goes_on
         self.run, self.told, self.state = run, told, state
         if anew:
+            self.attributes = run.attributes
             # the rounds of a finished run are in its Dataset
             self.collected = None if done else run.collected()
         if self.collected is not None:

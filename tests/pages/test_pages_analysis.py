@@ -1,4 +1,4 @@
-"""The pages groups, speedup and compare in a real browser: plots, tables, messages."""
+"""The pages speedup and compare in a real browser: plots, tables, messages."""
 
 import json
 import shutil
@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 import xarray as xr
-from browser import TEXT, Tab, opened, served
+from browser import Tab, opened, served
 from conftest import tiny
 
 import gandask as gd
 from gandask import results
 from gandask.pages.compare import labels
 
-PAGES = ("groups", "speedup", "compare")
+PAGES = ("speedup", "compare")
 DASHBOARDS = Path(__file__).parents[2] / "dashboards"
 COMMAND = ("panel", "serve", *(str(DASHBOARDS / f"{name}.py") for name in PAGES))
 EVIL = "<img src=x onerror=alert(1)>"
@@ -108,47 +108,6 @@ def chosen(tab, key):
     return urllib.parse.parse_qs(urllib.parse.urlsplit(tab.page.url).query)[key][0]
 
 
-# ---- groups
-
-
-@pytest.mark.parametrize(("theme", "width"), [("default", 1366), ("dark", 1920)])
-def test_groups_and_their_regroupings_are_shown(show, theme, width):
-    tab = show("groups", width, theme=theme)
-    drawn(tab, 7)
-    assert chosen(tab, "run") == "nested/met", "no other has groups"
-    tab.see("after iteration 15, generators with discriminators")
-    text = tab.text()
-    assert "finished · round" in text
-    titles = "Who met whom, Learning rate, Interval, Generator loss, Discriminator loss, Score"
-    for words in (*titles.split(", "), "Regroupings", "Samples over time", "regrouped"):
-        assert words in text
-    tab.page.get_by_label("score").select_option("modes covered")
-    tab.wait(f"{AXES}.some(label => label && label.includes('modes'))")
-
-
-def test_a_run_without_groups_says_so_and_another_can_be_chosen(show):
-    tab = show("groups", run="7")
-    tab.see("7 : this run has no groups")
-    tab.page.get_by_label("run").select_option("nested/met")
-    drawn(tab, 7)
-    assert chosen(tab, "run") == "nested/met"
-
-
-def test_groups_under_way_are_followed(show, runs):
-    method = tiny("mggan", iterations=60_000, score_every=1000, kept_samples=0)
-    run = gd.start(method, store=runs / "live")
-    try:
-        tab = show("groups", run="live")
-        tab.see("running · round")
-        drawn(tab, 6)
-        first = run.store.description["round"]
-        tab.wait(rf"Number({TEXT}.match(/round (\d+) of/)[1]) > {first + 3}")
-    finally:
-        run.stop()
-        run.wait(60)
-    tab.see("stopped · round")
-
-
 # ---- speedup
 
 
@@ -183,7 +142,7 @@ def test_several_runs_are_compared(show, theme, width):
     for label, axis in (("wall time", "wall time"), ("batches", "generator steps")):
         tab.page.get_by_role("button", name=label).click()
         tab.wait(f"{AXES}.some(label => label && label.startsWith('{axis}'))")
-    tab.page.get_by_label("quality").select_option("modes covered")
+    tab.page.get_by_label("quality").select_option("modes covered of the mixture")
     tab.wait(f"{AXES}.some(label => label && label.includes('modes'))")
 
 
@@ -223,7 +182,7 @@ def test_bad_runs_are_told_by_name_and_the_others_shown(show, page):
 
 @pytest.mark.parametrize("name", ["half", "../secret", EVIL])
 def test_a_bad_run_alone_is_told(show, name):
-    show("groups", run=name).see(BAD[name])
+    show("compare", runs=json.dumps([name])).see(BAD[name])
 
 
 @pytest.mark.parametrize("page", PAGES)

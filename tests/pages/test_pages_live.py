@@ -100,7 +100,9 @@ def test_a_finished_run_is_shown(tab, address, theme):
     tab.see("finished · round 3 of 3 · best Fréchet distance of the final mixture")
     tab.see("of the mixture after round 3")
     text = tab.text()
-    for words in ("Samples", "Score", "Loss", "Mixture", "Where its weights came from", "Events"):
+    names = ("Samples", "Fréchet distance of the mixture", "Mean generator loss in training")
+    own = ("Mixture", "Where its weights came from", "Neighbourhood", "Replacements")
+    for words in (*names, *own, "Events"):
         assert words in text
     assert "Stop after this round" not in visible_buttons(tab), "there is nothing to steer"
     assert tab.page.evaluate("document.documentElement.scrollWidth") <= 1366
@@ -114,7 +116,7 @@ def visible_buttons(tab):
 def test_the_cursor_moves_all_views(tab, address):
     shown(show(tab, address, run="whole"))
     tab.wait(f"{TITLES}.some(t => t === 'round 3')")
-    assert tab.page.evaluate(f"{LINES}.map(l => l.location)") == [3] * 4
+    assert tab.page.evaluate(f"{LINES}.map(l => l.location)") == [3] * 5
     tab.page.get_by_role("button", name="◀", exact=True).click()
     tab.wait(f"{TITLES}.some(t => t === 'round 2') && {TITLES}.some(t => /in round 2$/.test(t))")
     tab.wait(f"{LINES}.every(l => l.location === 2)")
@@ -157,12 +159,25 @@ def test_a_click_on_a_cell_shows_what_is_known_of_it(tab, address, runs):
     assert tab.wrong == []
 
 
-def test_groups_have_a_live_page_too(tab, address):
-    shown(show(tab, address, run="groups"))
+def test_groups_and_their_regroupings_are_shown(tab, address):
+    show(tab, address, run="groups")
+    tab.wait(f"window.Bokeh && Bokeh.documents.length && {FIGURES}.length >= 9")
     tab.see("finished · round")
     tab.see("of the mixture after round")
-    assert "group 0" in tab.text()
+    tab.see("after iteration 15, generators with discriminators")
+    text = tab.text()
+    titles = "Who met whom, Mixture of all, Generator loss, Discriminator loss, Learning rate"
+    for words in (*titles.split(", "), "Samples over time", "What the method decided", "group 0"):
+        assert words in text
+    tab.page.get_by_label("colour").select_option(label="regrouping interval T")
+    tab.see("Regrouping interval T")
+    assert tab.page.evaluate("document.documentElement.scrollWidth") <= 1366
     assert tab.wrong == []
+
+
+def test_an_address_of_the_former_page_of_groups_shows_the_run(tab, address):
+    show(tab, address, run="groups", page="groups")
+    tab.see("Who met whom")
 
 
 def test_other_variables_can_be_mapped(tab, address, runs):

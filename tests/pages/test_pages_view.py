@@ -14,7 +14,7 @@ def dataset(rounds, scale=1.0):
     values = scale * np.arange(1.0, 2 * rounds + 1).reshape(rounds, 1, 2)
     fid = (("round", "row", "col"), values, {"long_name": "distance", "units": "1"})
     coords = {"round": np.arange(1, rounds + 1), "row": [0], "col": [0, 1]}
-    return xr.Dataset({"fid": fid}, coords)
+    return xr.Dataset({"fid": fid}, coords, {"score": "fid"})
 
 
 def figure_of(root):

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from conftest import tiny
 from PIL import Image
 
 import gandask as gd
-from gandask.core import StoreError
+from gandask.core import Figure, StoreError
 from gandask.pages import report
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -21,6 +22,8 @@ SWITCHES = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
     "--disable-background-networking --disable-component-update --disable-sync"
 )
+# a map of the end, four traces, two rounds, four of a grid's own, profile, events: a checkpoint
+PLOTS = 13
 TINY = {
     "data": "ring8",
     "network": "small_mlp",
@@ -75,7 +78,7 @@ def unfinished(path, **changes):
         raise StoreError("no space for <b>checkpoints</b>")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gandask.engine.session.Session.checkpoint", fail)
+        patch.setattr("gandask.engine.kept.KeptSession.checkpoint", fail)
         with pytest.raises(StoreError):
             gd.run(gd.Grid(**TINY | changes), store=path, checkpoint_every=1)
     return gd.open_run(path)
@@ -112,9 +115,7 @@ def test_a_report_has_all_settings_and_versions(run, page):
 
 
 def test_a_report_has_plots_and_samples(run, page):
-    assert len(page.plots) == 11, (
-        "grid, four traces, two rounds, mixture, lineage, profile, events: the checkpoint is one"
-    )
+    assert len(page.plots) == PLOTS
     assert "2 checkpoint round-000002 in" in page.text
     (picture,) = [a["src"] for tag, a in page.tags if tag == "img"]
     content = base64.b64decode(picture.removeprefix("data:image/png;base64,"))
@@ -161,7 +162,7 @@ def test_events_cannot_inject_markup_and_the_table_is_cut(run, monkeypatch):
     assert "<script>alert" not in made
     assert parsed.text.count(detail) == report.EVENTS
     assert "and 5 more in the Dataset" in parsed.text
-    assert len(parsed.plots) == 11
+    assert len(parsed.plots) == PLOTS
 
 
 def test_an_unfinished_run_says_what_is_missing(tmp_path):
@@ -171,7 +172,7 @@ def test_an_unfinished_run_says_what_is_missing(tmp_path):
     assert "has no checkpoint yet" in parsed.text
     assert "(round 1)" in parsed.text, "scores are those of the last round"
     assert not [a for tag, a in parsed.tags if tag == "img"]
-    assert len(parsed.plots) == 9, "one round, and there was no event"
+    assert len(parsed.plots) == PLOTS - 2, "one round, and there was no event"
 
 
 def test_a_run_without_a_round_can_be_reported(tmp_path, monkeypatch):
@@ -179,15 +180,30 @@ def test_a_run_without_a_round_can_be_reported(tmp_path, monkeypatch):
     opened.store.columns.path.write_bytes(b"")
     parsed = Page(report.page(opened))
     assert "0 of 2 rounds are here" in parsed.text
-    assert "no mixture was scored yet" in parsed.text
+    assert "nothing was scored yet" in parsed.text
     assert len(parsed.plots) == 1
 
 
-def test_a_run_that_is_no_grid_has_no_heat_map(run, monkeypatch):
-    monkeypatch.setattr(gd.Run, "ds", run.ds.isel(row=0, drop=True).rename(col="group"))
-    parsed = Page(report.page(run))
+def test_a_run_of_groups_has_maps_of_one_row_and_its_own_figures(tmp_path):
+    gd.run(tiny("mggan"), store=tmp_path / "run")
+    parsed = Page(report.page(gd.open_run(tmp_path / "run")))
+    assert "mggan on ring8: finished" in parsed.text
     assert "best by Fréchet distance group" in parsed.text
-    assert len(parsed.plots) == 6
+    assert "Fréchet distance of the final mixture" in parsed.text
+    for title in ("Who met whom", "Mixture of all", "Generator loss", "Samples over time"):
+        assert title in parsed.text
+
+
+def test_a_figure_that_fails_is_told_in_its_place(run, monkeypatch):
+    def wrong(ds):
+        raise RuntimeError("no <b>ink</b>")
+
+    figures = {"wrong": Figure("Sketch", wrong), "none": Figure("Nothing", lambda ds: 3)}
+    monkeypatch.setattr(gd.Grid, "figures", lambda self: figures)
+    made = report.page(run)
+    assert "RuntimeError: no" in made and "expected an element of HoloViews, not int" in made
+    assert "<b>ink" not in made.replace("\\u003c", "<").split("<body>")[1].split("<script")[0]
+    assert len(Page(made).plots) == PLOTS - 2
 
 
 @pytest.fixture
@@ -234,6 +250,6 @@ def test_a_report_opens_in_a_browser_without_a_network(run, browser, width):
     tab.wait_for_function(f"() => ({DRAWN})().every(side => side > 50)", timeout=60_000)
     assert not [str(trouble) for trouble in troubles]
     assert [url for url in asked if not url.startswith(("data:", "blob:"))] == [tab.url]
-    assert len(tab.evaluate(DRAWN)) == 11
+    assert len(tab.evaluate(DRAWN)) == PLOTS
     assert tab.evaluate("document.documentElement.scrollWidth") <= width, "nothing sticks out"
     context.close()

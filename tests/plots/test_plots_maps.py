@@ -45,7 +45,7 @@ def outlined(overlay):
     return {((y0 + y1) / 2, (x0 + x1) / 2): width for x0, y0, x1, y1, width in boxes}
 
 
-# --- Heat maps ------------------------------------------------------------------------------------
+# --- Heat maps -----------------------------------------------------------------------------------
 
 
 def test_a_marked_unit_and_further_ones_are_outlined():
@@ -142,7 +142,7 @@ def test_units_that_are_not_there_are_refused():
             plots.map(dataset(), **wrong)
 
 
-# --- Other units ----------------------------------------------------------------------------------
+# --- Other units ---------------------------------------------------------------------------------
 
 
 def along(labels, values=(3.0, 1.0, 2.0)):
@@ -188,7 +188,7 @@ def test_other_dimensions_are_refused():
             plots.map(dataset(alone=("round", [1.0, 2.0])), name)
 
 
-# --- Shares of a mixture --------------------------------------------------------------------------
+# --- Shares of a mixture -------------------------------------------------------------------------
 
 
 def test_a_mixture_has_a_bar_for_each_member():
@@ -202,7 +202,7 @@ def test_a_mixture_has_a_bar_for_each_member():
     assert drawn.height == hv.render(plots.mixture([], [], rows=3)).height
 
 
-# --- The plots of a run ---------------------------------------------------------------------------
+# --- The plots of a run --------------------------------------------------------------------------
 
 
 def test_a_method_s_own_plots_are_beside_those_of_every_run():

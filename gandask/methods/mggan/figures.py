@@ -19,6 +19,7 @@ from gandask.plots.style import (
     STILL,
     WIDE,
     dimension,
+    limits,
     message,
     whole_numbers,
     wrapped,
@@ -69,7 +70,9 @@ def regroupings(ds: xr.Dataset, variable: str = "generator_loss") -> hv.Element:
     ]
     marks = hv.VLines(_regrouped_at(ds), kdims=["iteration"]).opts(color=MUTED, line_width=0.8)
     label = wrapped(dimension(values), WIDE["height"] - 100)
-    return hv.Overlay([marks, *lines]).opts(hv.opts.Overlay(**WIDE, **ON_TOP, ylabel=label))
+    ends = limits(float(thin.min()), float(thin.max()))
+    options = hv.opts.Overlay(**WIDE, **ON_TOP, ylabel=label, ylim=ends)
+    return hv.Overlay([marks, *lines]).opts(options)
 
 
 def discriminator_losses(ds: xr.Dataset) -> hv.Element:
