@@ -7,7 +7,7 @@ What a module offers is described once, under its shortest name: ``gandask.Grid`
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -22,9 +22,7 @@ def main(package: str, folder: Path) -> None:
     found = importlib.import_module(package)
     pages = {package: page(package, 0)} | {name: page(name, 0) for name in _below(found)}
     pages = {name: text for name, text in pages.items() if text}
-    listed = [f"   {name}" for name in pages]
-    heading = ["Reference", MARKS[0] * len("Reference"), ""]
-    pages["index"] = "\n".join([*heading, ".. toctree::", "   :maxdepth: 1", "", *listed, ""])
+    pages["index"] = index([*pages])
     for file in folder.glob("*.rst"):  # of modules that are gone
         if file.stem not in pages:
             file.unlink()
@@ -32,6 +30,13 @@ def main(package: str, folder: Path) -> None:
         file = folder / f"{name}.rst"
         if not file.exists() or file.read_text(encoding="utf-8") != text:
             file.write_text(text, encoding="utf-8")
+
+
+def index(names: Sequence[str]) -> str:
+    """Write the page that lists the others, with what each module is for."""
+    toctree = [".. toctree::", "   :hidden:", "", *(f"   {name}" for name in names), ""]
+    told = [f"- :doc:`{name}`: {_first_line(name)}\n{_listed(name)}" for name in names]
+    return "\n".join(["Reference", MARKS[0] * len("Reference"), "", *toctree, *told])
 
 
 def page(name: str, depth: int) -> str:
@@ -47,6 +52,21 @@ def page(name: str, depth: int) -> str:
     itself = [f".. automodule:: {name}", "   :no-members:", *unindexed, ""]
     members = [f".. auto{kind}:: {name}.{each}" for kind, each in described]
     return "\n".join([*heading, *itself, *members, "", *below])
+
+
+def _listed(name: str, indent: str = "  ") -> str:
+    """List the modules of a folder, each with what it is for."""
+    below = _below(importlib.import_module(name)) if "." in name else []
+    lines = []
+    for each in below:
+        last, inner = each.rpartition(".")[2], _listed(each, indent + "  ")
+        lines.append(f"{indent}- ``{last}``: {_first_line(each)}\n{inner}")
+    return "\n" + "\n".join(lines) if lines else ""
+
+
+def _first_line(name: str) -> str:
+    """Give the first line of a module's docstring."""
+    return (importlib.import_module(name).__doc__ or "").partition("\n")[0]
 
 
 def _below(module: ModuleType) -> list[str]:
