@@ -346,7 +346,7 @@ def test_nobody_is_there_to_steer_a_run_that_has_ended(tmp_path):
 def test_a_change_is_checked_before_it_is_asked(tmp_path):
     run = gd.start(Toy(rounds=500, sleep=0.02), store=tmp_path / "run")
     try:
-        with pytest.raises(gd.SettingError, match="expected .*at least 0"):
+        with pytest.raises(gd.SettingError, match=r"expected .*at least 0"):
             run.change(rate=2)
     finally:
         run.stop()
