@@ -269,7 +269,7 @@ class Store:
             raise StoreError(
                 f"{self.path / 'config.toml'} cannot be read: {error} (methods, networks and "
                 "losses of your own are registered before their run is used: import the module "
-                "that does)"
+                "that does, in the shell by --import FILE.py)"
             ) from error
 
     def laid_out(self) -> tuple[Layout, int] | None:
