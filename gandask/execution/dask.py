@@ -13,13 +13,12 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import dask
 
 from gandask import extensions
-from gandask.core import ClusterError, Event, Report, Signal, Stage, Task, TaskError
+from gandask.core import ClusterError, Event, Report, Signal, Stage, TaskError
 from gandask.execution.dask_internals import (
     forget_worker,
     reaching_the_scheduler,
@@ -28,65 +27,16 @@ from gandask.execution.dask_internals import (
 )
 from gandask.execution.executor import Tell, read
 from gandask.execution.heartbeat import Heard
+from gandask.execution.parcels import Copy, Parcel, Sent
 from gandask.execution.perform import Performed
 from gandask.execution.placement import Bundle, bundled, place, spent
 from gandask.execution.places import Places
-from gandask.execution.worker import Work, perform_on_worker, pick_reports, pick_state, signal_of
+from gandask.execution.worker import Work, signal_of
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
 logger = logging.getLogger("gandask")
-
-
-@dataclass
-class Sent:
-    """A task under way: what it reads, and its copies: usually one, two when hedged."""
-
-    task: Task
-    reads: list[Future]
-    copies: list[Copy] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Copy:
-    """One copy of a task: its key, its futures, and the worker it was sent to, not always runs on.
-
-    `reports` holds those of all tasks that were sent together, its own at `position`.
-    """
-
-    key: str
-    reports: Future
-    position: int
-    states: Mapping[str, Future]
-    worker: str
-
-
-@dataclass(frozen=True)
-class Parcel:
-    """Tasks as they travel together, with the keys of their reports and of the states of each."""
-
-    numbers: Bundle
-    works: Sequence[Work]
-    states: Sequence[Mapping[str, str]]
-    reports: str
-    at_once: bool
-
-    @property
-    def keys(self) -> list[str]:
-        """Keys of what is picked apart."""
-        return [self.reports, *(key for states in self.states for key in states.values())]
-
-    def graph(self, inputs: Sequence[Future]) -> dict[str, Any]:
-        """Make Dask's tasks: one that performs all, and those that pick its results apart."""
-        whole = self.works[0].key
-        made: dict[str, Any] = {whole: (perform_on_worker, list(self.works), self.at_once, *inputs)}
-        if self.reports != whole:
-            made[self.reports] = (pick_reports, whole)
-        for position, states in enumerate(self.states):
-            for index, key in enumerate(states.values()):
-                made[key] = (pick_state, whole, position, index)
-        return made
 
 
 class Distributed:
