@@ -68,7 +68,7 @@ def draw(figure: Figure, ds: xr.Dataset, marked: Mapping[str, Any] | None, round
 
 
 def sized(element: Any) -> int:
-    """Give the width of a drawing that has one of its own, in pixels; 0 if it takes any."""
+    """Give the width of a drawing that has one of its own, in pixels, or 0."""
     layers = [element, *(element if isinstance(element, hv.Overlay) else [])]
     found = (hv.Store.lookup_options("bokeh", layer, "plot").kwargs for layer in layers)
     return max(int(options.get("frame_width") or 0) for options in found)

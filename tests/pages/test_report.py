@@ -74,7 +74,7 @@ def page(run):
 def unfinished(path, **changes):
     """A run that broke off before its first checkpoint."""
 
-    def fail(self, store, last):
+    def fail(self, last):
         raise StoreError("no space for <b>checkpoints</b>")
 
     with pytest.MonkeyPatch.context() as patch:

@@ -122,7 +122,7 @@ def test_a_layout_that_is_damaged_is_told(grid_run, tmp_path):
     ):
         (path / "layout.json").write_text(text)
         with pytest.raises(gd.StoreError, match=r"layout\.json cannot be read"):
-            _ = gd.open_run(path).ds
+            Store.open(path).laid_out()
 
 
 # ---- older stores
