@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SPHINX := $(BIN)/python -m sphinx -W --keep-going -q -d docs/_build/read
 
-.PHONY: demo dashboard test lint docs clean
+.PHONY: demo dashboard test test-all lint docs clean
 
 demo: .venv/ready
 	rm -rf runs/demo runs/demo-single runs/demo-single-long
@@ -13,8 +13,14 @@ dashboard: .venv/ready
 	mkdir -p runs
 	$(BIN)/gandask dashboard runs
 
+# what every change is tested with: minutes
 test: .venv/ready lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not (deep or slurm or browser or notebook)"
+
+# everything; those that share one Slurm go one after the other
+test-all: .venv/ready lint
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slurm"
+	$(BIN)/python -m pytest -m slurm
 
 lint: .venv/ready
 	$(BIN)/ruff check .

@@ -13,6 +13,14 @@ from gandask.methods.testing import Toy
 METHODS[Toy.name] = Toy
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark the tests that ask for a browser."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker("browser")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory):
     """Keep decoded data and classifiers of the tests apart from the user's."""

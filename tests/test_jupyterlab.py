@@ -111,6 +111,8 @@ def found(pattern, text):
     return [int(number) for number in re.findall(pattern, text)]
 
 
+@pytest.mark.browser
+@pytest.mark.notebook
 def test_the_quickstart_runs_and_its_page_follows_the_run(lab):
     with opened() as browser:
         tab = Tab(browser, height=1000)

@@ -30,6 +30,7 @@ def test_there_is_a_notebook_for_each_purpose():
     assert {path.stem for path in NOTEBOOKS} == {"00-quickstart", "grid", "hpc", "mggan"}
 
 
+@pytest.mark.notebook
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_it_runs_with_one_round(path, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))

@@ -30,13 +30,15 @@ from distributed.security import Security
 from torch.nn.functional import softplus
 
 import gandask as gd
-from gandask.engine import run as engine
+from gandask.engine.session import Session
 
 SCRIPT = Path(__file__).parent / "slurm" / "slurmlab.sh"
 ENABLE = (
     "apt-get install --no-install-recommends "
     "slurmctld slurmd slurm-client munge iproute2 util-linux procps"
 )
+pytestmark = pytest.mark.slurm
+
 SOON = 120  # seconds within which a busy machine does what takes a few
 LONGEST = 400  # seconds within which any test here is over
 
@@ -192,14 +194,15 @@ def expected(cache):
 def after_round(monkeypatch):
     """Call functions between the rounds of a run: after the first, the second, ..."""
     calls = {}
-    original = engine.Session.step
+    original = Session.decide
 
-    def step(self, reports, elapsed):
-        original(self, reports, elapsed)
+    def decide(self, reports, elapsed):
+        told = original(self, reports, elapsed)
         for round in [round for round in calls if round <= self.view.round]:
             calls.pop(round)()
+        return told
 
-    monkeypatch.setattr(engine.Session, "step", step)
+    monkeypatch.setattr(Session, "decide", decide)
     yield calls
     assert not calls, "the run was over before"
 
