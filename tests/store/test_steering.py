@@ -76,9 +76,9 @@ def test_a_change_holds_from_the_next_round_on(grid):
         ({"neighborhood": "moore"}, 1, r"did you mean 'neighbourhood'"),
         ({"neighbourhood": "more"}, 1, r"neighbourhood_schedule='more': expected one of cross"),
         ({"neighbourhood": "os:getcwd"}, 1, "expected one of cross"),
-        ({"mutation_scale": -1}, 1, r"mutation_scale_schedule.* expected .*at least 0"),
-        ({"mutation_scale": "much"}, 1, "expected a number"),
-        ({"mutation_scale": float("nan")}, 1, "expected a finite number"),
+        ({"mutation_scale": -1}, 1, r"mutation_scale_schedule.* at least 0"),
+        ({"mutation_scale": "much"}, 1, "each a finite number"),
+        ({"mutation_scale": float("nan")}, 1, "each a finite number"),
         ({"mutation_scale": 0.5}, 3, "round 3 is the last"),
         ({"neighbourhood": "isolated"}, 1, "tournament_size=3"),
     ],
@@ -98,8 +98,8 @@ def test_a_method_without_schedules_cannot_be_changed():
     [
         ({"nodes": 3}, 1, r"nodes=3: this cannot be changed while running"),
         ({"rtae": 0.1}, 1, r"did you mean 'rate'"),
-        ({"rate": 2}, 1, r"rate_schedule.* expected at least 0 and at most 1"),
-        ({"rate": "much"}, 1, "expected a number"),
+        ({"rate": 2}, 1, r"rate_schedule.* at least 0 and at most 1"),
+        ({"rate": "much"}, 1, "each a finite number"),
         ({"rate": 0.5}, 3, "round 3 is the last"),
         ({}, 1, "nothing to change: toy takes rate"),
     ],
@@ -248,7 +248,7 @@ def test_a_change_that_cannot_be_made_is_an_event_and_the_run_goes_on(tmp_path, 
     ds = gd.run(Toy(), store=path)
     refused = events(ds, "refused")
     assert len(refused) == 2
-    assert "expected .*at least 0" in refused[0][1]
+    assert "at least 0" in refused[0][1]
     assert "cannot be changed" in refused[1][1]
     assert ds.sizes["round"] == 3
 
@@ -346,7 +346,7 @@ def test_nobody_is_there_to_steer_a_run_that_has_ended(tmp_path):
 def test_a_change_is_checked_before_it_is_asked(tmp_path):
     run = gd.start(Toy(rounds=500, sleep=0.02), store=tmp_path / "run")
     try:
-        with pytest.raises(gd.SettingError, match=r"expected .*at least 0"):
+        with pytest.raises(gd.SettingError, match="at least 0"):
             run.change(rate=2)
     finally:
         run.stop()

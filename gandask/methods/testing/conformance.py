@@ -259,7 +259,7 @@ class Conformance:
         assert dataset.sizes["round"] == walk.dataset.sizes["round"]
 
     def _samples(self, walk: Walk, name: str, seed: int) -> Array:
-        return self.method.generate(name, walk.states[name], 3, seed, self.method.prepare())
+        return self.method.generate(name, walk.states[name], 3, seed, walk.facts)
 
     def _interrupt(
         self, store: Path, monkeypatch: pytest.MonkeyPatch, steps: int, synchronous: bool = True
