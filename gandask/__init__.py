@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gandask import cluster, data, plots
-    from gandask.core import ClusterError, DataError, SettingError, StoreError, TaskError
+    from gandask.core import (
+        ClusterError,
+        DataError,
+        MethodError,
+        SettingError,
+        StoreError,
+        TaskError,
+    )
     from gandask.engine.background import start
     from gandask.engine.run import run
     from gandask.execution.heartbeat import Heartbeat
@@ -25,7 +32,14 @@ __version__ = "0.1.0"
 # torch and Dask take a second to import: each name brings its module when it is first used
 _HOMES = {
     "engine.background": ("start",),
-    "core": ("ClusterError", "DataError", "SettingError", "StoreError", "TaskError"),
+    "core": (
+        "ClusterError",
+        "DataError",
+        "MethodError",
+        "SettingError",
+        "StoreError",
+        "TaskError",
+    ),
     "engine.run": ("run",),
     "execution.heartbeat": ("Heartbeat",),
     "training.losses": ("LOSSES", "Loss"),
@@ -51,6 +65,7 @@ __all__ = [
     "Grid",
     "Heartbeat",
     "Loss",
+    "MethodError",
     "Network",
     "Run",
     "SettingError",
