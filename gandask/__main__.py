@@ -101,7 +101,7 @@ def main() -> None:
 @click.argument("source", metavar="FILE.toml|PRESET|RUN")
 @click.option("--store", type=click.Path(path_type=Path), help="Folder to keep the run in.")
 @click.option("--resume", "resumed", is_flag=True, help="Continue the run in --store.")
-@click.option("--asynchronous", is_flag=True, help="Let each cell go on at its own pace.")
+@click.option("--asynchronous", is_flag=True, help="Let each slot go on at its own pace.")
 @click.option("--checkpoint-every", type=click.IntRange(1), default=10, show_default=True)
 @click.option("--strict-places", is_flag=True, help="Refuse where a place has no worker named so.")
 @where_options
@@ -135,7 +135,7 @@ def train(
 
 @main.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--asynchronous", is_flag=True, help="Let each cell go on at its own pace.")
+@click.option("--asynchronous", is_flag=True, help="Let each slot go on at its own pace.")
 @click.option("--checkpoint-every", type=click.IntRange(1), default=10, show_default=True)
 @click.option("--strict-places", is_flag=True, help="Refuse where a place has no worker named so.")
 @where_options
@@ -185,7 +185,7 @@ def doctor(assignments: tuple[str, ...], timeout: float, **where: Any) -> None:
 @click.option("-n", "count", type=click.IntRange(1), default=64, show_default=True)
 @click.option("-o", "output", type=click.Path(path_type=Path), default=Path("samples.png"))
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--slot", help="Whose: cell/0, group/1, or all (groups); the best by default.")
+@click.option("--slot", help="Whose, such as cell/0; the best by default.")
 @plain_errors
 @import_option
 def sample(run: Path, count: int, output: Path, seed: int, slot: str | None) -> None:
