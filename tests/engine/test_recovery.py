@@ -156,7 +156,7 @@ def undisturbed(method, once, tmp_path_factory):
     def make():
         path = tmp_path_factory.mktemp("undisturbed") / "run"
         dataset = gd.run(method, store=path, checkpoint_every=EVERY)
-        assert len(weights(path)) >= len(method.layout().slots)
+        assert len(weights(path)) >= 3, "there is something to compare"
         return SimpleNamespace(path=path, dataset=dataset, weights=weights(path))
 
     return once("undisturbed", method, make)
