@@ -1,9 +1,17 @@
 """What holds for every method, held up to each: add a class for a new one."""
 
+import dataclasses
+import itertools
+import subprocess
+import sys
+
+import pytest
 from conftest import TINY, tiny
 
+from gandask.core import MethodError, StoreError, Task
 from gandask.methods import METHODS
-from gandask.methods.testing import Conformance, Toy
+from gandask.methods.testing import Conformance, Toy, walk
+from gandask.methods.testing.toy import step
 
 
 class TestGrid(Conformance):
@@ -27,5 +35,93 @@ class TestToyAlone(Conformance):
 
 
 def test_every_method_is_held_to_it():
-    held = {cls.method.name for cls in Conformance.__subclasses__()}
-    assert held == {*METHODS} == {*TINY}
+    suites = [TestGrid, TestMGGAN, TestToy, TestToyOfTwoRoles, TestToyAlone]
+    ours = {name for name, cls in METHODS.items() if cls.__module__.startswith("gandask.")}
+    assert {suite.method.name for suite in suites} == ours == {*TINY}
+
+
+# ---- what the suite finds
+
+
+def in_place(own, left, **arguments):
+    own["point"] += 1
+    return step(own, left, **arguments)
+
+
+def forgetful(own, left, **arguments):
+    """A step whose chance is nobody's seed."""
+    states, values = step(own, left, **arguments)
+    return ({"point": states[0]["point"] + next(drawn)},), values
+
+
+def of_lists(own, left, **arguments):
+    return ({"point": [1.0, 2.0]},), {"distance": 0.0, "finite": True}
+
+
+def full_of_objects(own, left, **arguments):
+    states, values = step(own, left, **arguments)
+    return states, values | {"why": object()}
+
+
+drawn = itertools.count(1.0)
+
+
+def stepping(function):
+    """Make a toy whose steps are another function, under the same name."""
+
+    class Bad(Toy):
+        def _step(self, slot, done, writes):
+            return dataclasses.replace(super()._step(slot, done, writes), function=function)
+
+    return Bad(nodes=2, rounds=2)
+
+
+@pytest.mark.parametrize(
+    ("function", "test", "message"),
+    [
+        (in_place, "test_inputs_are_never_changed", "step changes .* in place"),
+        (forgetful, "test_a_task_comes_to_the_same_a_second_time", "depends on more than its"),
+        (of_lists, "test_states_are_flat_arrays_written_once", "point of .* is no array"),
+    ],
+)
+def test_a_bad_step_is_found(function, test, message):
+    bad = stepping(function)
+    suite = type("Suite", (Conformance,), {"method": bad})()
+    with pytest.raises(AssertionError, match=message):
+        getattr(suite, test)(walk(bad))
+
+
+def test_a_report_that_does_not_fit_the_log_is_found():
+    bad = stepping(full_of_objects)
+    with pytest.raises(StoreError, match="expected numbers or text"):
+        type("Suite", (Conformance,), {"method": bad})().test_reports_fit_the_log(walk(bad))
+
+
+def test_an_advance_that_remembers_is_found(monkeypatch):
+    calls, advance = itertools.count(), Toy.advance
+
+    def remembering(self, view, reports):
+        after, plan = advance(self, view, reports)
+        return after, plan if next(calls) % 2 == 0 else []
+
+    monkeypatch.setattr(Toy, "advance", remembering)
+    walked = walk(Toy(rounds=2))
+    with pytest.raises(AssertionError):
+        type("Suite", (Conformance,), {"method": Toy(rounds=2)})().test_advance_is_pure(walked)
+
+
+def test_a_plan_that_breaks_the_contract_is_not_walked(monkeypatch):
+    monkeypatch.setattr(Toy, "_round", lambda self, ready, done: [[Task("edge/0", 1, step)]])
+    with pytest.raises(MethodError, match="its layout has no such slot"):
+        walk(Toy())
+
+
+def test_it_says_that_it_needs_pytest():
+    code = "import sys; sys.modules['pytest'] = None; import gandask.methods.testing"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "ImportError: gandask.methods.testing needs pytest: pip install pytest" in done.stderr
+
+
+def test_the_methods_are_there_without_it():
+    code = "import sys; import gandask.methods; sys.exit('gandask.methods.testing' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -116,5 +116,6 @@ def _performed(stage: Sequence[Task], states: dict[str, State], seed: int) -> li
 def equal(one: State, other: State) -> bool:
     """Tell whether two states are the same, bit for bit but for kinds of NaN."""
     return one.keys() == other.keys() and all(
-        np.array_equal(one[key], other[key], equal_nan=one[key].dtype.kind in "fc") for key in one
+        np.array_equal(array, other[key], equal_nan=np.asarray(array).dtype.kind in "fc")
+        for key, array in one.items()
     )
