@@ -21,13 +21,14 @@ myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence"]
 
 # reference: reference.py writes what autodoc fills
-autodoc_default_options = {"members": True, "no-value": True, "show-inheritance": True}
+autodoc_default_options = {"members": True, "no-value": True}
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 napoleon_google_docstring = False
 napoleon_use_rtype = False
 napoleon_use_ivar = True
+smartquotes_action = "qe"  # an option such as --set keeps its dashes
 default_role = "py:obj"  # what docstrings put into single backticks
 
 # pages of other people cannot be reached from everywhere; our own can
