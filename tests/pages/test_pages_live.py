@@ -88,7 +88,7 @@ def show(tab, address, **arguments):
 
 def shown(tab):
     """Wait until all views of a run are there."""
-    tab.wait(f"window.Bokeh && Bokeh.documents.length && {FIGURES}.length >= 6")
+    tab.wait(f"window.Bokeh && Bokeh.documents.length && {FIGURES}.length >= 6", 60)
 
 
 # ---- a run that is finished
