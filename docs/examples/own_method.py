@@ -199,7 +199,7 @@ def path(ds: Any) -> Any:
     import holoviews as hv
 
     x, y = ds["centre"].transpose("axis", "round").values
-    return hv.Curve((x, y), "x", "y").opts(responsive=True, height=260)
+    return hv.Curve((x, y), "x", "y").opts(responsive=True, height=260, toolbar=None)
 
 
 gd.METHODS["own"] = Own
