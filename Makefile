@@ -30,7 +30,7 @@ lint: .venv/ready
 
 docs: .venv/docs
 	$(BIN)/python docs/reference.py
-	$(SPHINX) -b html docs docs/_build/html
+	$(SPHINX) --fresh-env -b html docs docs/_build/html
 	$(SPHINX) -b linkcheck docs docs/_build/links
 	@echo docs/_build/html/index.html
 
