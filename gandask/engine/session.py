@@ -74,13 +74,13 @@ class Session:
     def carried_out(self) -> list[Report]:
         """Send the plan, and wait for its reports, or for the next few: in order of submission.
 
-        A plan without tasks has none.
+        A plan without tasks has none, where no others are under way.
         """
         self.ledger.plan(self.plan)
         for stage in self.plan:
             numbers = self.executor.submit(stage)
             self.under_way |= dict(zip(numbers, stage, strict=True))
-        if self.plan and not any(self.plan):
+        if not self.under_way:
             return []
         arrived, self.early = self.early, {}
         while not arrived or (self.synchronous and len(arrived) < len(self.under_way)):
