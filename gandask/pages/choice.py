@@ -132,9 +132,9 @@ class Choice:
                 self.shown.draw(sound)
             self._tell(troubles, alone=not sound)
             # at the end: what is drawn unseen reaches the browser at once
-            views = [self.shown.body] if sound else []
-            if views != self.view[2:]:
-                self.view[2:] = views
+            views = [self.chooser, self.told, *([self.shown.body] if sound else [])]
+            if views != self.view.objects:
+                self.view.objects = views
 
     def _tell(self, troubles: Mapping[str, str], alone: bool) -> None:
         """Say what is wrong with runs; in the place of all plots where it stands alone."""
