@@ -188,7 +188,15 @@ def test_paths_become_text():
 def test_every_setting_is_described():
     for field in dataclasses.fields(Grid):
         assert field.metadata["help"], field.name
-        assert set(field.metadata) <= {"help", "minimum", "above", "maximum", "below", "choices"}
+        assert set(field.metadata) <= {
+            "help",
+            "minimum",
+            "above",
+            "maximum",
+            "below",
+            "choices",
+            "suggested",
+        }
 
 
 # --- Settings of a user's own ---------------------------------------------------------------------
@@ -326,6 +334,8 @@ OTHER = Grid(
     mutation_probability=1 / 3,
     mutation_scale=1.7976931348623157e308,
     skip_discriminator_steps=0,
+    discriminator_steps=2,
+    init="runs/teacher",
     training_order="discriminator_first",
     fitness_mode="worst",
     fitness_samples=11,

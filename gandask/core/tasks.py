@@ -74,8 +74,8 @@ class Task:
 Stage = Sequence[Task]
 """Independent tasks: each of them reads the states as they were before the stage."""
 Plan = Sequence[Stage]
-"""Stages in order. With nothing under way, a plan of stages without tasks is decided upon at once, by
-`advance` without reports, and an empty plan ends the run."""
+"""Stages in order. With nothing under way, a plan of stages without tasks is decided upon at once,
+by `advance` without reports, and an empty plan ends the run."""
 
 
 @dataclass(frozen=True)

@@ -190,10 +190,10 @@ def carry_out(
 @contextlib.contextmanager
 def _writing(kept: Store | None, session: Session, link: str | None) -> Iterator[None]:
     """Write down that a run is going on, and how it ends, if it does not end well."""
-    if kept:
-        kept.describe("running", kept.description["round"], dask_dashboard=link)
-        kept.busy.add(kept.path)
     try:
+        if kept:
+            kept.describe("running", kept.description["round"], dask_dashboard=link)
+            kept.busy.add(kept.path)
         yield
     except BaseException as error:
         state = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 import gandask as gd
-from gandask import config, data, presets
+from gandask import config, presets
+from gandask.data.sources import KNOWN
 
 REQUIRED = {
     "demo",
@@ -41,13 +42,13 @@ def test_each_is_a_method_and_says_what_for(name):
     assert len(purpose) > 20
     assert not purpose.startswith("#")
     assert "=" not in purpose.split(";")[0], "the first line is a comment, not a setting"
-    assert ("data_dir" in purpose) == (made.data in data.KNOWN)
+    assert ("data_dir" in purpose) == (made.data in KNOWN)
 
 
 @pytest.mark.parametrize("name", presets.names())
 def test_each_with_data_that_comes_along_can_run(name):
     made = method(name)
-    if made.data in data.KNOWN:
+    if made.data in KNOWN:
         with pytest.raises(gd.DataError, match="data_dir"):
             made.check()
     else:

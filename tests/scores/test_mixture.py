@@ -1,5 +1,6 @@
 """Mixtures: shares of samples, mutation of weights, and an evolution that never gets worse."""
 
+import functools
 from fractions import Fraction
 from itertools import pairwise
 
@@ -180,8 +181,13 @@ def initial(slot):
     return tasks.initialise(training=TRAINING, slot=slot, population_size=1)[0][0]
 
 
+def samples_of(training):
+    """Give what makes samples of a generator that was trained so."""
+    return functools.partial(tasks.samples, training)
+
+
 MADE = Mixture(
-    dict.fromkeys("abc", TRAINING),
+    samples_of(TRAINING),
     {"a": constant(-5), "b": constant(5), "c": constant(9)},
     {"a": 0.3, "b": 0.7, "c": 0},
 )
@@ -219,7 +225,7 @@ def test_independent_draws_vary_in_their_shares():
 
 def test_samples_follow_from_the_seed():
     mixture = Mixture(
-        dict.fromkeys("ab", TRAINING),
+        samples_of(TRAINING),
         {"a": initial("cell/0"), "b": initial("cell/1")},
         {"a": 0.5, "b": 0.5},
     )
@@ -234,9 +240,7 @@ def test_samples_follow_from_the_seed():
 
 def test_members_draw_noise_of_their_own():
     same = initial("cell/0")
-    samples = Mixture(
-        dict.fromkeys("abc", TRAINING), {"a": same, "b": same}, {"a": 0.5, "b": 0.5}
-    ).sample(40)
+    samples = Mixture(samples_of(TRAINING), {"a": same, "b": same}, {"a": 0.5, "b": 0.5}).sample(40)
     assert len(samples.unique(dim=0)) == 40
 
 
@@ -244,7 +248,7 @@ def test_sampling_changes_no_state_and_no_stream():
     state = initial("cell/0")
     before = {name: array.copy() for name, array in state.items()}
     stream, threads = torch.get_rng_state(), torch.get_num_threads()
-    Mixture(dict.fromkeys("abc", TRAINING), {"a": state}, {"a": 1.0}).sample(10)
+    Mixture(samples_of(TRAINING), {"a": state}, {"a": 1.0}).sample(10)
     for name, array in before.items():
         np.testing.assert_array_equal(state[name], array)
     assert torch.equal(torch.get_rng_state(), stream)
@@ -255,7 +259,7 @@ def test_conditional_generators_are_sampled_with_labels():
     training = Grid(
         data="digits", network="conditional_mlp", device="cpu", score_samples=0
     ).training
-    samples = Mixture({"a": training}, {"a": constant(5, training)}, {"a": 1.0}).sample(7)
+    samples = Mixture(samples_of(training), {"a": constant(5, training)}, {"a": 1.0}).sample(7)
     assert samples.shape == (7, 1, 8, 8)
     assert (samples > 0.999).all()
 

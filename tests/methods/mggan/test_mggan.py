@@ -300,7 +300,7 @@ def test_groups_go_on_by_themselves_between_regroupings():
         ({"groups": 0}, ("groups=0", "at least 1")),
         ({"interval": -1}, ("interval=-1", "at least 0")),
         ({"interval": "adaptve"}, ("interval='adaptve'", "0 for never, or 'adaptive'")),
-        ({"interval": 2.5}, ("interval=2.5", "a whole number or a name")),
+        ({"interval": 2.5}, ("interval=2.5", "a whole number of at least 0 or a name")),
         ({"regrouping": "cycle"}, ("regrouping='cycle'", "'cyclic'?")),
         ({"base": "dcgn"}, ("base='dcgn'", "'dcgan'?")),
         ({"base": ["mlp", "mlp"]}, ("base=['mlp', 'mlp']", "3 of them")),
