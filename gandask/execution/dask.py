@@ -206,13 +206,22 @@ class Distributed:
         chosen = min(sorted(elsewhere), key=lambda address: busy[address])
         bundle = {n: s for n, s in self.under_way.items() if s.copies[0].reports is first.reports}
         with reaching_the_scheduler(self.client):
-            self._send(bundle, dict.fromkeys(bundle, chosen), [list(bundle)])
+            # not there, whoever has nothing to do: a copy taken back would wait behind the first
+            homes = dict.fromkeys(bundle, chosen)
+            self._send(bundle, homes, [list(bundle)], only=sorted(elsewhere))
         return str(workers[chosen]["name"])
 
     def _send(
-        self, tasks: Mapping[int, Sent], homes: Mapping[int, str], together: Iterable[Bundle]
+        self,
+        tasks: Mapping[int, Sent],
+        homes: Mapping[int, str],
+        together: Iterable[Bundle],
+        only: Sequence[str] = (),
     ) -> None:
-        """Submit tasks as one graph in one message, each to its worker; note the copies."""
+        """Submit tasks as one graph in one message, each to its worker; note the copies.
+
+        They go to `only` some workers where that is said.
+        """
         parcels = [
             self._parcel(bundle, tasks, homes[bundle[0]] in self.better_together)
             for bundle in together
@@ -225,7 +234,8 @@ class Distributed:
             anywhere = parcel.works[0].task.slot not in self.places.labels
             made = parcel.graph([f for number in parcel.numbers for f in tasks[number].reads])
             graph |= made
-            where |= dict.fromkeys(made, ([home] if home else [], anywhere))
+            workers = [*only] or ([home] if home else [])
+            where |= dict.fromkeys(made, (workers, anywhere and not only))
             for number, work in zip(parcel.numbers, parcel.works, strict=True):
                 self.tell(signal_of(work.task, "sent", work.key, homes[number]))
         wanted = [key for parcel in parcels for key in parcel.keys]
