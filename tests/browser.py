@@ -28,24 +28,13 @@ SWITCHES = [
 IGNORED = "GL Driver Message"
 
 
-def required():
-    """Skip without a browser, or fail where there has to be one."""
+def launching():
+    """Say how the system's Chromium is launched; skip without it, or fail where it has to be."""
     if not CHROMIUM.exists():
-        if os.environ.get("GANDASK_REQUIRE_BROWSER"):
+        if os.environ.get("GANDASK_REQUIRE_BROWSER") == "1":
             pytest.fail(f"{CHROMIUM} is missing")
         pytest.skip(f"needs {CHROMIUM}")
-
-
-@contextlib.contextmanager
-def opened():
-    """Give a browser."""
-    required()
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=SWITCHES)
-        yield browser
-        browser.close()
+    return {"executable_path": CHROMIUM, "args": SWITCHES, "timeout": 60_000}
 
 
 def free_port():
@@ -76,14 +65,15 @@ def served(runs, *options, command=("panel", "serve", str(ROOT / "dashboards")))
         yield address
     finally:
         server.terminate()
-        server.communicate(timeout=20)
+        server.communicate(timeout=60)
 
 
 class Tab:
-    """A page of a browser, with everything that went wrong in it."""
+    """A page in a context of its own, with everything that went wrong in it."""
 
-    def __init__(self, browser, width=1366, height=768):
-        self.page = browser.new_page(viewport={"width": width, "height": height})
+    def __init__(self, new_context, width=1366, height=768, **options):
+        viewport = {"width": width, "height": height}
+        self.page = new_context(viewport=viewport, **options).new_page()
         self.wrong = []
         self.page.on("pageerror", lambda error: self.wrong.append(f"error: {error.stack}"))
         self.page.on("console", self._said)
@@ -116,9 +106,6 @@ class Tab:
         self.page.wait_for_function(
             f"words => ({TEXT}).includes(words)", arg=words, timeout=1000 * seconds
         )
-
-    def close(self):
-        self.page.close()
 
 
 TEXT = """

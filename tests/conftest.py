@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from browser import launching
 
 from gandask.methods import METHODS, testing
 from gandask.methods.testing import Toy
@@ -31,6 +32,12 @@ def cache(tmp_path_factory):
     os.environ.pop("GANDASK_CACHE")
     if before is not None:
         os.environ["GANDASK_CACHE"] = before
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args(browser_type_launch_args):
+    """How pytest-playwright launches the browser that all tests of a process share."""
+    return browser_type_launch_args | launching()
 
 
 @pytest.fixture(scope="session")

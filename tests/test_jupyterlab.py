@@ -14,7 +14,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from browser import TEXT, Tab, opened
+from browser import TEXT, Tab
 
 ROOT = Path(__file__).parent.parent
 QUICKSTART = ROOT / "notebooks" / "00-quickstart.ipynb"
@@ -111,36 +111,32 @@ def found(pattern, text):
     return [int(number) for number in re.findall(pattern, text)]
 
 
-@pytest.mark.browser
 @pytest.mark.notebook
-def test_the_quickstart_runs_and_its_page_follows_the_run(lab):
-    with opened() as browser:
-        tab = Tab(browser, height=1000)
-        tab.open(f"{lab}/lab/tree/{QUICKSTART.name}")
-        tab.see("| Idle", 60)
-        tab.page.click(".lm-MenuBar-itemLabel:text-is('Run')")
-        tab.page.click(".lm-Menu-itemLabel:text-is('Run All Cells')")
-        bars, rounds, at_work, links = [], [], set(), set()
-        until = time.monotonic() + LONGEST
-        while "*" in (told := "".join(prompts := tab.page.evaluate(PROMPTS))) or "[ ]" in told:
-            assert time.monotonic() < until, f"{told} {bars[-1:]} {rounds[-1:]}"
-            bars += found(rf"(\d+)/{TURNS}\b", tab.text())
-            frame = live_page(tab)
-            with contextlib.suppress(Exception):  # the frame may just be loading
-                seen = found(rf"round (\d+) of {ROUNDS}\b", frame.evaluate(TEXT)) if frame else []
-                rounds += seen
-                # the cell after the one that shows the page waits for the run
-                at_work |= set(seen) if "*" in prompts[3] else set()
-                links |= set(frame.locator("a").evaluate_all(LINKS)) if frame else set()
-            tab.page.wait_for_timeout(200)
-        assert not tab.page.evaluate(TROUBLES)
-        assert bars == sorted(bars) and bars[-1] == TURNS and len(set(bars)) >= 4, "the bar moves"
-        assert rounds == sorted(rounds), "the page only goes forward"
-        assert len(at_work) >= 3, "the page follows while a cell waits"
+def test_the_quickstart_runs_and_its_page_follows_the_run(lab, new_context):
+    tab = Tab(new_context, height=1000)
+    tab.open(f"{lab}/lab/tree/{QUICKSTART.name}")
+    tab.see("| Idle", 60)
+    tab.page.click(".lm-MenuBar-itemLabel:text-is('Run')")
+    tab.page.click(".lm-Menu-itemLabel:text-is('Run All Cells')")
+    bars, rounds, at_work, links = [], [], set(), set()
+    until = time.monotonic() + LONGEST
+    while "*" in (told := "".join(prompts := tab.page.evaluate(PROMPTS))) or "[ ]" in told:
+        assert time.monotonic() < until, f"{told} {bars[-1:]} {rounds[-1:]}"
+        bars += found(rf"(\d+)/{TURNS}\b", tab.text())
         frame = live_page(tab)
-        frame.wait_for_function(f"() => ({TEXT}).includes('round {ROUNDS} of {ROUNDS}')")
-        frame.wait_for_function(f"() => ({TEXT}).includes('finished ·')")
-        assert len(links) == 1 and re.fullmatch(r"http://127\.0\.0\.1:\d+/status", links.pop())
-        assert not [
-            trouble for trouble in tab.wrong if not any(known in trouble for known in STYLES)
-        ]
+        with contextlib.suppress(Exception):  # the frame may just be loading
+            seen = found(rf"round (\d+) of {ROUNDS}\b", frame.evaluate(TEXT)) if frame else []
+            rounds += seen
+            # the cell after the one that shows the page waits for the run
+            at_work |= set(seen) if "*" in prompts[3] else set()
+            links |= set(frame.locator("a").evaluate_all(LINKS)) if frame else set()
+        tab.page.wait_for_timeout(200)
+    assert not tab.page.evaluate(TROUBLES)
+    assert bars == sorted(bars) and bars[-1] == TURNS and len(set(bars)) >= 4, "the bar moves"
+    assert rounds == sorted(rounds), "the page only goes forward"
+    assert len(at_work) >= 3, "the page follows while a cell waits"
+    frame = live_page(tab)
+    frame.wait_for_function(f"() => ({TEXT}).includes('round {ROUNDS} of {ROUNDS}')")
+    frame.wait_for_function(f"() => ({TEXT}).includes('finished ·')")
+    assert len(links) == 1 and re.fullmatch(r"http://127\.0\.0\.1:\d+/status", links.pop())
+    assert not [trouble for trouble in tab.wrong if not any(known in trouble for known in STYLES)]

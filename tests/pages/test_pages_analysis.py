@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import xarray as xr
-from browser import Tab, opened, served
+from browser import Tab, served
 from conftest import tiny
 
 import gandask as gd
@@ -74,25 +74,18 @@ def address(folder):
         yield found
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with opened() as found:
-        yield found
-
-
 @pytest.fixture
-def show(browser, address):
+def show(new_context, address):
     """Open a page with arguments; in the end, nothing may have gone wrong in it."""
     tabs = []
 
     def shown(page, width=1366, server=address, **arguments):
-        tabs.append(Tab(browser, width))
+        tabs.append(Tab(new_context, width))
         query = urllib.parse.urlencode(arguments)
         return tabs[-1].open(f"{server}/{page}?{query}" if query else f"{server}/{page}")
 
     yield shown
     for tab in tabs:
-        tab.close()
         assert [told for told in tab.wrong if REMARK not in told] == []
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from browser import Tab, opened, served
+from browser import Tab, served
 from conftest import tiny
 
 import gandask as gd
@@ -68,17 +68,9 @@ def address(runs):
         yield f"{found}/dashboards"
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with opened() as found:
-        yield found
-
-
 @pytest.fixture
-def tab(browser):
-    made = Tab(browser)
-    yield made
-    made.close()
+def tab(new_context):
+    return Tab(new_context)
 
 
 def show(tab, address, **arguments):
@@ -279,9 +271,9 @@ def test_a_run_under_way_is_followed_and_steered(tab, address, runs):
             run.wait(60)
 
 
-def test_two_tabs_follow_one_run(browser, address, runs):
+def test_two_tabs_follow_one_run(new_context, address, runs):
     run = gd.start(tiny(rounds=3000, tournament_size=1), store=runs / "two", progress=False)
-    tabs = [Tab(browser), Tab(browser)]
+    tabs = [Tab(new_context), Tab(new_context)]
     try:
         shown(show(tabs[0], address, run="two"))
         run.change(neighbourhood="moore")
@@ -294,8 +286,6 @@ def test_two_tabs_follow_one_run(browser, address, runs):
             tab.see("stopped · round")
             assert tab.wrong == []
     finally:
-        for tab in tabs:
-            tab.close()
         if run.state == "running":
             run.stop()
         run.wait(60)

@@ -2,14 +2,13 @@
 
 import base64
 import io
-import os
 import re
 from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
+from browser import Tab
 from conftest import tiny
 from PIL import Image
 
@@ -17,11 +16,6 @@ import gandask as gd
 from gandask.core import Figure, StoreError
 from gandask.pages import report
 
-CHROMIUM = Path("/usr/bin/chromium")
-SWITCHES = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
-    "--disable-background-networking --disable-component-update --disable-sync"
-)
 # a map of the end, four traces, two rounds, four of a grid's own, profile, events: a checkpoint
 PLOTS = 13
 TINY = {
@@ -206,24 +200,6 @@ def test_a_figure_that_fails_is_told_in_its_place(run, monkeypatch):
     assert len(Page(made).plots) == PLOTS - 2
 
 
-@pytest.fixture
-def browser():
-    """Chromium without a network."""
-    if not CHROMIUM.exists():
-        told = f"no report was opened in a browser: {CHROMIUM} is missing; apt-get install chromium"
-        if os.environ.get("GANDASK_REQUIRE_BROWSER") == "1":
-            pytest.fail(told)
-        pytest.skip(told)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(
-            executable_path=str(CHROMIUM), args=SWITCHES.split(), timeout=60_000
-        )
-        yield opened
-        opened.close()
-
-
 # by plot, the smaller side of its largest canvas that something is drawn on
 DRAWN = """() => {
   const inside = root => [...root.querySelectorAll("*")].flatMap(
@@ -239,17 +215,12 @@ DRAWN = """() => {
 
 
 @pytest.mark.parametrize("width", [1366, 400])
-def test_a_report_opens_in_a_browser_without_a_network(run, browser, width):
-    context = browser.new_context(viewport={"width": width, "height": 800}, offline=True)
-    tab = context.new_page()
-    troubles, asked = [], []
-    tab.on("console", lambda message: troubles.append(message) if message.type == "error" else None)
-    tab.on("pageerror", lambda error: troubles.append(error))
-    tab.on("request", lambda request: asked.append(request.url))
-    tab.goto(report.write(run).as_uri())
-    tab.wait_for_function(f"() => ({DRAWN})().every(side => side > 50)", timeout=60_000)
-    assert not [str(trouble) for trouble in troubles]
-    assert [url for url in asked if not url.startswith(("data:", "blob:"))] == [tab.url]
-    assert len(tab.evaluate(DRAWN)) == PLOTS
-    assert tab.evaluate("document.documentElement.scrollWidth") <= width, "nothing sticks out"
-    context.close()
+def test_a_report_opens_in_a_browser_without_a_network(run, new_context, width):
+    tab, asked = Tab(new_context, width, offline=True), []
+    tab.page.on("request", lambda request: asked.append(request.url))
+    tab.open(report.write(run).as_uri())
+    tab.wait(f"({DRAWN})().every(side => side > 50)", 60)
+    assert tab.wrong == []
+    assert [url for url in asked if not url.startswith(("data:", "blob:"))] == [tab.page.url]
+    assert len(tab.page.evaluate(DRAWN)) == PLOTS
+    assert tab.page.evaluate("document.documentElement.scrollWidth") <= width, "nothing sticks out"
