@@ -26,6 +26,7 @@ SWITCHES = [
 ]
 # Chromium's own remarks about drawing without a graphics card
 IGNORED = "GL Driver Message"
+LONGEST = 120  # seconds that a busy machine may take; a free one takes one or two
 
 
 def launching():
@@ -74,6 +75,7 @@ class Tab:
     def __init__(self, new_context, width=1366, height=768, **options):
         viewport = {"width": width, "height": height}
         self.page = new_context(viewport=viewport, **options).new_page()
+        self.page.set_default_timeout(1000 * LONGEST)
         self.wrong = []
         self.page.on("pageerror", lambda error: self.wrong.append(f"error: {error.stack}"))
         self.page.on("console", self._said)
@@ -93,19 +95,17 @@ class Tab:
         self.page.goto(address)
         return self
 
-    def wait(self, expression, seconds=30):
+    def wait(self, expression):
         """Wait for a JavaScript expression to be true."""
-        self.page.wait_for_function(expression, timeout=1000 * seconds)
+        self.page.wait_for_function(expression)
 
     def text(self):
         """Everything that can be read on the page, with what is in shadow roots."""
         return self.page.evaluate(TEXT)
 
-    def see(self, words, seconds=30):
+    def see(self, words):
         """Wait until words can be read on the page."""
-        self.page.wait_for_function(
-            f"words => ({TEXT}).includes(words)", arg=words, timeout=1000 * seconds
-        )
+        self.page.wait_for_function(f"words => ({TEXT}).includes(words)", arg=words)
 
 
 TEXT = """

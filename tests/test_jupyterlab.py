@@ -115,7 +115,7 @@ def found(pattern, text):
 def test_the_quickstart_runs_and_its_page_follows_the_run(lab, new_context):
     tab = Tab(new_context, height=1000)
     tab.open(f"{lab}/lab/tree/{QUICKSTART.name}")
-    tab.see("| Idle", 60)
+    tab.see("| Idle")
     tab.page.click(".lm-MenuBar-itemLabel:text-is('Run')")
     tab.page.click(".lm-Menu-itemLabel:text-is('Run All Cells')")
     bars, rounds, at_work, links = [], [], set(), set()

@@ -219,7 +219,7 @@ def test_a_report_opens_in_a_browser_without_a_network(run, new_context, width):
     tab, asked = Tab(new_context, width, offline=True), []
     tab.page.on("request", lambda request: asked.append(request.url))
     tab.open(report.write(run).as_uri())
-    tab.wait(f"({DRAWN})().every(side => side > 50)", 60)
+    tab.wait(f"({DRAWN})().every(side => side > 50)")
     assert tab.wrong == []
     assert [url for url in asked if not url.startswith(("data:", "blob:"))] == [tab.page.url]
     assert len(tab.page.evaluate(DRAWN)) == PLOTS
