@@ -26,7 +26,7 @@ SWITCHES = [
 ]
 # Chromium's own remarks about drawing without a graphics card
 IGNORED = "GL Driver Message"
-LONGEST = 120  # seconds that a busy machine may take; a free one takes one or two
+LONGEST = 120  # seconds that a busy machine may take
 
 
 def launching():
