@@ -47,8 +47,9 @@ def load(references: Iterable[str]) -> None:
         except Exception as error:  # whatever a user's module raises
             where = traceback.extract_tb(error.__traceback__)[-1]
             raise SettingError(
-                f"--import {reference}: {type(error).__name__}: {error} ({where.filename}, line "
-                f"{where.lineno}); expected FILE.py, or a module that can be imported"
+                f"--import or {VARIABLE}: {reference}: {type(error).__name__}: {error} "
+                f"({where.filename}, line {where.lineno}); expected FILE.py, or a module that can "
+                "be imported"
             ) from error
 
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 import os
 
 import pytest
+import toy  # noqa: F401  # for whatever opens a run of it
 from browser import launching
 
 from gandask.methods import METHODS, testing
-from gandask.methods.testing import Toy
-
-# for whatever opens a run of it: every test, and every process that tests start
-METHODS[Toy.name] = Toy
 
 
 @pytest.hookimpl(tryfirst=True)

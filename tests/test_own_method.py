@@ -107,7 +107,7 @@ def test_its_run_can_be_read_where_nobody_knows_it(folder):
 def test_what_is_not_there_is_refused(folder):
     result = CliRunner().invoke(main, ["train", "own.toml", "--import", "own_methd"])
     assert result.exit_code == 1
-    assert "--import own_methd: ModuleNotFoundError" in result.output
+    assert "--import or GANDASK_IMPORT: own_methd: ModuleNotFoundError" in result.output
     with pytest.raises(SettingError, match="no such file"):
         extensions.load(["nothing.py"])
     (folder / "broken.py").write_text("x = 1\ny = x / 0\n")

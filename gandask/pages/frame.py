@@ -13,6 +13,9 @@ from typing import Any
 import panel as pn
 from markupsafe import Markup
 
+from gandask import extensions
+from gandask.core import SettingError
+
 STYLE = Path(__file__).with_name("style.css").read_text("utf-8")
 TITLES = {
     "live": "Watch one run",
@@ -36,7 +39,7 @@ def page(name: str, content: Callable[[], Any]) -> Any:
     pn.config.raw_css = [STYLE]
     if hasattr(os, "nice") and os.nice(0) < NICENESS:
         os.nice(NICENESS)
-    barred = refused()
+    barred = refused() or _lacking()
     body = message(barred) if barred else content()
     return pn.Column(head(name), body, sizing_mode="stretch_width", css_classes=["gandask"])
 
@@ -100,6 +103,15 @@ def refused() -> str:
         "an address and a login: gandask dashboard --address 0.0.0.0 --login FILE, or panel serve "
         "with --basic-auth or one of Panel's OAuth providers."
     )
+
+
+def _lacking() -> str:
+    """Import what the user named, as the shell does; say what cannot be imported."""
+    try:
+        extensions.load_named()
+    except SettingError as error:
+        return str(error)
+    return ""
 
 
 def argument(name: str) -> str:

@@ -16,8 +16,11 @@ from browser import Tab, served
 from conftest import tiny
 
 import gandask as gd
+from gandask import extensions
+from gandask.methods.testing import Toy
 
 ROOT = Path(__file__).parents[2]
+OWN = ROOT / "docs" / "examples" / "own_method.py"
 EVIL = "<img src=x onerror=alert(1)>"
 # what was replaced is forgotten late unless asked to
 MODELS = (
@@ -25,6 +28,7 @@ MODELS = (
 )
 FIGURES = f"{MODELS}.filter(m => m.type === 'Figure')"
 TITLES = f"{FIGURES}.map(f => f.title ? f.title.text : '')"
+TOYS = 4  # figures of a run of the toy, samples included
 LINES = f"{MODELS}.filter(m => m.type === 'Span')"
 
 
@@ -78,9 +82,9 @@ def show(tab, address, **arguments):
     return tab
 
 
-def shown(tab):
+def shown(tab, figures=6):
     """Wait until all views of a run are there."""
-    tab.wait(f"window.Bokeh && Bokeh.documents.length && {FIGURES}.length >= 6", 60)
+    tab.wait(f"window.Bokeh && Bokeh.documents.length && {FIGURES}.length >= {figures}")
 
 
 # ---- a run that is finished
@@ -238,31 +242,61 @@ def test_a_folder_without_runs_says_so(tab, tmp_path):
         assert tab.wrong == []
 
 
+def test_a_method_of_a_users_own_has_its_pages(new_context, tmp_path):
+    extensions.load([str(OWN)])
+    for seed in (1, 2):
+        gd.run(gd.METHODS["own"](rounds=3, seed=seed), store=tmp_path / f"own-{seed}")
+    with served(tmp_path, imported=OWN) as address:
+        tab = show(Tab(new_context), f"{address}/dashboards", run="own-1")
+        shown(tab, figures=TOYS)
+        tab.see("Where the generator went")
+        tab.see("of the mixture of server/0 after round 3")
+        assert tab.wrong == []
+        tab = show(Tab(new_context), f"{address}/dashboards", page="compare", runs="own-1,own-2")
+        tab.wait(f"window.Bokeh && Bokeh.documents.length && {FIGURES}.length >= 1")
+        tab.see("own-1 and 1 more")
+        assert tab.page.get_by_label("quality").input_value() == "distance of fakes from own data"
+        assert tab.wrong == []
+
+
+def test_what_cannot_be_imported_is_told(tab, tmp_path):
+    with served(tmp_path, imported="absent.py") as address:
+        show(tab, f"{address}/dashboards")
+        tab.see("GANDASK_IMPORT: absent.py: FileNotFoundError: there is no such file")
+        assert tab.wrong == []
+
+
 # ---- a run that is being written
 
 
+def unhurried():
+    """Make a run that goes on for long and leaves the machine to pages and browser."""
+    return Toy(rounds=100_000, sleep=0.2)
+
+
 def test_a_run_under_way_is_followed_and_steered(tab, address, runs):
-    run = gd.start(tiny(rounds=3000, shape=(3, 3)), store=runs / "live", checkpoint_every=2)
+    run = gd.start(unhurried(), store=runs / "live", checkpoint_every=2)
     try:
         show(tab, address, run="live")
         tab.see("running · round")
-        shown(tab)
+        shown(tab, figures=TOYS)
         first = run.store.description["round"]
         tab.wait(f"{TITLES}.some(t => Number(t.replace('round ', '')) > {first + 2})")
         tab.page.get_by_role("button", name="Pause").click()
         tab.see("paused · round")
         assert run.state == "paused"
         rounds = run.store.description["round"]
-        tab.see(f"round {rounds} of 3000")
+        tab.see(f"round {rounds} of {run.method.rounds}")
         tab.wait(f"{TITLES}.some(t => t === 'round {rounds}')")
-        tab.page.get_by_label("neighbourhood").select_option("moore")
+        tab.page.get_by_label("rate", exact=True).fill("0.25")
+        tab.page.get_by_label("rate", exact=True).press("Tab")
         tab.page.get_by_role("button", name="Change from the next round on").click()
         tab.page.get_by_role("button", name="Go on").click()
         tab.see("running · round")
         tab.see("changed")
         tab.page.get_by_role("button", name="Stop after this round").click()
         tab.see("stopped · round")
-        assert run.wait(30).sizes["neighbour"] == 9
+        assert set(run.wait(30)["rate"].values.ravel()) == {0.5, 0.25}
         assert "Pause" not in visible_buttons(tab)
         assert tab.wrong == []
     finally:
@@ -272,12 +306,12 @@ def test_a_run_under_way_is_followed_and_steered(tab, address, runs):
 
 
 def test_two_tabs_follow_one_run(new_context, address, runs):
-    run = gd.start(tiny(rounds=3000, tournament_size=1), store=runs / "two", progress=False)
+    run = gd.start(unhurried(), store=runs / "two", progress=False)
     tabs = [Tab(new_context), Tab(new_context)]
     try:
-        shown(show(tabs[0], address, run="two"))
-        run.change(neighbourhood="moore")
-        shown(show(tabs[1], address, run="two"))
+        shown(show(tabs[0], address, run="two"), figures=TOYS)
+        run.change(rate=0.25)
+        shown(show(tabs[1], address, run="two"), figures=TOYS)
         done = run.store.description["round"]
         for tab in tabs:
             tab.wait(f"{TITLES}.some(t => Number(t.replace('round ', '')) > {done + 2})")
