@@ -257,6 +257,7 @@ def show(run: Path) -> None:
     """
     import collections
 
+    from gandask import results
     from gandask.runs import open_run
     from gandask.store import LIVE
 
@@ -269,7 +270,7 @@ def show(run: Path) -> None:
         click.echo(f"  slots: {', '.join(f'{n} {state}' for state, n in states.items())}")
     for key, value in opened.settings.items():
         click.echo(f"  {key} = {value}")
-    click.echo(summary(opened.ds))
+    click.echo(results.summary(opened.ds))
 
 
 @main.command()
@@ -369,7 +370,7 @@ def carry_out(plan: Plan, store: Path | None, resumed: bool, **options: Any) -> 
     """Train, and say what came of it."""
     import contextlib
 
-    from gandask import cluster
+    from gandask import cluster, results
     from gandask.engine import run as engine
     from gandask.store import Store
 
@@ -394,35 +395,9 @@ def carry_out(plan: Plan, store: Path | None, resumed: bool, **options: Any) -> 
         if store:
             click.echo(f"stopped; continue with: gandask resume {store}", err=True)
         raise
-    click.echo(summary(dataset))
+    click.echo(results.summary(dataset))
     if store:
         click.echo(f"kept in {store}; next: gandask report {store}")
-
-
-def summary(dataset: Any) -> str:
-    """Say in a few lines what a run came to."""
-    import numpy as np
-
-    from gandask import results
-    from gandask.display import place
-
-    if not dataset.sizes["round"]:
-        return "no round is done yet"
-    done = dataset.sizes["round"]
-    found, lines = results.outcome(dataset), []
-    if found is not None:
-        early = f" after {done} rounds" if "round" in found.coords else ""
-        lines.append(f"best{early}: {place(results.place(found))}")
-        lines += [f"  {name!s:16} {value.item():.4g}" for name, value in found.data_vars.items()]
-    together = results.of_all(dataset) if found is not None else dataset[[]]
-    lines += ["of all:"] if together else []
-    lines += [f"  {name!s:16} {value.item():.4g}" for name, value in together.data_vars.items()]
-    kinds, counts = np.unique(dataset["event_kind"].values, return_counts=True)
-    lines += [f"events: {count} × {kind}" for kind, count in zip(kinds, counts, strict=True)]
-    seconds = results.profile(dataset).to_series()
-    spent = ", ".join(f"{name} {value / seconds.sum():.0%}" for name, value in seconds.items())
-    lines.append(f"time: {float(dataset.elapsed.max()):.1f} s; by routine: {spent}")
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

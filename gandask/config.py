@@ -9,37 +9,23 @@ Python's.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import importlib
-import operator
-import os
 import tomllib
-import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-import numpy as np
 import tomli_w
 from markupsafe import Markup
 
 from gandask import display, schedule
+from gandask.checks import check, spoken_bounds
 from gandask.core import Method, MethodError, SettingError
 
 T = TypeVar("T")
 Methods = Mapping[str, type[Method[Any]]]
 """Methods by the name that TOML gives them; the first is meant where none is named."""
-
-UNIONS = (types.UnionType, typing.Union)
-
-BOUNDS = {
-    "minimum": ("ge", "at least"),
-    "above": ("gt", "more than"),
-    "maximum": ("le", "at most"),
-    "below": ("lt", "less than"),
-}
-"""What pydantic calls each kind of bound, and how it is spoken of."""
 
 
 def setting(
@@ -97,7 +83,7 @@ def settings(cls: type[T]) -> type[T]:
             if key not in known:
                 raise SettingError(
                     f"{key}={value!r}: {cls.__name__} has no setting {key!r}; "
-                    + suggestion(key, known)
+                    + display.suggestion(key, known)
                 )
         initialise(self, **_checked(type(self), given))
 
@@ -146,7 +132,7 @@ def described(cls: Any) -> str:
     for f in fields(cls):
         lines.append(f"{f.name} : default {_default(f)!r}")
         choices = ["one of " + ", ".join(f.metadata["choices"])] if "choices" in f.metadata else []
-        told = [f.metadata["help"], _spoken_bounds(f.metadata), *choices]
+        told = [f.metadata["help"], spoken_bounds(f.metadata), *choices]
         lines.append("    " + "; ".join(filter(None, told)) + ".")
     return "\n".join(lines)
 
@@ -165,21 +151,6 @@ def in_force(method: Method[Any], key: str, round: int) -> Any:
     return schedule.in_force(getattr(method, key), later, round)
 
 
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """Propose the nearest known word, or list them all.
-
-    Examples
-    --------
-    >>> suggestion("batchsize", ["batch_size", "seed"])
-    "did you mean 'batch_size'?"
-    >>> suggestion("zzz", ["batch_size", "seed"])
-    'known are: batch_size, seed'
-    """
-    names = list(known)
-    near = difflib.get_close_matches(word, names, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(names)}"
-
-
 def lookup(key: str, name: str, registry: Mapping[str, Any]) -> Any:
     """Find a name in a registry.
 
@@ -189,7 +160,9 @@ def lookup(key: str, name: str, registry: Mapping[str, Any]) -> Any:
         Naming the key, the name and the nearest one.
     """
     if name not in registry:
-        raise SettingError(f"{key}={name!r}: there is no such {key}; {suggestion(name, registry)}")
+        raise SettingError(
+            f"{key}={name!r}: there is no such {key}; {display.suggestion(name, registry)}"
+        )
     return registry[name]
 
 
@@ -322,7 +295,7 @@ def _check_schedules(cls: Any) -> None:
             if key not in known:
                 raise MethodError(
                     f"{cls.__name__}.schedules names {key!r}, which is no setting; "
-                    + suggestion(key, known)
+                    + display.suggestion(key, known)
                 )
 
 
@@ -332,93 +305,11 @@ def _checked(cls: type, given: Mapping[str, Any]) -> dict[str, Any]:
     for key in getattr(cls, "schedules", {}).values():
         if isinstance(values[key], Mapping):
             values[key] = schedule.read(key, values[key])
-    return {key: check(values[key]) for key, check in _checks(cls).items()}
+    return {key: checked(values[key]) for key, checked in _checks(cls).items()}
 
 
 @functools.cache
 def _checks(cls: type) -> dict[str, Callable[[Any], Any]]:
     """Make the check of each setting."""
     hints = typing.get_type_hints(cls)
-    return {f.name: _check(f.name, hints[f.name], f.metadata) for f in fields(cls)}
-
-
-def _check(key: str, hint: Any, bounds: Mapping[str, Any]) -> Callable[[Any], Any]:
-    """Make the check of one setting."""
-    # not at the top: workers, which make no settings, start without it
-    from pydantic import ConfigDict, TypeAdapter, ValidationError
-
-    strict = ConfigDict(strict=True, allow_inf_nan=False)
-    adapter = TypeAdapter[Any](_strict(hint, bounds), config=strict)
-
-    def check(value: Any) -> Any:
-        try:
-            return adapter.validate_python(value)
-        except ValidationError as error:
-            told = [f"{key}={value!r}: expected {_spoken(hint, bounds)}"]
-            for found in error.errors(include_url=False):
-                if "choices" in bounds and isinstance(found["input"], str):
-                    told[1:] = [suggestion(found["input"], bounds["choices"])]
-            raise SettingError("; ".join(told)) from None
-
-    return check
-
-
-def _strict(hint: Any, bounds: Mapping[str, Any]) -> Any:
-    """Put a type hint into pydantic's words, with the bounds at every number and name in it."""
-    from pydantic import AfterValidator, BeforeValidator, Field
-
-    ordinary = BeforeValidator(_ordinary)
-    origin, inner = typing.get_origin(hint), typing.get_args(hint)
-    if origin in UNIONS:
-        return functools.reduce(operator.or_, [_strict(option, bounds) for option in inner])
-    if origin in (tuple, Mapping):
-        items = tuple(item if item is ... else _strict(item, bounds) for item in inner)
-        return typing.Annotated[types.GenericAlias(origin, items), ordinary]
-    if hint in (int, float):
-        limits = {BOUNDS[word][0]: bounds[word] for word in BOUNDS if word in bounds}
-        return typing.Annotated[hint, ordinary, Field(**limits)]
-    if hint is str:
-        named: Any = typing.Literal[tuple(bounds["choices"])] if "choices" in bounds else str
-        return typing.Annotated[named, ordinary]
-    if isinstance(hint, type) and hint not in (bool, types.NoneType, Any):
-        return typing.Annotated[Any, AfterValidator(functools.partial(_instance, hint))]
-    return hint
-
-
-def _instance(kind: type, value: Any) -> Any:
-    if not isinstance(value, kind):
-        raise ValueError(kind)
-    return value
-
-
-def _ordinary(value: Any) -> Any:
-    """Give the tuple, text or number of Python's own that a value stands for."""
-    if isinstance(value, list):
-        return tuple(value)
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _spoken(hint: Any, bounds: Mapping[str, Any]) -> str:
-    """Say what a setting may be."""
-    origin, inner = typing.get_origin(hint), typing.get_args(hint)
-    if origin in UNIONS:
-        return " or ".join(_spoken(h, bounds) for h in inner if h is not types.NoneType)
-    if origin is tuple:
-        count = "a list" if inner[-1] is ... else f"a list of {len(inner)}"
-        return f"{count}, each {_spoken(inner[0], bounds)}"
-    if origin is Mapping:
-        return "a table" if inner[1] is Any else f"a table, each {_spoken(inner[1], bounds)}"
-    if hint in (int, float):
-        kind = "a whole number" if hint is int else "a finite number"
-        return " of ".join(filter(None, [kind, _spoken_bounds(bounds)]))
-    if origin is typing.Literal or (hint is str and "choices" in bounds):
-        return "one of " + ", ".join(map(str, inner or bounds["choices"]))
-    names = {str: "a name", bool: "true or false"}
-    return names.get(hint, getattr(hint, "__name__", str(hint)))
-
-
-def _spoken_bounds(bounds: Mapping[str, Any]) -> str:
-    """Say what numbers may be."""
-    return " and ".join(f"{BOUNDS[word][1]} {bounds[word]}" for word in BOUNDS if word in bounds)
+    return {f.name: check(f.name, hints[f.name], f.metadata) for f in fields(cls)}

@@ -1,13 +1,14 @@
-"""Notebooks: whether this is one, where its plots' JavaScript comes from, and how objects look."""
+"""What people read: how objects look in a notebook, how places and names are spoken of."""
 
 from __future__ import annotations
 
 import contextlib
+import difflib
 import os
 import socket
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from markupsafe import Markup
@@ -76,3 +77,18 @@ def _reached() -> bool:
     asking.start()
     asking.join(PATIENCE)
     return answered.is_set()
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """Propose the nearest known word, or list them all.
+
+    Examples
+    --------
+    >>> suggestion("batchsize", ["batch_size", "seed"])
+    "did you mean 'batch_size'?"
+    >>> suggestion("zzz", ["batch_size", "seed"])
+    'known are: batch_size, seed'
+    """
+    names = list(known)
+    near = difflib.get_close_matches(word, names, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(names)}"

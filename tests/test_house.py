@@ -14,7 +14,7 @@ from gandask.scores.metrics import METRICS
 
 ROOT = Path(gandask.__file__).parent
 ORDER = (
-    "core", "display", "schedule", "config", "extensions", "data", "training", "scores",
+    "core", "display", "schedule", "checks", "config", "extensions", "data", "training", "scores",
     "results", "plots", "methods", "execution", "cluster", "store", "runs", "engine", "pages",
     "presets", "__main__", "methods.testing",
 )  # fmt: skip

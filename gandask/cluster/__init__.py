@@ -21,8 +21,8 @@ from distributed.comm.addressing import parse_host_port
 
 from gandask.cluster.batch import SYSTEMS, batch, slurm
 from gandask.cluster.local import local
-from gandask.config import suggestion
 from gandask.core import ClusterError, SettingError
+from gandask.display import suggestion
 
 WRITTEN_WITHIN = 1.0  # seconds that a scheduler may take to fill its file
 

@@ -18,8 +18,8 @@ from typing import Any
 from distributed import Client
 
 from gandask.cluster.local import FAILURES, UNPROFILED, OwnedClient, check_workers
-from gandask.config import suggestion
 from gandask.core import ClusterError, SettingError
+from gandask.display import suggestion
 from gandask.execution.dask_internals import forget_credentials, tolerate
 
 SYSTEMS = {

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gandask.config import suggestion
 from gandask.core import Array, DataError, SettingError, rng
 from gandask.data.cache import FORMAT, cache_dir, keep, key, recall
 from gandask.data.sources import KNOWN, NAMES, UNEQUAL, Block, decode, locate, resized
+from gandask.display import suggestion
 
 if TYPE_CHECKING:
     import torch

@@ -124,7 +124,7 @@ def begin(
         kept = Store.create(store, method, facts)
         return KeptSession(method, facts, synchronous, kept, checkpoint_every)
     kept = Store.open(store)
-    kept.refuse_older()
+    kept.described.refuse_older()
     method = _stored(kept, method)
     finished = kept.read_dataset() if kept.state == "finished" else None
     if finished is not None:
@@ -193,7 +193,7 @@ def _writing(kept: Store | None, session: Session, link: str | None) -> Iterator
     try:
         if kept:
             kept.describe("running", kept.description["round"], dask_dashboard=link)
-            kept.busy.add(kept.path)
+            kept.described.busy.add(kept.path)
         yield
     except BaseException as error:
         state = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
@@ -205,7 +205,7 @@ def _writing(kept: Store | None, session: Session, link: str | None) -> Iterator
         raise
     finally:
         if kept:
-            kept.busy.discard(kept.path)
+            kept.described.busy.discard(kept.path)
 
 
 @contextlib.contextmanager

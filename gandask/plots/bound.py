@@ -6,8 +6,8 @@ import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from gandask.config import suggestion
 from gandask.core import Figure
+from gandask.display import suggestion
 from gandask.plots.charts import events, profile
 from gandask.plots.maps import map
 from gandask.plots.traces import trace

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gandask import results
-from gandask.config import suggestion
+from gandask.display import suggestion
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -6,8 +6,8 @@ import tomllib
 from importlib import resources
 from typing import Any
 
-from gandask.config import suggestion
 from gandask.core import SettingError
+from gandask.display import suggestion
 
 
 def names() -> dict[str, str]:

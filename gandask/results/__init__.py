@@ -11,6 +11,7 @@ from gandask.results.tables import (
     place_of_best,
     profile,
     speedup,
+    summary,
 )
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "profile",
     "read",
     "speedup",
+    "summary",
     "without_timings",
     "write",
 ]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gandask import display
 from gandask.scores.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -137,6 +138,27 @@ def place_of_best(values: xr.DataArray) -> dict[str, Any] | None:
 def of_all(dataset: xr.Dataset) -> xr.Dataset:
     """Give the final scores of the whole population, where there are any."""
     return dataset[[*_finals(dataset, of_all=True)]]
+
+
+def summary(dataset: xr.Dataset) -> str:
+    """Say in a few lines what a run came to."""
+    if not dataset.sizes["round"]:
+        return "no round is done yet"
+    done = dataset.sizes["round"]
+    found, lines = outcome(dataset), []
+    if found is not None:
+        early = f" after {done} rounds" if "round" in found.coords else ""
+        lines.append(f"best{early}: {display.place(place(found))}")
+        lines += [f"  {name!s:16} {value.item():.4g}" for name, value in found.data_vars.items()]
+    together = of_all(dataset) if found is not None else dataset[[]]
+    lines += ["of all:"] if together else []
+    lines += [f"  {name!s:16} {value.item():.4g}" for name, value in together.data_vars.items()]
+    kinds, counts = np.unique(dataset["event_kind"].values, return_counts=True)
+    lines += [f"events: {count} × {kind}" for kind, count in zip(kinds, counts, strict=True)]
+    seconds = profile(dataset).to_series()
+    spent = ", ".join(f"{name} {value / seconds.sum():.0%}" for name, value in seconds.items())
+    lines.append(f"time: {float(dataset.elapsed.max()):.1f} s; by routine: {spent}")
+    return "\n".join(lines)
 
 
 def _score(dataset: xr.Dataset) -> str:

@@ -1,5 +1,6 @@
 """A run on disk: its folder, its journals, its checkpoints, and what is asked of it."""
 
-from gandask.store.folder import FORMAT, LIVE, QUIET, Store
+from gandask.store.description import FORMAT, LIVE, QUIET
+from gandask.store.folder import Store
 
 __all__ = ["FORMAT", "LIVE", "QUIET", "Store"]

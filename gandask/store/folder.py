@@ -18,36 +18,23 @@ import datetime
 import hashlib
 import json
 import os
-import socket
-import time
 import tomllib
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
-
-from filelock import FileLock
+from typing import TYPE_CHECKING, Any
 
 from gandask import config, results
 from gandask.config import Methods
 from gandask.core import Event, Layout, Method, Report, SettingError, StoreError
 from gandask.store import layouts
 from gandask.store.checkpoint import Checkpoints
+from gandask.store.description import FORMAT, Description
 from gandask.store.journal import Journal, Place, write_whole
 from gandask.store.steering import Command
 
 if TYPE_CHECKING:
     import xarray as xr
-
-FORMAT = 2
-"""Of the folder. One of a newer format is refused; one of an older is read, but not continued."""
-
-LIVE = ("running", "paused")
-"""States of a run that a process is at work on."""
-
-QUIET = 60.0
-"""Seconds without a heartbeat after which a run on another host counts as interrupted."""
 
 
 class Store:
@@ -58,9 +45,6 @@ class Store:
     path : path-like
     """
 
-    busy: ClassVar[set[Path]] = set()
-    """Folders that runs of this process are writing, as long as they do."""
-
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path).expanduser().resolve()
         self.log = Journal(self.path / "reports.jsonl")
@@ -68,10 +52,9 @@ class Store:
         self.commands = Journal(self.path / "commands.jsonl")
         self.happened = Journal(self.path / "events.jsonl")
         self.checkpoints = Checkpoints(self.path / "checkpoints")
-        self.heartbeat = self.path / "heartbeat.json"
-        self.description_file = self.path / "run.json"
+        self.described = Description(self.path)
+        self.heartbeat = self.described.heartbeat
         self.layout_file = self.path / "layout.json"
-        self.writer = uuid.uuid4().hex
 
     @classmethod
     def create(
@@ -127,112 +110,23 @@ class Store:
                 "(gandask resume DIR), or choose another name"
             )
 
-    def refuse_older(self) -> None:
-        """Raise StoreError if the run was written in a format that cannot be continued.
-
-        Its reports do not say which task they are of.
-        """
-        written = self.description["format"]
-        if written < FORMAT:
-            raise StoreError(
-                f"{str(self.path)!r} was written by an older gandask (store format {written}; this "
-                f"one continues format {FORMAT}): it can be read, but not continued; finish it "
-                "with the gandask that began it (gandask_version in its Dataset), or train its "
-                "settings anew: gandask train DIR/config.toml --store OTHER"
-            )
-
     @property
     def description(self) -> dict[str, Any]:
         """What ``run.json`` says: format, state, round, facts."""
-        try:
-            found = json.loads(self.description_file.read_bytes())
-            known: dict[str, Any] = {"format": int(found["format"])}
-            if known["format"] <= FORMAT:
-                known |= {key: int(found[key]) for key in ("round", "process")}
-                known |= {key: str(found[key]) for key in ("state", "writer")}
-                known["facts"] = dict(found["facts"])
-            return dict(found) | known
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            told = f"{type(error).__name__}: {error}"
-            raise StoreError(f"{self.description_file} cannot be read: {told}") from error
-
-    def describe(self, state: str, round: int, **more: Any) -> None:
-        """Write the run's state.
-
-        Raises
-        ------
-        StoreError
-            If another process has continued the run.
-        """
-        known = {"format": FORMAT}
-        if self.description_file.exists():
-            known = self.description
-            self._refuse_stranger(known)
-        known.pop("error", None)  # of a run that failed and was continued
-        self._sign(known | {"state": state, "round": round, **more})
-
-    def _sign(self, told: Mapping[str, Any]) -> None:
-        """Write ``run.json`` in the name of this process."""
-        signed = {
-            "updated": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "host": socket.gethostname(),
-            "process": os.getpid(),
-            "writer": self.writer,
-        }
-        write_whole(self.description_file, json.dumps({**told, **signed}, indent=1))
-
-    def _refuse_stranger(self, told: Mapping[str, Any]) -> None:
-        if told["writer"] != self.writer:
-            raise StoreError(f"{str(self.path)!r} was continued by another process: leave it to it")
+        return self.described.read()
 
     def claim(self) -> None:
-        """Become the one who writes the run.
-
-        Raises
-        ------
-        StoreError
-            If another process is writing it, or its format is an older one.
-        """
-        self.refuse_older()
-        with self._alone():
-            self._claim()
-
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Keep out others who look at the same moment whether the run is being written."""
-        with contextlib.ExitStack() as held:
-            # the lock is gone with the process; a file system may have none
-            with contextlib.suppress(OSError, NotImplementedError):
-                held.enter_context(FileLock(self.path / "claim.lock"))
-            yield
-
-    def _claim(self) -> None:
-        told = self.description
-        here = told.get("host") == socket.gethostname() and int(told["process"]) == os.getpid()
-        ours = here and self.path not in self.busy
-        if self.state in LIVE and not ours:
-            raise StoreError(
-                f"{str(self.path)!r} is being written by {'this' if here else 'another'} process "
-                f"({told['process']} on {told.get('host')}): wait for it, or stop it; one that was "
-                f"killed on another host counts as stopped after {QUIET:.0f} s"
-            )
-        self._sign(told | {"state": "running"})
+        """Become the one who writes the run; StoreError if another process is, or it is older."""
+        self.described.claim()
 
     @property
     def state(self) -> str:
-        """One of ``running``, ``paused``, ``finished``, ``failed``, ``stopped``, ``interrupted``.
+        """One of running, paused, finished, failed, stopped, interrupted."""
+        return self.described.state
 
-        A run whose process is gone is interrupted; on another host, one without a heartbeat.
-        """
-        told = self.description
-        state = str(told["state"])
-        if state not in LIVE:
-            return state
-        here = told.get("host") == socket.gethostname()
-        if here:
-            return state if _alive(int(told["process"])) else "interrupted"
-        quiet = min(_age(self.heartbeat), _age(self.description_file))
-        return state if quiet < QUIET else "interrupted"
+    def describe(self, state: str, round: int, **more: Any) -> None:
+        """Write the run's state, unless another process has continued the run: StoreError."""
+        self.described.write(state, round, **more)
 
     @property
     def settings(self) -> str:
@@ -335,7 +229,7 @@ class Store:
         StoreError
             If another process has continued the run.
         """
-        self._refuse_stranger(self.description)
+        self.described.refuse_stranger()
         self.log.append({"elapsed": elapsed, "reports": [asdict(report) for report in reports]})
 
     def note(self, event: Event) -> None:
@@ -422,21 +316,3 @@ def _event(round: int, **told: Any) -> Event:
 
 def _digest(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-
-
-def _age(path: Path) -> float:
-    """Give the seconds since a file was written; infinity without one."""
-    try:
-        return time.time() - path.stat().st_mtime
-    except OSError:
-        return float("inf")
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gandask.config import fields, in_force, suggestion
+from gandask.config import fields, in_force
 from gandask.core import Method, SettingError
+from gandask.display import suggestion
 
 PAUSE, RESUME, STOP, CHANGE = COMMANDS = ("pause", "resume", "stop", "change")
 

@@ -310,7 +310,9 @@ def test_settings_survive_a_crash_between_the_two_files(tmp_path, monkeypatch):
     # at the settings, and at the second of two writings of the description
     for which in ("config.toml", "run.json run.json"):
         with monkeypatch.context() as patch:
-            patch.setattr("gandask.store.folder.write_whole", failing_at(which))
+            failing = failing_at(which)
+            for module in ("folder", "description"):
+                patch.setattr(f"gandask.store.{module}.write_whole", failing)
             with pytest.raises(OSError, match="power"):
                 store.change(after)
         assert Store.open(path).method(gd.METHODS) in (before, after)
@@ -397,7 +399,7 @@ def test_another_process_can_wait(tmp_path):
 
 SCRIPT = """
 import sys, gandask as gd
-from conftest import Toy
+from toy import Toy
 from distributed import Client, LocalCluster
 if __name__ == "__main__":
     client = None

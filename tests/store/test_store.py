@@ -709,13 +709,13 @@ ELSEWHERE = f"not-{socket.gethostname()}"
 def elsewhere(store, monkeypatch, beat, age=1e6, process=None):
     """Let another host write the run, its last heartbeat and description some seconds ago."""
     tell(store.path, host=ELSEWHERE, process=process or os.getpid())
-    ages = {store.description_file: age}
+    ages = {store.described.file: age}
     if beat is not None:
         store.beat(BEAT)
         ages[store.heartbeat] = beat
     for file, age in ages.items():
         os.utime(file, (1e9 - age, 1e9 - age))
-    monkeypatch.setattr("gandask.store.folder.time", SimpleNamespace(time=lambda: 1e9))
+    monkeypatch.setattr("gandask.store.description.time", SimpleNamespace(time=lambda: 1e9))
 
 
 def test_a_run_whose_process_is_gone_is_interrupted(store):
@@ -760,10 +760,10 @@ def test_a_run_of_another_host_is_known_by_its_heartbeat(
 
 def test_a_run_that_another_process_writes_is_not_claimed(store):
     tell(store.path, process=os.getppid())
-    before = store.description_file.read_bytes()
+    before = store.described.file.read_bytes()
     with pytest.raises(gd.StoreError, match=rf"another process \({os.getppid()} on .*wait for it"):
         Store.open(store.path).claim()
-    assert store.description_file.read_bytes() == before
+    assert store.described.file.read_bytes() == before
     store.append([], 1.0)
 
 
@@ -785,7 +785,7 @@ def test_a_claim_that_came_to_nothing_can_be_repeated_at_once(store, monkeypatch
     Store.open(store.path).claim()
     again = Store.open(store.path)
     again.claim()
-    assert again.description["writer"] == again.writer
+    assert again.description["writer"] == again.described.writer
     assert (again.description["host"], again.description["process"]) == (
         socket.gethostname(),
         os.getpid(),
@@ -876,7 +876,7 @@ def test_a_run_that_was_taken_over_leaves_it_to_the_other(tmp_path, monkeypatch,
         calls.append(view.round)
         if len(calls) == step:
             other = Store.open(path)
-            other.busy.discard(other.path)  # as another process sees it
+            other.described.busy.discard(other.path)  # as another process sees it
             other.claim()
             other.describe("running", 0)
             calls.append(other)

@@ -1,0 +1,116 @@
+"""Checking one value against a type hint and bounds, by pydantic, with messages of our own."""
+
+from __future__ import annotations
+
+import functools
+import operator
+import os
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from gandask.core import SettingError
+from gandask.display import suggestion
+
+UNIONS = (types.UnionType, typing.Union)
+
+BOUNDS = {
+    "minimum": ("ge", "at least"),
+    "above": ("gt", "more than"),
+    "maximum": ("le", "at most"),
+    "below": ("lt", "less than"),
+}
+"""What pydantic calls each kind of bound, and how it is spoken of."""
+
+
+def check(key: str, hint: Any, bounds: Mapping[str, Any]) -> Callable[[Any], Any]:
+    """Make the check of a value by its type hint and bounds, such as ``minimum`` and ``choices``.
+
+    It gives the value as a setting holds it, and raises SettingError for what does not fit.
+
+    Examples
+    --------
+    >>> check("rate", float, {"above": 0})(np.float32(0.5))
+    0.5
+    """
+    # not at the top: workers, which make no settings, start without it
+    from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+    strict = ConfigDict(strict=True, allow_inf_nan=False)
+    adapter = TypeAdapter[Any](_strict(hint, bounds), config=strict)
+
+    def checked(value: Any) -> Any:
+        try:
+            return adapter.validate_python(value)
+        except ValidationError as error:
+            told = [f"{key}={value!r}: expected {_spoken(hint, bounds)}"]
+            for found in error.errors(include_url=False):
+                if "choices" in bounds and isinstance(found["input"], str):
+                    told[1:] = [suggestion(found["input"], bounds["choices"])]
+            raise SettingError("; ".join(told)) from None
+
+    return checked
+
+
+def _strict(hint: Any, bounds: Mapping[str, Any]) -> Any:
+    """Put a type hint into pydantic's words, with the bounds at every number and name in it."""
+    from pydantic import AfterValidator, BeforeValidator, Field
+
+    ordinary = BeforeValidator(_ordinary)
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin in UNIONS:
+        return functools.reduce(operator.or_, [_strict(option, bounds) for option in inner])
+    if origin in (tuple, Mapping):
+        items = tuple(item if item is ... else _strict(item, bounds) for item in inner)
+        return typing.Annotated[types.GenericAlias(origin, items), ordinary]
+    if hint in (int, float):
+        limits = {BOUNDS[word][0]: bounds[word] for word in BOUNDS if word in bounds}
+        return typing.Annotated[hint, ordinary, Field(**limits)]
+    if hint is str:
+        named: Any = typing.Literal[tuple(bounds["choices"])] if "choices" in bounds else str
+        return typing.Annotated[named, ordinary]
+    if isinstance(hint, type) and hint not in (bool, types.NoneType, Any):
+        return typing.Annotated[Any, AfterValidator(functools.partial(_instance, hint))]
+    return hint
+
+
+def _instance(kind: type, value: Any) -> Any:
+    if not isinstance(value, kind):
+        raise ValueError(kind)
+    return value
+
+
+def _ordinary(value: Any) -> Any:
+    """Give the tuple, text or number of Python's own that a value stands for."""
+    if isinstance(value, list):
+        return tuple(value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _spoken(hint: Any, bounds: Mapping[str, Any]) -> str:
+    """Say what a setting may be."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin in UNIONS:
+        return " or ".join(_spoken(h, bounds) for h in inner if h is not types.NoneType)
+    if origin is tuple:
+        count = "a list" if inner[-1] is ... else f"a list of {len(inner)}"
+        return f"{count}, each {_spoken(inner[0], bounds)}"
+    if origin is Mapping:
+        return "a table" if inner[1] is Any else f"a table, each {_spoken(inner[1], bounds)}"
+    if hint in (int, float):
+        kind = "a whole number" if hint is int else "a finite number"
+        return " of ".join(filter(None, [kind, spoken_bounds(bounds)]))
+    if origin is typing.Literal or (hint is str and "choices" in bounds):
+        return "one of " + ", ".join(map(str, inner or bounds["choices"]))
+    names = {str: "a name", bool: "true or false"}
+    return names.get(hint, getattr(hint, "__name__", str(hint)))
+
+
+def spoken_bounds(bounds: Mapping[str, Any]) -> str:
+    """Say what numbers may be."""
+    return " and ".join(f"{BOUNDS[word][1]} {bounds[word]}" for word in BOUNDS if word in bounds)
