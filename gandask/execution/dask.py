@@ -197,9 +197,12 @@ class Distributed:
         first = slow.copies[0]
         with reaching_the_scheduler(self.client):
             workers = self._workers()
-        # it may run elsewhere than where it was sent to
+            processing = self.client.processing()
+        # it may have run elsewhere than where it was sent to, and wait there to be picked apart
+        keys = {first.key, first.reports.key, *(future.key for future in first.states.values())}
+        stuck = {address for address, held in processing.items() if not keys.isdisjoint(held)}
         threads = self.places.free({address: told["nthreads"] for address, told in workers.items()})
-        elsewhere = threads.keys() - {first.worker, delayed.worker}
+        elsewhere = threads.keys() - (stuck or {first.worker, delayed.worker})
         if not elsewhere:
             return ""
         busy = collections.Counter(one.copies[0].worker for one in self.under_way.values())
