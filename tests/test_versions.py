@@ -64,6 +64,7 @@ def address(run):
         yield address
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("page", [path.stem for path in SCRIPTS])
 def test_every_page_is_served(address, page):
     with urllib.request.urlopen(f"{address}/{page}") as answer:
@@ -71,6 +72,7 @@ def test_every_page_is_served(address, page):
         assert "<title>gandask" in answer.read().decode()
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("page", PAGES)
 def test_every_page_draws(run, monkeypatch, page):
     monkeypatch.setenv("GANDASK_RUNS", str(run.store.path.parent))

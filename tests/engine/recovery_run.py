@@ -22,7 +22,7 @@ from gandask import config, store
 from gandask.engine import run as engine
 from gandask.methods import METHODS
 from gandask.methods.testing import Toy
-from gandask.store import checkpoint, folder, journal
+from gandask.store import checkpoint, description, folder, journal
 
 METHODS[Toy.name] = Toy
 
@@ -111,7 +111,8 @@ def in_whole_file(name, number):
             die()
         write(path, text)
 
-    folder.write_whole = checkpoint.write_whole = write_whole
+    for module in (checkpoint, description, folder):
+        module.write_whole = write_whole
 
 
 def around_replace(matches, number, after):

@@ -358,6 +358,7 @@ def named(client, name):
     return next(address for address, told in workers.items() if str(told["name"]) == name)
 
 
+@pytest.mark.deep
 def test_losing_a_worker_changes_nothing(assert_same, tmp_path, monkeypatch):
     """SIGKILL of a worker in the middle of a run: Dask recomputes, and the result is the same."""
     method = Toy(rounds=6, server=True)

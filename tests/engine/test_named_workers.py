@@ -148,7 +148,7 @@ def kill(client, name):
     os.kill(client.run(os.getpid, workers=[address])[address], signal.SIGKILL)
 
 
-@pytest.mark.parametrize("after", [0.5, 1.5])
+@pytest.mark.parametrize("after", [pytest.param(0.5, marks=pytest.mark.deep), 1.5])
 def test_a_worker_that_is_lost_and_back_is_waited_for(client, tmp_path, after):
     method = toy(sleep=0.3, rounds=8)
     timer = threading.Timer(after, kill, (client, "left"))
@@ -171,6 +171,7 @@ def lose(client, name):
     cluster.sync(cluster.workers[name].close)
 
 
+@pytest.mark.deep
 def test_what_was_placed_on_a_worker_that_is_lost_for_good_moves(tmp_path):
     method = toy(sleep=0.2, rounds=8)
     with named(*NAMES) as client:

@@ -393,6 +393,7 @@ def test_with_a_login_it_asks_for_it(tab, runs, tmp_path):
         shown(tab)
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -409,6 +410,7 @@ def test_the_command_refuses_what_would_show_runs_to_all(runs, options, words):
     assert "Traceback" not in told.stderr
 
 
+@pytest.mark.deep
 def test_a_folder_that_is_not_there_and_a_port_in_use_are_told(runs, tmp_path):
     arguments = [sys.executable, "-m", *GANDASK]
     told = subprocess.run([*arguments, str(tmp_path / "no")], capture_output=True, text=True)

@@ -183,6 +183,7 @@ def test_classifiers_take_images_of_any_form(shape, quick, empty_cache):
     assert logits.shape == probabilities.shape == (7, 3)
 
 
+@pytest.mark.deep
 @needs_mnist
 def test_mnist_is_told_apart():
     mnist = data.load("mnist", str(SHARED))

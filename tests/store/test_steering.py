@@ -452,6 +452,7 @@ def test_a_run_under_way_is_not_started_again_beside_itself(tmp_path, assert_sam
     assert_same(gd.run(settings, store=tmp_path / "run", resume=True), gd.run(settings))
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize(
     ("first", "second", "width"),
     [("moore", "ring", 5), ("ring", "moore", 9), ("moore", "isolated", 5)],

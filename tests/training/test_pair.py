@@ -30,7 +30,7 @@ def pair(training, slot="cell/0"):
 )
 def test_steps_cut_in_two_come_to_the_same_bits(grid, network, loss):
     """One node holds the discriminator, another the generator; fakes and feedback travel."""
-    made = grid(data="digits", image_size=28, network=network, loss=loss, batch_size=20)
+    made = grid(data="digits", image_size=8, network=network, loss=loss, batch_size=20)
     whole, cut = pair(made.training), pair(made.training)
     born = {key: array.copy() for key, array in whole.generator.states()[0].items()}
     for batch in range(3):
