@@ -44,16 +44,19 @@ def run(clients, tmp_path_factory):
     return gd.open_run(folder)
 
 
+@pytest.mark.deep
 def test_workers_come_to_what_one_process_does(run, assert_same):
     assert_same(run.ds, gd.run(tiny()))
 
 
+@pytest.mark.deep
 def test_what_was_stored_is_read_again(run, assert_same):
     kept = run.store.read_dataset()
     assert kept is not None
     assert_same(kept, run.ds)
 
 
+@pytest.mark.deep
 def test_a_report_draws_everything(run, tmp_path):
     assert "<html" in report.write(run, tmp_path / "report.html").read_text()
 

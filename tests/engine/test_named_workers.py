@@ -126,6 +126,7 @@ def test_rebalancing_and_stealing_leave_placed_slots_where_they_are(client):
     assert_same(ds, gd.run(toy(sleep=0.1)))
 
 
+@pytest.mark.deep
 def test_retiring_other_workers_leaves_placed_slots_where_they_are():
     with named(*NAMES) as client:
         retired = iter(["first", "second"])
@@ -189,6 +190,7 @@ def test_what_was_placed_on_a_worker_that_is_lost_for_good_moves(tmp_path):
     assert_same(ds.drop_vars("worker"), gd.run(method).drop_vars("worker"))
 
 
+@pytest.mark.deep
 def test_a_strict_run_ends_when_a_worker_is_lost_for_good(tmp_path):
     method = toy(sleep=0.2, rounds=30)
     with named("first", "server", "left") as client:

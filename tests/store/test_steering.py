@@ -469,6 +469,7 @@ def test_of_two_changes_at_once_the_last_holds(
     assert_same(gd.run(gd.open_run(path).method), ds)
 
 
+@pytest.mark.deep
 def test_a_change_may_narrow_what_was_scheduled(grid, tmp_path, monkeypatch, assert_same):
     path = tmp_path / "run"
     with monkeypatch.context() as patch:
