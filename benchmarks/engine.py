@@ -32,7 +32,20 @@ from distributed import Client, default_client
 import gandask as gd
 from gandask.cluster.batch import dask_variable
 from gandask.cluster.local import UNPROFILED
-from gandask.core import Event, Layout, Plan, Record, Report, State, Task, Values, Variable
+from gandask.config import setting, settings
+from gandask.core import (
+    Event,
+    Layout,
+    Method,
+    Plan,
+    Record,
+    Report,
+    Role,
+    State,
+    Task,
+    Values,
+    Variable,
+)
 from gandask.execution import placement
 
 MIB = 2**20
@@ -70,26 +83,19 @@ class IdleView:
 NOTES: list[dict[str, float]] = []  # by round: time, memory, tasks, CPU seconds by process
 
 
-@dataclass(frozen=True)
-class Idle:
+@settings
+class Idle(Method[IdleView]):
     """A method whose rounds do nothing."""
 
     name: ClassVar[str] = "idle"
-    cells: int
-    rounds: int
-    seed: int = 1
-
-    def check(self) -> None:
-        """Accept anything."""
-
-    def prepare(self) -> dict[str, Any]:
-        """Prepare nothing."""
-        return {}
+    cells: int = setting(16, "slots", minimum=1)
+    rounds: int = setting(8, "rounds of every cell", minimum=1)
+    seed: int = setting(1, "of nothing", minimum=0)
 
     def layout(self) -> Layout:
         """One variable over the cells."""
-        slots = {f"cell/{i}": (i,) for i in range(self.cells)}
-        return Layout({"cell": range(self.cells)}, ("cell",), slots, {"one": Variable("one")})
+        roles = {"cell": Role.numbered("cell", ["cell"], self.cells)}
+        return Layout({"cell": range(self.cells)}, roles, {"one": Variable("one", role="cell")})
 
     def start(self) -> tuple[IdleView, Plan]:
         """Make every state, and idle once."""
@@ -190,7 +196,7 @@ def main() -> None:
     print(f"{measuring.machine()}; {asked.workers} workers", flush=True)
     rows, together = [], placement.TOGETHER
     for cells in asked.cells:
-        method, measured = Idle(cells, asked.rounds), []
+        method, measured = Idle(cells=cells, rounds=asked.rounds), []
         with separate_cluster(asked.workers) as client, tempfile.TemporaryDirectory() as folder:
             for name in SETTINGS:
                 store = Path(folder) / "run" if "checkpoint" in name else None
