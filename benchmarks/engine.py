@@ -99,20 +99,28 @@ class Idle(Method[IdleView]):
 
     def start(self) -> tuple[IdleView, Plan]:
         """Make every state, and idle once."""
-        stage = [Task(f"cell/{i}", 0, begin, writes=(f"cell/{i}/x",)) for i in range(self.cells)]
-        keeps = frozenset(f"cell/{i}/x" for i in range(self.cells))
-        return IdleView(keeps=keeps), [stage, self.stage(1)]
+        stage = [Task(slot, 0, begin, writes=(name,)) for slot, name in self.states(0)]
+        return IdleView(keeps=self.kept(0)), [stage, self.stage(1)]
+
+    def states(self, number: int) -> list[tuple[str, str]]:
+        """Name every cell, and its state after a round."""
+        return [(f"cell/{i}", f"cell/{i}/x/{number}") for i in range(self.cells)]
+
+    def kept(self, number: int) -> frozenset[str]:
+        """Name the states after a round."""
+        return frozenset(name for _, name in self.states(number))
 
     def stage(self, number: int) -> list[Task]:
         """Idle in every cell."""
-        names = [(f"cell/{i}", (f"cell/{i}/x",)) for i in range(self.cells)]
-        return [Task(slot, number, idle, name, name) for slot, name in names]
+        both = zip(self.states(number - 1), self.states(number), strict=True)
+        return [Task(slot, number, idle, (read,), (made,)) for (slot, read), (_, made) in both]
 
     def advance(self, view: IdleView, reports: Sequence[Report]) -> tuple[IdleView, Plan]:
         """Note the round, and idle again."""
         NOTES.append(note())
         records = tuple(Record(r.slot, r.round, r.values) for r in reports if r.round)
-        after = replace(view, round=view.round + 1, records=records)
+        done = view.round + 1
+        after = replace(view, round=done, records=records, keeps=self.kept(done))
         return after, [self.stage(after.round + 1)] if after.round < self.rounds else []
 
 

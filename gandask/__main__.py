@@ -171,8 +171,13 @@ def doctor(assignments: tuple[str, ...], timeout: float, **where: Any) -> None:
     Example: gandask doctor --cluster slurm --partition gpu
     """
     from gandask.cluster import doctor as examination
+    from gandask.core import SettingError
 
-    table = read_where({}, assignments, where)["cluster"] or {"kind": "local"}
+    asked = read_where({}, assignments, where)
+    table = asked.pop("cluster") or {"kind": "local"}
+    wrong = [key for key, value in asked.items() if value != {}]
+    if wrong:
+        raise SettingError(f"--set {wrong[0]}=...: expected a setting of the cluster, cluster.KEY")
     findings = examination.examine(table | {"workers": 1}, timeout)
     for finding in findings:
         click.echo(str(finding))

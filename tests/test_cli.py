@@ -482,6 +482,8 @@ def test_doctor_examines_one_worker_of_what_it_is_told(monkeypatch):
 
 def test_doctor_refuses_what_is_misspelt():
     assert "did you mean 'slurm'" in refused("doctor", "--cluster", "slrum")
+    told = refused("doctor", "--cluster", "slurm", "--set", "interface=ib0")
+    assert "--set interface=...: expected a setting of the cluster" in told
 
 
 # ---- more of train

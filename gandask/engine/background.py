@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gandask.core import Method
+from gandask.core import Method, StoreError
 from gandask.engine import run as engine
 from gandask.engine.session import Session, logger
 from gandask.runs import Run
@@ -59,6 +59,8 @@ def start(
     >>> run.state
     'finished'
     """
+    if store is None and resume:
+        raise StoreError(engine.NO_STORE)
     folder = Path(tempfile.mkdtemp(prefix="gandask-")) / method.name if store is None else store
     begun = engine.begin(method, folder, checkpoint_every, synchronous, resume)
     ended: Future[xr.Dataset] = Future()

@@ -15,7 +15,7 @@ from gandask.store import Store, steering
 from gandask.store.checkpoint import loading, saving
 from gandask.store.steering import Command
 
-PAUSE = 0.2  # seconds between two looks at what is asked of a paused run
+LOOK = 0.2  # seconds between two looks at what is asked of a paused run
 
 
 class KeptSession(Session):
@@ -75,6 +75,8 @@ class KeptSession(Session):
     def note(self, events: Sequence[Event]) -> None:
         """Keep what the machine did in the store too."""
         super().note(events)
+        if events:
+            self.store.described.refuse_stranger()
         for event in events:
             self.store.note(event)
 
@@ -101,7 +103,7 @@ class KeptSession(Session):
                 self._go_on(paused)
                 return True
             self.attend()
-            time.sleep(PAUSE)
+            time.sleep(LOOK)
 
     def checkpoint(self, last: bool) -> None:
         """Save every state, and go on from what was saved, if the run goes on.
@@ -110,6 +112,7 @@ class KeptSession(Session):
         stays bounded, and so does what a lost worker costs.
         """
         begun, checkpoints = time.monotonic(), self.store.checkpoints
+        self.store.described.refuse_stranger()  # whose files `begin` would take for remains
         files: dict[str, list[str]] = {}
         for name in sorted(self.needed()):
             files.setdefault(slot_of(name).replace("/", "-") + ".safetensors", []).append(name)
@@ -117,6 +120,7 @@ class KeptSession(Session):
         partial = checkpoints.begin(uuid.uuid4().hex[:8])
         try:
             self.perform([saving(partial / file, names) for file, names in files.items()])
+            self.store.described.refuse_stranger()
             folder = checkpoints.seal(partial, self.view, files, self.store.log.size)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)

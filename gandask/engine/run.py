@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     import xarray as xr
     from distributed import Client
 
+NO_STORE = "resume=True needs store=, the folder of the run to continue"
+
 
 def run(
     method: Method[Any],
@@ -116,7 +118,7 @@ def begin(
     method.check()
     if store is None:
         if resume:
-            raise StoreError("resume=True needs store=, the folder of the run to continue")
+            raise StoreError(NO_STORE)
         return Session(method, method.prepare(), synchronous)
     if not resume:
         Store(store).refuse_existing()
@@ -131,8 +133,7 @@ def begin(
         return finished
     facts = method.prepare()
     _refuse_other_data(kept, facts)
-    if kept.state != "finished":
-        kept.claim()
+    kept.claim()
     return KeptSession(method, facts, synchronous, kept, checkpoint_every, resumed=True)
 
 
@@ -229,6 +230,10 @@ def _watched(
         with watch.over(executor, kept.beat if kept else None):
             yield
         session.attend()
+    except BaseException:
+        with contextlib.suppress(OSError, StoreError):
+            session.take_note()  # of what may be the reason
+        raise
     finally:
         executor.cancel()
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from gandask.core import NON_FINITE, Event, Method, Plan, Report, Stage, Task, View
+from gandask.core import NON_FINITE, Event, Method, Plan, Report, Signal, Stage, Task, View
 from gandask.engine.ledger import Ledger
 from gandask.execution.executor import Executor
 from gandask.execution.heartbeat import Watch
@@ -123,15 +123,21 @@ class Session:
 
     def attend(self) -> None:
         """Note what the heartbeat noticed, and hedge delayed tasks."""
+        delayed = self.take_note()
+        for signal in delayed if self.watch.settings.hedge else ():
+            elsewhere = self.executor.hedge(signal)
+            if elsewhere:
+                detail = f"{signal.task} a second time, on worker {elsewhere}"
+                self.note([Event(signal.round, "hedged", signal.slot, detail, machine=True)])
+
+    def take_note(self) -> list[Signal]:
+        """Note what the heartbeat noticed, and give the tasks that are delayed."""
+        delayed: list[Signal] = []
         while not self.watch.noticed.empty():
             noticed = self.watch.noticed.get()
             self.note(noticed.events)
-            for signal in noticed.delayed if self.watch.settings.hedge else ():
-                elsewhere = self.executor.hedge(signal)
-                if elsewhere:
-                    detail = f"{signal.task} a second time, on worker {elsewhere}"
-                    event = Event(signal.round, "hedged", signal.slot, detail, machine=True)
-                    self.note([event])
+            delayed += noticed.delayed
+        return delayed
 
     def note(self, events: Sequence[Event]) -> None:
         """Keep what the machine did, in the result and on the console."""

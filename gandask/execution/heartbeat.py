@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import logging
 import queue
 import statistics
 import threading
@@ -19,6 +20,8 @@ from typing import Any, Protocol
 from gandask import config
 from gandask.config import setting
 from gandask.core import ClusterError, Event, Signal
+
+logger = logging.getLogger("gandask")
 
 
 @config.settings
@@ -295,7 +298,10 @@ class Watch:
             pause = 0.0
             while not ending.wait(pause):
                 begun = time.perf_counter()
-                self._look(place, write)
+                try:
+                    self._look(place, write)
+                except Exception:  # whatever it is: unwatched, a run may wait for ever
+                    logger.exception("the heartbeat could not look after the run; it goes on")
                 # a look at thousands of slots takes time: no more than a twentieth of it
                 costly = min(20 * (time.perf_counter() - begun), LONGEST)
                 pause = max(self.settings.interval, costly)

@@ -19,7 +19,6 @@ from gandask.pages.view import View
 from gandask.results.scaling import scaling
 from gandask.runs import Run
 from gandask.runs.following import Followed
-from gandask.scores.metrics import METRICS
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -183,7 +182,8 @@ def columns(runs: Mapping[str, Followed], lines: Mapping[str, str]) -> dict[str,
         del made["line"]
     outcomes = [results.outcome(one.ds) for one in followed]
     told = [found for found in outcomes if found is not None]
-    titles = {str(name): _title(found, str(name)) for found in told for name in found.data_vars}
+    names = [(found, str(name)) for found in told for name in found.data_vars]
+    titles = {name: results.title(found, name) for found, name in names}
     return made | {
         title: [
             float("nan") if found is None or name not in found else float(found[name])
@@ -191,8 +191,3 @@ def columns(runs: Mapping[str, Followed], lines: Mapping[str, str]) -> dict[str,
         ]
         for name, title in titles.items()
     }
-
-
-def _title(found: xr.Dataset, name: str) -> str:
-    """Call a score what it is called of any run."""
-    return METRICS[name].long_name if name in METRICS else str(found[name].attrs["long_name"])

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import panel as pn
-from distributed.utils import format_dashboard_link
 from markupsafe import Markup
 from panel.io.server import get_server
 
+from gandask.execution.dask_internals import proxied
 from gandask.pages.frame import STYLE, argument, message
 from gandask.pages.live import Watch
 from gandask.runs import Run
@@ -58,18 +58,7 @@ def live(run: Run) -> Inline:
     """
     word = secrets.token_urlsafe()
     offered[word] = run.store.path.resolve()
-    return Inline(f"{base(_port())}live?run={word}")
-
-
-def base(port: int) -> str:
-    """Give the address under which browsers reach a port of this machine.
-
-    Examples
-    --------
-    >>> base(5006)
-    'http://localhost:5006/'
-    """
-    return str(format_dashboard_link(HOST, port)).removesuffix("status")
+    return Inline(f"{proxied(HOST, _port())}live?run={word}")
 
 
 @functools.cache
@@ -84,7 +73,7 @@ def _serve(started: Future[int]) -> None:
     asyncio.set_event_loop(asyncio.new_event_loop())
     try:
         # a proxy has a name of its own, known to the browser alone; the words keep strangers out
-        direct = urllib.parse.urlsplit(base(0)).hostname == HOST
+        direct = urllib.parse.urlsplit(proxied(HOST, 0)).hostname == HOST
         origin = None if direct else "*"
         server = get_server({"/live": _shown}, address=HOST, websocket_origin=origin)
         server.start()

@@ -22,7 +22,6 @@ from gandask.display import place as spoken
 from gandask.pages import units
 from gandask.plots import pictures
 from gandask.plots.maps import MOST
-from gandask.scores.metrics import METRICS
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -114,8 +113,7 @@ def summary(ds: xr.Dataset, rounds: int, state: str) -> list[tuple[str, str]]:
     rows.append(("rounds", f"{done} of {done if state == 'finished' else rounds}"))
     wall = float(ds["elapsed"].max()) if ds["elapsed"].size else np.nan
     rows.append(("wall time", duration(wall)))
-    workers = {str(name) for name in np.unique(ds["worker"].values)} - {""}
-    rows.append(("workers", str(len(workers))))
+    rows.append(("workers", str(len(results.workers(ds)))))
     return rows
 
 
@@ -143,9 +141,9 @@ def _best(ds: xr.Dataset) -> list[tuple[str, str]]:
         return []
     place = spoken(results.place(found))
     early = f" (round {int(found['round'])})" if "round" in found.coords else ""
-    rows = [(f"best by {_title(found, ds.attrs['score'])}", place)] if place else []
+    rows = [(f"best by {results.title(found, ds.attrs['score'])}", place)] if place else []
     rows += [
-        (_title(found, str(name)), _written(found, str(name), ds.attrs) + early)
+        (results.title(found, str(name)), _written(found, str(name), ds.attrs) + early)
         for name in found.data_vars
     ]
     together = results.of_all(ds)
@@ -154,11 +152,6 @@ def _best(ds: xr.Dataset) -> list[tuple[str, str]]:
         for values in together.data_vars.values()
         if not early and bool(values.notnull())
     ]
-
-
-def _title(found: xr.Dataset, name: str) -> str:
-    """Call a score what it is called of any run."""
-    return METRICS[name].long_name if name in METRICS else str(found[name].attrs["long_name"])
 
 
 def _written(found: xr.Dataset, name: str, facts: Mapping[str, Any]) -> str:
@@ -243,7 +236,7 @@ def _notes(ds: xr.Dataset, state: str, rounds: int, error: str) -> list[str]:
     notes = []
     if state != "finished":
         notes.append(f"the run is {state}: {ds.sizes['round']} of {rounds} rounds are here")
-    # a run that was continued keeps the error of its first attempt
+    # between its claim and its first step, a run that is continued still has the error of before
     if state in ("failed", "stopped") and error:
         notes.append(error)
     if "score" in ds.attrs and results.outcome(ds) is None:

@@ -58,10 +58,6 @@ class View:
             drawn = drawn * layer
         self.pane.object = drawn
 
-    def clear(self) -> None:
-        """Show nothing."""
-        self.form = self.pane.object = None
-
 
 def _form(element: hv.Element) -> Any:
     """Tell what of a plot cannot change within its figure: layers, axes and their kind."""

@@ -1,6 +1,13 @@
 """From what tasks report to one labelled Dataset, and what can be read off it."""
 
-from gandask.results.dataset import Results, attributes, described, labelled, without_timings
+from gandask.results.dataset import (
+    Results,
+    attributes,
+    described,
+    labelled,
+    versions,
+    without_timings,
+)
 from gandask.results.storage import fixed, read, write
 from gandask.results.tables import (
     best,
@@ -12,6 +19,8 @@ from gandask.results.tables import (
     profile,
     speedup,
     summary,
+    title,
+    workers,
 )
 
 __all__ = [
@@ -30,6 +39,9 @@ __all__ = [
     "read",
     "speedup",
     "summary",
+    "title",
+    "versions",
     "without_timings",
+    "workers",
     "write",
 ]

@@ -232,12 +232,17 @@ def attributes(method: Method[Any], facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def described(name: str, settings: str, seed: int, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Describe a run by its method's name and settings as TOML; see `attributes`."""
-    versions = {
-        f"{package}_version": importlib.metadata.version(package)
-        for package in ("gandask", "torch", "numpy")
-    }
-    return {"method": name, "settings": settings, "seed": seed, **versions, **facts}
+    """Describe a run by its method's name and settings as TOML; see `attributes`.
+
+    The versions are those of today, unless `facts` say others.
+    """
+    return {"method": name, "settings": settings, "seed": seed, **versions(), **facts}
+
+
+def versions() -> dict[str, str]:
+    """Give the versions that a run is made with."""
+    packages = ("gandask", "torch", "numpy")
+    return {f"{package}_version": importlib.metadata.version(package) for package in packages}
 
 
 def labelled(dataset: xr.Dataset, layout: Layout) -> xr.Dataset:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from gandask.results.tables import workers
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -72,7 +72,7 @@ def _measured(run: xr.Dataset) -> dict[str, Any]:
     return {
         "shape": "×".join(map(str, sizes)),
         "units": math.prod(sizes),
-        "workers": len({str(name) for name in np.unique(run["worker"].values)} - {""}),
+        "workers": len(workers(run)),
         "rounds": run.sizes["round"],
         "wall": float(elapsed.max()) if elapsed.size else math.nan,
     }

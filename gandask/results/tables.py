@@ -37,15 +37,15 @@ def speedup(serial: xr.Dataset, parallel: xr.Dataset) -> xr.Dataset:
     import xarray as xr
 
     wall = xr.DataArray([_wall(serial), _wall(parallel)], dims="run", attrs={"units": "s"})
-    workers = xr.DataArray([_workers(serial), _workers(parallel)], dims="run")
+    counts = xr.DataArray([len(workers(serial)), len(workers(parallel))], dims="run")
     by_routine = xr.concat([_longest(serial), _longest(parallel)], "run", join="outer")
     gained = wall[0] / wall[1]
     made = xr.Dataset(
         {
             "wall": wall,
-            "workers": workers,
+            "workers": counts,
             "speedup": gained,
-            "efficiency": gained * workers[0] / workers[1],
+            "efficiency": gained * counts[0] / counts[1],
             "seconds": by_routine,
             "routine_speedup": by_routine.isel(run=0) / by_routine.isel(run=1),
         },
@@ -61,8 +61,9 @@ def _wall(dataset: xr.Dataset) -> float:
     return float(dataset["elapsed"].max())
 
 
-def _workers(dataset: xr.Dataset) -> int:
-    return len(np.unique(dataset["worker"].values))
+def workers(dataset: xr.Dataset) -> list[str]:
+    """Name the workers that performed anything."""
+    return sorted({str(name) for name in np.unique(dataset["worker"].values)} - {""})
 
 
 def _longest(dataset: xr.Dataset) -> xr.DataArray:
@@ -138,6 +139,11 @@ def place_of_best(values: xr.DataArray) -> dict[str, Any] | None:
 def of_all(dataset: xr.Dataset) -> xr.Dataset:
     """Give the final scores of the whole population, where there are any."""
     return dataset[[*_finals(dataset, of_all=True)]]
+
+
+def title(found: xr.Dataset, name: str) -> str:
+    """Call a score what it is called of any run."""
+    return METRICS[name].long_name if name in METRICS else str(found[name].attrs["long_name"])
 
 
 def summary(dataset: xr.Dataset) -> str:

@@ -80,7 +80,7 @@ class Description:
             raise StoreError(
                 f"{str(self.folder)!r} was written by an older gandask (store format {written}; "
                 f"this one continues format {FORMAT}): it can be read, but not continued; finish "
-                "it with the gandask that began it (gandask_version in its Dataset), or train its "
+                "it with the gandask that began it, or train its "
                 "settings anew: gandask train DIR/config.toml --store OTHER"
             )
 

@@ -77,7 +77,8 @@ class Store:
             store._lay_out(method)
             for journal in (store.log, store.columns, store.happened, store.commands):
                 journal.path.touch()
-            store.describe("running", 0, facts=dict(facts), settings=_digest(settings))
+            told = results.versions() | dict(facts)
+            store.describe("running", 0, facts=told, settings=_digest(settings))
         except OSError as error:
             raise StoreError(f"store={str(path)!r} cannot be created: {error}") from error
         return store

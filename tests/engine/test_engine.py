@@ -14,9 +14,10 @@ from distributed import Client, LocalCluster
 from torch import nn
 
 import gandask as gd
-from gandask.core import StoreError, Task, TaskError
+from gandask.core import Event, StoreError, Task, TaskError
 from gandask.engine.session import Session
 from gandask.execution.dask import Distributed
+from gandask.execution.heartbeat import Noticed
 from gandask.execution.serial import Serial
 from gandask.methods.testing import Toy
 from gandask.store import Store
@@ -356,6 +357,20 @@ def named(client, name):
     """Give the address of a worker."""
     workers = client.scheduler_info(n_workers=-1)["workers"]
     return next(address for address, told in workers.items() if str(told["name"]) == name)
+
+
+def test_what_was_noticed_just_before_a_failure_is_kept(tmp_path, monkeypatch):
+    """It may say why."""
+
+    def failing(self):
+        noticed = Noticed(events=[Event(1, "worker left", "", "ann", machine=True)])
+        self.watch.noticed.put(noticed)
+        raise RuntimeError("no luck")
+
+    monkeypatch.setattr(Session, "carried_out", failing)
+    with pytest.raises(RuntimeError, match="no luck"):
+        gd.run(Toy(), store=tmp_path / "run")
+    assert [event.kind for event in Store.open(tmp_path / "run").noted()] == ["worker left"]
 
 
 @pytest.mark.deep

@@ -770,6 +770,21 @@ def test_a_watch_looks_from_a_thread_of_its_own_which_ends(heard):
     assert threads[-1] is threading.current_thread(), "the last look"
 
 
+def test_a_watch_goes_on_after_whatever_went_wrong(heard, caplog):
+    looks = []
+
+    def hear():
+        looks.append(True)
+        if len(looks) == 2:
+            raise RuntimeError("nobody thought of this")
+
+    with over(Watch(Heartbeat(interval=SOON)), heard, hear):
+        for _ in range(3):
+            next_write(heard)
+    assert len(looks) >= 4
+    assert "nobody thought of this" in caplog.text
+
+
 def test_a_watch_does_not_look_more_often_than_it_is_told_to(heard):
     """Its end does not wait for the next look; and there is one more then, at what came last."""
     watch = Watch(Heartbeat(interval=NEVER))

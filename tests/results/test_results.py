@@ -327,6 +327,13 @@ def test_speedup_of_known_runs():
     assert made["wall"].attrs["units"] == "s"
 
 
+def test_who_performed_nothing_is_no_worker():
+    unfinished = PARALLEL.copy(deep=True)
+    unfinished["worker"] = unfinished["worker"].astype("<U8")
+    unfinished["worker"].values.flat[0] = ""
+    assert gd.speedup(SERIAL, unfinished)["workers"].values.tolist() == [1, 2]
+
+
 def test_speedup_and_profile_of_a_real_run(dataset):
     made = gd.speedup(dataset, dataset)
     assert float(made["speedup"]) == float(made["efficiency"]) == 1

@@ -61,6 +61,21 @@ def under_way(path, lines=None):
     tell(path, state="running", process=os.getpid())
 
 
+def test_a_finished_run_whose_dataset_was_deleted_makes_it_anew(finished, copy, assert_same):
+    shutil.rmtree(copy / "dataset.zarr")
+    assert_same(gd.run(tiny(), store=copy, resume=True), finished.dataset)
+    assert gd.open_run(copy).state == "finished"
+    assert_same(gd.open_run(copy).ds, finished.dataset)
+
+
+def test_versions_are_those_that_the_run_was_made_with(copy):
+    under_way(copy)
+    facts = json.loads((copy / "run.json").read_text())["facts"]
+    assert facts["gandask_version"] == gd.__version__
+    tell(copy, facts=facts | {"gandask_version": "0.0.7"})
+    assert gd.open_run(copy).ds.attrs["gandask_version"] == "0.0.7"
+
+
 # ---- beginning and opening
 
 
