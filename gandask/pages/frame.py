@@ -17,11 +17,7 @@ from gandask import extensions
 from gandask.core import SettingError
 
 STYLE = Path(__file__).with_name("style.css").read_text("utf-8")
-TITLES = {
-    "live": "Watch one run",
-    "speedup": "Speedup and time by routine",
-    "compare": "Several runs side by side",
-}
+NAMES = ("live", "speedup", "compare")
 NICENESS = 5  # a run on the same machine goes first, but pages still answer beside it
 
 
@@ -31,7 +27,7 @@ def page(name: str, content: Callable[[], Any]) -> Any:
     Parameters
     ----------
     name : str
-        One of `TITLES`.
+        One of `NAMES`.
     content : callable
         Makes what is below the head.
     """
@@ -55,7 +51,7 @@ def head(name: str) -> Any:
             Markup(' aria-current="page"') if other == name else "",
             other,
         )
-        for other in TITLES
+        for other in NAMES
     )
     dark = arguments.get("theme") == "dark"
     other_theme = _address(name, {**arguments, "theme": "default" if dark else "dark"})
@@ -131,7 +127,7 @@ def _arguments() -> dict[str, str]:
 def _address(page: str, arguments: Mapping[str, str]) -> str:
     """Give the address of a page beside this one: pages have names, or share one as arguments."""
     named = (pn.state.location.pathname or "").rsplit("/", 1)[-1] if pn.state.location else ""
-    if named in TITLES:
+    if named in NAMES:
         query = urllib.parse.urlencode(arguments)
         return f"{page}?{query}" if query else page
     return "?" + urllib.parse.urlencode({"page": page, **arguments})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from gandask.core import Event, Layout
 from gandask.results import Results
 from gandask.store import Store
-from gandask.store.journal import Place
+from gandask.store.journal import Bookmark
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +30,7 @@ class Collected:
     def __init__(self, store: Store, layout: Layout, rounds: int) -> None:
         self.store = store
         self.results = Results(layout, rounds)
-        self.steps, self.happened = Place(), Place()
+        self.steps, self.happened = Bookmark(), Bookmark()
         self.noted: list[Event] = []
 
     @property

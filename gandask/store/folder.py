@@ -30,7 +30,7 @@ from gandask.core import Event, Layout, Method, Report, SettingError, StoreError
 from gandask.store import layouts
 from gandask.store.checkpoint import Checkpoints
 from gandask.store.description import FORMAT, Description
-from gandask.store.journal import Journal, Place, write_whole
+from gandask.store.journal import Bookmark, Journal, write_whole
 from gandask.store.steering import Command
 
 if TYPE_CHECKING:
@@ -215,11 +215,11 @@ class Store:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         self.commands.append({"time": now, **asdict(command)})
 
-    def asked(self, place: Place) -> Iterator[Command]:
-        """Read what was asked since `place`."""
+    def asked(self, begin: Bookmark) -> Iterator[Command]:
+        """Read what was asked since `begin`."""
         if self.commands.path.exists():
             yield from self.commands.read(
-                lambda told: Command(told["name"], dict(told["changes"])), place
+                lambda told: Command(told["name"], dict(told["changes"])), begin
             )
 
     def append(self, reports: Sequence[Report], elapsed: float) -> None:
@@ -238,9 +238,9 @@ class Store:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         self.happened.append({"time": now, "event": asdict(event)})
 
-    def noted(self, place: Place | None = None) -> list[Event]:
-        """Read what the machine did, since `place` if there is one."""
-        return list(self.happened.read(lambda told: _event(**told["event"]), place))
+    def noted(self, begin: Bookmark | None = None) -> list[Event]:
+        """Read what the machine did, since `begin` if there is one."""
+        return list(self.happened.read(lambda told: _event(**told["event"]), begin))
 
     def beat(self, told: Mapping[str, Any]) -> None:
         """Write what every slot is doing: for readers only, so that a full disk is no harm."""

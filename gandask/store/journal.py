@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 @dataclass
-class Place:
+class Bookmark:
     """Where reading of a journal is: its file, the byte, and how many lines that was."""
 
     file: int = 0
@@ -71,14 +71,14 @@ class Journal:
             yield write
         partial.replace(self.path)
 
-    def read(self, understood: Callable[[Any], T], begin: Place | None = None) -> Iterator[T]:
+    def read(self, understood: Callable[[Any], T], begin: Bookmark | None = None) -> Iterator[T]:
         """Read line by line. One that is still being written is left out.
 
         Parameters
         ----------
         understood : callable
             What to make of a line.
-        begin : Place, optional
+        begin : Bookmark, optional
             Where to begin. It moves along, to where the next reading begins.
 
         Raises
@@ -86,27 +86,27 @@ class Journal:
         StoreError
             If a line is not JSON, or is not `understood`.
         """
-        place = begin or Place()
+        bookmark = begin or Bookmark()
         with self._opened("rb") as file:
-            place.file = os.fstat(file.fileno()).st_ino
-            file.seek(place.byte)
+            bookmark.file = os.fstat(file.fileno()).st_ino
+            file.seek(bookmark.byte)
             for line in file:
                 if not line.endswith(b"\n"):
                     return
-                place.byte, place.line = place.byte + len(line), place.line + 1
+                bookmark.byte, bookmark.line = bookmark.byte + len(line), bookmark.line + 1
                 try:
                     yield understood(json.loads(line, object_hook=decoded))
                 except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
                     told = f"{type(error).__name__}: {error}"
                     raise StoreError(
-                        f"{self.path}, line {place.line} is damaged: {told}"
+                        f"{self.path}, line {bookmark.line} is damaged: {told}"
                     ) from error
 
-    def goes_on(self, place: Place) -> bool:
-        """Tell whether the file is still the one that was read up to `place`."""
+    def goes_on(self, bookmark: Bookmark) -> bool:
+        """Tell whether the file is still the one that was read up to `bookmark`."""
         with self._opened("rb") as file:
             told = os.fstat(file.fileno())
-            return place.file in (0, told.st_ino) and place.byte <= told.st_size
+            return bookmark.file in (0, told.st_ino) and bookmark.byte <= told.st_size
 
     def truncate(self, size: int) -> list[bytes]:
         """Cut everything from byte `size` on, and give the whole lines among it."""
@@ -121,14 +121,14 @@ class Journal:
         with self._opened("r+b") as file:
             file.truncate(file.read().rfind(b"\n") + 1)
 
-    def end(self) -> Place:
-        """Give the place after the last line, whatever the lines are."""
+    def end(self) -> Bookmark:
+        """Give the bookmark after the last line, whatever the lines are."""
         if not self.path.exists():
-            return Place()
+            return Bookmark()
         with self._opened("rb") as file:
             whole = file.read()
             file_number = os.fstat(file.fileno()).st_ino
-        return Place(file_number, whole.rfind(b"\n") + 1, whole.count(b"\n"))
+        return Bookmark(file_number, whole.rfind(b"\n") + 1, whole.count(b"\n"))
 
     def _opened(self, mode: str) -> IO[bytes]:
         try:
