@@ -13,6 +13,7 @@ from distributed import Client, Nanny, Scheduler, SpecCluster
 import gandask as gd
 from gandask.core import ClusterError
 from gandask.methods.testing import Toy, assert_same
+from gandask.store import Store
 
 NAMES = ("first", "server", "left", "second")
 PLACED = {"server/0": "server", "node/0": "left"}
@@ -94,13 +95,11 @@ def test_placed_slots_run_on_the_worker_of_their_label_alone(client, tmp_path):
 
 
 def test_states_are_saved_where_they_are(client, tmp_path):
-    seen = []
+    seen, left = [], addresses(client)["left"]
 
     def look():
-        held = client.has_what()
-        where = addresses(client)
-        keys = [key for key in held.get(where["left"], ()) if key.startswith("state-")]
-        seen.append(len(keys))
+        keys = client.has_what().get(left, ())
+        seen.append(sum(key.startswith("state-") for key in keys))
 
     with disturbed(look, pause=0.05):
         gd.run(toy(sleep=0.1, rounds=6), client=client, store=tmp_path / "run", checkpoint_every=1)
@@ -149,16 +148,36 @@ def kill(client, name):
     os.kill(client.run(os.getpid, workers=[address])[address], signal.SIGKILL)
 
 
-@pytest.mark.parametrize("after", [pytest.param(0.5, marks=pytest.mark.deep), 1.5])
-def test_a_worker_that_is_lost_and_back_is_waited_for(client, tmp_path, after):
-    method = toy(sleep=0.3, rounds=8)
-    timer = threading.Timer(after, kill, (client, "left"))
-    timer.start()
-    ds = gd.run(
-        method, client=client, store=tmp_path / "run", checkpoint_every=2, strict_places=True,
-        heartbeat=gd.Heartbeat(interval=0.2),
-    )  # fmt: skip
-    timer.join()
+@contextlib.contextmanager
+def once(path, round, act, *arguments):
+    """Act from another thread once the run of the block has come so far."""
+
+    def wait():
+        until = time.monotonic() + 120
+        while time.monotonic() < until:
+            time.sleep(0.05)
+            with contextlib.suppress(gd.StoreError):  # it may just be beginning
+                if Store.open(path).description["round"] >= round:
+                    act(*arguments)
+                    return
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("round", [1, 4])
+def test_a_worker_that_is_lost_and_back_is_waited_for(client, tmp_path, round):
+    method = toy(sleep=0.3, rounds=12)
+    with once(tmp_path / "run", round, kill, client, "left"):
+        ds = gd.run(
+            method, client=client, store=tmp_path / "run", checkpoint_every=2, strict_places=True,
+            heartbeat=gd.Heartbeat(interval=0.2),
+        )  # fmt: skip
     assert workers_of(ds, "node/0") == {"left"}
     told = events_of(ds)
     assert ("waiting", "node/0", "for worker 'left', which is gone") in told
@@ -175,14 +194,11 @@ def lose(client, name):
 @pytest.mark.deep
 def test_what_was_placed_on_a_worker_that_is_lost_for_good_moves(tmp_path):
     method = toy(sleep=0.2, rounds=8)
-    with named(*NAMES) as client:
-        timer = threading.Timer(0.5, lose, (client, "left"))
-        timer.start()
+    with named(*NAMES) as client, once(tmp_path / "run", 1, lose, client, "left"):
         ds = gd.run(
             method, client=client, store=tmp_path / "run", checkpoint_every=2,
             heartbeat=gd.Heartbeat(interval=0.2, lost_after=5.0),
         )  # fmt: skip
-        timer.join()
     told = events_of(ds)
     assert ("moved", "node/0", "worker 'left' was gone for 5 s") in told
     last = ds.worker.sel(slot="node/0").values[-1]
@@ -194,15 +210,15 @@ def test_what_was_placed_on_a_worker_that_is_lost_for_good_moves(tmp_path):
 def test_a_strict_run_ends_when_a_worker_is_lost_for_good(tmp_path):
     method = toy(sleep=0.2, rounds=30)
     with named("first", "server", "left") as client:
-        timer = threading.Timer(0.5, lose, (client, "left"))
-        timer.start()
         begun = time.monotonic()
-        with pytest.raises(ClusterError, match="no worker is named 'left'"):
+        with (
+            once(tmp_path / "run", 1, lose, client, "left"),
+            pytest.raises(ClusterError, match="no worker is named 'left'"),
+        ):
             gd.run(
                 method, client=client, store=tmp_path / "run", checkpoint_every=2,
                 heartbeat=gd.Heartbeat(interval=0.2, lost_after=5.0), strict_places=True,
             )  # fmt: skip
-        timer.join()
         assert time.monotonic() - begun > 5
     assert gd.open_run(tmp_path / "run").state == "failed"
 
