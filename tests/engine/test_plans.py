@@ -5,6 +5,7 @@ import pytest
 
 import gandask as gd
 from gandask.core import Task
+from gandask.engine.ledger import Ledger
 from gandask.engine.session import Session
 from gandask.methods.testing import Toy
 from gandask.methods.testing.toy import point, score
@@ -49,6 +50,17 @@ def test_a_plan_of_several_stages_is_taken_up_in_its_middle(
     resumed = gd.run(method, store=store, resume=True, synchronous=synchronous)
     # the server waits for all nodes: whatever the pace, the numbers are the same
     assert_same(gd.run(method), resumed)
+
+
+def test_what_has_not_reported_is_taken_back_stage_by_stage():
+    method = Toy(server=True, nodes=3)
+    _, plan = method.start()
+    ledger = Ledger(method)
+    ledger.plan(plan)
+    assert len(plan) > 1
+    assert [[*map(id, stage)] for stage in ledger.unfinished()] == [
+        [*map(id, stage)] for stage in plan
+    ]
 
 
 @pytest.mark.parametrize("step", [3, 9])
