@@ -80,8 +80,8 @@ class Description:
             raise StoreError(
                 f"{str(self.folder)!r} was written by an older gandask (store format {written}; "
                 f"this one continues format {FORMAT}): it can be read, but not continued; finish "
-                "it with the gandask that began it, or train its "
-                "settings anew: gandask train DIR/config.toml --store OTHER"
+                "it with the gandask that began it, or train its settings anew: "
+                "gandask train DIR/config.toml --store OTHER"
             )
 
     def write(self, state: str, round: int, **more: Any) -> None:
