@@ -342,7 +342,8 @@ def train_batches(offspring: Sequence[Offspring], steps: Steps) -> None:
     settings, each = first.settings, first.training.discriminator_steps
     every = settings.skip_discriminator_steps + 1
     batches = zip(*(one.batches() for one in offspring), strict=True)
-    for index in range(1, first.step_count + 1):
+    count = first.step_count  # once: it asks for the shard, which is drawn anew each time
+    for index in range(1, count + 1):
         drawn = [*itertools.islice(batches, each)]
         with routine("mutate"):
             for one in offspring:
@@ -358,4 +359,4 @@ def train_batches(offspring: Sequence[Offspring], steps: Steps) -> None:
                 steps.discriminator_step(samples)
             if settings.training_order == "discriminator_first":
                 steps.generator_step()
-        progress(index / first.step_count)
+        progress(index / count)

@@ -15,7 +15,7 @@ from gandask.methods.tasks import initialise
 from gandask.training import stacked
 from gandask.training.learner import fresh_moments, load_module, save_module
 from gandask.training.losses import Loss
-from gandask.training.settings import Noise
+from gandask.training.settings import Noise, Training
 
 CPU = torch.device("cpu")
 
@@ -184,6 +184,19 @@ def test_the_order_of_steps_is_a_setting(method, pair):
         assert seen[0] == order.removesuffix("_first")
         assert seen[:2] * (len(seen) // 2) == seen
         assert len(set(seen)) == 2
+
+
+def test_a_shard_is_not_drawn_for_every_batch(method, pair, monkeypatch):
+    """Drawing one of 60,000 takes as long as a tenth of a step."""
+    drawn, shard = [], Training.shard
+    monkeypatch.setattr(Training, "shard", lambda *a: drawn.append(a) or shard(*a))
+    counts = []
+    for batch_size in (5000, 500):
+        drawn.clear()
+        ours = offspring(dataclasses.replace(method, batch_size=batch_size), pair)
+        train_batches([ours], ours)
+        counts.append(len(drawn))
+    assert counts[0] == counts[1] > 0
 
 
 def test_the_mutated_learning_rate_reaches_the_optimiser(method, pair):
