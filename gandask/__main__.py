@@ -126,11 +126,11 @@ def train(
     Example: gandask train table1-mnist-4x4 --cluster slurm --workers 16 --walltime 01:00:00
     --set data_dir=data --set cluster.interface=ib0 --store runs/table1
     """
-    plan = read_plan(source, assignments, where)
+    settings = read_run_settings(source, assignments, where)
     if resumed and store is None and Path(source).is_dir():
         store = Path(source)
     options = {"checkpoint_every": checkpoint_every, "strict_places": strict_places}
-    carry_out(plan, store, resumed, synchronous=not asynchronous, **options)
+    carry_out(settings, store, resumed, synchronous=not asynchronous, **options)
 
 
 @main.command()
@@ -156,9 +156,9 @@ def resume(
     from gandask.store import Store
 
     Store.open(run)
-    plan = read_plan(str(run), assignments, where)
+    settings = read_run_settings(str(run), assignments, where)
     options = {"checkpoint_every": checkpoint_every, "strict_places": strict_places}
-    carry_out(plan, run, True, synchronous=not asynchronous, **options)
+    carry_out(settings, run, True, synchronous=not asynchronous, **options)
 
 
 @main.command()
@@ -306,7 +306,7 @@ def presets() -> None:
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunSettings:
     """What to train, where, and how to watch over it."""
 
     method: Method[Any]
@@ -314,7 +314,9 @@ class Plan:
     heartbeat: Any
 
 
-def read_plan(source: str, assignments: tuple[str, ...], where: dict[str, Any]) -> Plan:
+def read_run_settings(
+    source: str, assignments: tuple[str, ...], where: dict[str, Any]
+) -> RunSettings:
     """Read a method from a TOML file, a preset or a run, with settings changed.
 
     Raises
@@ -341,7 +343,7 @@ def read_plan(source: str, assignments: tuple[str, ...], where: dict[str, Any]) 
         table = known.read(source)
     table = read_where(table, assignments, where)
     cluster, heartbeat = table.pop("cluster"), Heartbeat(**table.pop("heartbeat"))
-    return Plan(config.from_dict(table, METHODS), cluster, heartbeat)
+    return RunSettings(config.from_dict(table, METHODS), cluster, heartbeat)
 
 
 def read_where(
@@ -371,7 +373,7 @@ def read_where(
     return changed | parts
 
 
-def carry_out(plan: Plan, store: Path | None, resumed: bool, **options: Any) -> None:
+def carry_out(settings: RunSettings, store: Path | None, resumed: bool, **options: Any) -> None:
     """Train, and say what came of it."""
     import contextlib
 
@@ -379,21 +381,22 @@ def carry_out(plan: Plan, store: Path | None, resumed: bool, **options: Any) -> 
     from gandask.engine import run as engine
     from gandask.store import Store
 
-    plan.method.check()  # before any worker starts
+    settings.method.check()  # before any worker starts
     if store and not resumed:
         Store(store).refuse_existing()
     if sys.stderr.isatty():
         click.echo("preparing; the first time a data set is used takes longest", err=True)
     try:
-        with cluster.start(**plan.cluster) if plan.cluster else contextlib.nullcontext() as client:
+        start = cluster.start if settings.cluster else contextlib.nullcontext
+        with start(**settings.cluster) as client:
             if client and client.dashboard_link:
                 click.echo(f"Dask's dashboard: {client.dashboard_link}", err=True)
             dataset = engine.run(
-                plan.method,
+                settings.method,
                 client=client,
                 store=store,
                 resume=resumed,
-                heartbeat=plan.heartbeat,
+                heartbeat=settings.heartbeat,
                 **options,
             )
     except KeyboardInterrupt:

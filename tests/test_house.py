@@ -125,6 +125,24 @@ def test_no_name_says_nothing():
     assert not said & {name.rpartition(".")[2] for name in MODULES}
 
 
+def types_of(tree: ast.Module) -> set[str]:
+    """Name the classes of a module and what it calls other types."""
+    found = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Subscript):
+            found |= {one.id for one in node.targets if isinstance(one, ast.Name)}
+    return {name for name in found if not name.isupper()}  # constants are none
+
+
+def test_a_name_stands_for_one_type():
+    homes = collections.defaultdict(list)
+    for module, path in MODULES.items():
+        for name in types_of(ast.parse(path.read_text(encoding="utf-8"))):
+            homes[name].append(module)
+    assert "Samples" in homes
+    assert {name: found for name, found in homes.items() if len(found) > 1} == {}
+
+
 # --- Only its own folder knows a method -----------------------------------------------------------
 
 HOMES = ("gandask.methods.", "gandask.presets")

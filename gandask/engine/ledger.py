@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from gandask.core import Method, MethodError, Plan, Record, Report, Task, slot_of
-from gandask.results.columns import Sent
+from gandask.results.columns import Traffic
 
 Key = tuple[str, int, str]
 
@@ -56,7 +56,7 @@ class Ledger:
                 self.states.update(task.writes)
             self.stages.append([task.key for task in stage])
 
-    def report(self, reports: Sequence[Report]) -> list[Sent]:
+    def report(self, reports: Sequence[Report]) -> list[Traffic]:
         """Take up reports, and tell what their tasks have read from other slots.
 
         A slot that has a state keeps it: it counts once, however many tasks read it.

@@ -25,10 +25,10 @@ from gandask.execution.dask_internals import (
     span_of,
     tend,
 )
-from gandask.execution.executor import Tell, read
+from gandask.execution.executor import Listener, read
 from gandask.execution.heartbeat import Heard
 from gandask.execution.parcels import Copy, Parcel, Sent
-from gandask.execution.perform import Performed
+from gandask.execution.perform import Outcomes
 from gandask.execution.placement import Bundle, bundled, place, spent
 from gandask.execution.places import Places
 from gandask.execution.worker import Work, signal_of
@@ -60,7 +60,7 @@ class Distributed:
         self,
         client: Client,
         seed: int,
-        tell: Tell = lambda signal: None,
+        tell: Listener = lambda signal: None,
         places: Places | None = None,
     ) -> None:
         self.client, self.seed, self.tell = client, seed, tell
@@ -295,7 +295,7 @@ class Distributed:
     def _arrive(self, bundle: Bundle, future: Future) -> None:
         self.arriving.put((bundle, future))
 
-    def _fetched(self, reporting: Mapping[int, Future]) -> dict[Future, Performed]:
+    def _fetched(self, reporting: Mapping[int, Future]) -> dict[Future, Outcomes]:
         """Fetch reports, by the numbers of the tasks."""
         from distributed import KilledWorker
 

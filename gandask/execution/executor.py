@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 from gandask.core import Report, Signal, Stage, Task, TaskError
 from gandask.execution.heartbeat import Watchable
 
-Tell = Callable[[Signal], None]
+Listener = Callable[[Signal], None]
 T = TypeVar("T")
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from gandask.core import Report, State, StoreError, Task, TaskError, Told, Values, listening
 
 T = TypeVar("T")
-Performed = Sequence[tuple[tuple[State, ...], Report]]
+Outcomes = Sequence[tuple[tuple[State, ...], Report]]
 """What tasks came to, in their order: the states that each wrote, and its report."""
 Gather = tuple[float, int]
 """Seconds and bytes that fetching the states of a task took."""
@@ -40,7 +40,7 @@ def perform_all(
     worker: str = "client",
     gather: Sequence[Gather] | None = None,
     at_once: bool = False,
-) -> Performed:
+) -> Outcomes:
     """Run tasks, each on the states that it reads.
 
     Parameters
@@ -99,7 +99,7 @@ def _perform_at_once(
     seed: int,
     worker: str,
     gather: Sequence[Gather],
-) -> Performed:
+) -> Outcomes:
     """Run tasks by the form that they have for several, and share the time out evenly."""
     every = slice(0, len(tasks))
     tell(every, "running", 0.0)

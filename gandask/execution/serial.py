@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 
 from gandask.core import Event, Report, Signal, Stage, State, Task
-from gandask.execution.executor import Tell, read
+from gandask.execution.executor import Listener, read
 from gandask.execution.perform import perform_all
 from gandask.execution.worker import signal_of
 
@@ -19,7 +19,7 @@ from gandask.execution.worker import signal_of
 class Serial:
     """Perform tasks one after the other in this process, in the order they were submitted."""
 
-    def __init__(self, seed: int, tell: Tell = lambda signal: None) -> None:
+    def __init__(self, seed: int, tell: Listener = lambda signal: None) -> None:
         self.seed, self.tell = seed, tell
         self.states: dict[str, list[State]] = {}  # a list of one, empty until it is written
         self.queue: collections.deque[tuple[int, Task, list[list[State]], list[list[State]]]]

@@ -12,7 +12,7 @@ from typing import Any
 
 from gandask.core import Signal, State, Task
 from gandask.execution.dask_internals import incoming
-from gandask.execution.perform import Performed, perform_all
+from gandask.execution.perform import Outcomes, perform_all
 
 EVERY = 0.5  # seconds between two signals of a task's progress
 
@@ -44,7 +44,7 @@ class Work:
         return self.key
 
 
-def perform_on_worker(works: Sequence[Work], at_once: bool, *states: State) -> Performed:
+def perform_on_worker(works: Sequence[Work], at_once: bool, *states: State) -> Outcomes:
     """Perform tasks on a Dask worker.
 
     Parameters
@@ -172,11 +172,11 @@ def union_length(intervals: Sequence[tuple[float, float]]) -> float:
     return covered
 
 
-def pick_reports(performed: Performed) -> Performed:
+def pick_reports(performed: Outcomes) -> Outcomes:
     """Give what tasks came to without their states."""
     return [((), report) for _, report in performed]
 
 
-def pick_state(performed: Performed, position: int, index: int) -> State:
+def pick_state(performed: Outcomes, position: int, index: int) -> State:
     """Give one of the states of one task alone."""
     return performed[position][0][index]

@@ -14,8 +14,8 @@ from gandask import plots, results
 from gandask.pages import parts
 from gandask.pages.choice import Choice
 from gandask.pages.frame import card, html, page
+from gandask.pages.panes import PlotPane
 from gandask.pages.unit import picture
-from gandask.pages.view import View
 from gandask.results.scaling import scaling
 from gandask.runs import Run
 from gandask.runs.following import Followed
@@ -53,7 +53,7 @@ class Compare:
         self.variable = pn.widgets.Select(name="quality", width=260)
         self.along = pn.widgets.RadioButtonGroup(options=ALONG, align="end", width=260)
         self.controls = [self.variable, self.along]
-        self.quality = View()
+        self.quality = PlotPane()
         self.left_out = html(Markup(""))
         self.table = parts.sortable(widths=WIDTHS)
         self.samples = html(Markup('<p class="faint">drawing ...</p>'))

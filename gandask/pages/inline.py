@@ -17,7 +17,7 @@ from panel.io.server import get_server
 
 from gandask.execution.dask_internals import proxied
 from gandask.pages.frame import STYLE, argument, message
-from gandask.pages.live import Watch
+from gandask.pages.live import LivePage
 from gandask.runs import Run
 
 HOST = "localhost"
@@ -90,6 +90,6 @@ def _shown() -> Any:
     path = offered.get(argument("run"))
     if path is None:
         return message("There is no such page.")
-    watch = Watch()
-    watch.open(path)
-    return pn.Column(watch.head, watch.body, sizing_mode="stretch_width")
+    page = LivePage()
+    page.open(path)
+    return pn.Column(page.head, page.body, sizing_mode="stretch_width")

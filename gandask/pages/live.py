@@ -21,9 +21,9 @@ from gandask.pages import catalogue, status, units
 from gandask.pages.cursor import Player
 from gandask.pages.frame import argument, card, html, message, page
 from gandask.pages.pace import Pace
+from gandask.pages.panes import Lines, PlotPane
 from gandask.pages.steering import Steering
 from gandask.pages.unit import UnitPanel
-from gandask.pages.view import Lines, View
 from gandask.runs.following import Followed, follow
 
 if TYPE_CHECKING:
@@ -53,13 +53,13 @@ def _chosen() -> Any:
     chooser = pn.widgets.Select(
         name="run", options=list(dict.fromkeys([*names, wanted])), value=wanted, width=300
     )
-    watch = Watch()
+    page = LivePage()
 
     def choose(name: str) -> None:
         try:
-            watch.open(catalogue.path(root, name))
+            page.open(catalogue.path(root, name))
         except StoreError as error:
-            watch.say(str(error))
+            page.say(str(error))
 
     if pn.state.location:
         pn.state.location.sync(chooser, {"value": "run"})
@@ -73,10 +73,10 @@ def _chosen() -> Any:
         chooser.options = list(dict.fromkeys([*found, chooser.value]))
 
     pn.state.add_periodic_callback(renew, 10 * PERIOD)
-    return pn.Column(pn.Row(chooser, watch.head), watch.body, sizing_mode="stretch_width")
+    return pn.Column(pn.Row(chooser, page.head), page.body, sizing_mode="stretch_width")
 
 
-class Watch:
+class LivePage:
     """The views of one run, and what they share: the run, the round cursor and the unit."""
 
     def __init__(self) -> None:
@@ -95,10 +95,10 @@ class Watch:
         self.variable = pn.widgets.Select(name="colour", width=MAP_WIDTH - 140)
         self.units = pn.widgets.Select(name="unit", width=120)
         self.player = Player(MAP_WIDTH)
-        self.map = View(sizing_mode=None)
+        self.map = PlotPane(sizing_mode=None)
         self.lines = Lines()
         self.panel = UnitPanel(self.lines)
-        self.events = View()
+        self.events = PlotPane()
         self.decided = html(Markup(""))
         self.workers = html(Markup(""))
         self.told = card("What the method decided", self.decided, styles=HALF)

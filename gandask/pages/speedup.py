@@ -13,7 +13,7 @@ from gandask import plots, results
 from gandask.pages import parts
 from gandask.pages.choice import Choice
 from gandask.pages.frame import card, html, page
-from gandask.pages.view import View
+from gandask.pages.panes import PlotPane
 from gandask.plots.style import dimension
 from gandask.results import published
 from gandask.results.scaling import scaling
@@ -34,9 +34,9 @@ class Speedup:
     controls: Sequence[Any] = ()
 
     def __init__(self) -> None:
-        self.speedup = View()
-        self.efficiency = View()
-        self.routines = View()
+        self.speedup = PlotPane()
+        self.efficiency = PlotPane()
+        self.routines = PlotPane()
         self.table = parts.sortable()
         source = published.execution_times().attrs["source"]
         self.body = pn.Column(

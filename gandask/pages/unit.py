@@ -15,7 +15,7 @@ from gandask.core import Figure, StoreError
 from gandask.display import place as spoken
 from gandask.pages import units
 from gandask.pages.frame import card, html
-from gandask.pages.view import Lines, View
+from gandask.pages.panes import Lines, PlotPane
 from gandask.plots import pictures
 from gandask.runs import Run
 from gandask.runs.following import Followed
@@ -48,7 +48,7 @@ class UnitPanel:
         self.chosen, self.other = Course("chosen", lines), Course("other", lines)
         self.figures: dict[str, Figure] = {}
         self.form: dict[str, tuple[str, tuple[str, ...], int]] = {}
-        self.own: dict[str, View] = {}
+        self.own: dict[str, PlotPane] = {}
         self.of_unit, self.of_all = _row(), _row()
         first = _row(
             card("Samples", self.samples, width=SAMPLES_WIDTH + 20),
@@ -115,7 +115,7 @@ class UnitPanel:
         self.own = {}
         for name, (title, takes, sized) in self.form.items():
             of_unit = "marked" in takes
-            self.own[name] = View(sizing_mode=None) if sized else View()
+            self.own[name] = PlotPane(sizing_mode=None) if sized else PlotPane()
             pane, least = self.own[name].pane, LEAST_WIDTH if of_unit else WIDE
             own = card(title, pane, width=sized + AXIS) if sized else _card(title, pane, least)
             cards[of_unit].append(own)
@@ -145,7 +145,7 @@ class Course:
 
     def __init__(self, name: str, lines: Lines) -> None:
         self.name, self.lines = name, lines
-        self.heading, self.plot = html(Markup("")), View()
+        self.heading, self.plot = html(Markup("")), PlotPane()
         self.view = _card("", pn.Column(self.heading, self.plot.pane), LEAST_WIDTH)
 
     def show(self, ds: xr.Dataset, variable: str | None, unit: dict[str, Any]) -> None:

@@ -15,12 +15,12 @@ import numpy as np
 from gandask.core import Record, Report, View
 
 Columns = dict[str, Any]
-Sent = tuple[str, int, str, int]
+Traffic = tuple[str, int, str, int]
 """Slot, round, term and bytes of what a slot has read from others."""
 
 
 def columns(
-    view: View, reports: Sequence[Report], elapsed: float, sent: Iterable[Sent] = ()
+    view: View, reports: Sequence[Report], elapsed: float, sent: Iterable[Traffic] = ()
 ) -> Columns:
     """Turn one step into columns.
 
@@ -31,7 +31,7 @@ def columns(
     reports : sequence of Report
     elapsed : float
         Seconds since the run's start.
-    sent : iterable of Sent
+    sent : iterable of Traffic
         What travelled.
 
     Returns
@@ -65,8 +65,8 @@ def _timings(reports: Sequence[Report]) -> Columns:
     }
 
 
-def _sent(sent: Iterable[Sent]) -> dict[str, Columns]:
-    by_term: dict[str, list[Sent]] = {}
+def _sent(sent: Iterable[Traffic]) -> dict[str, Columns]:
+    by_term: dict[str, list[Traffic]] = {}
     for one in sent:
         by_term.setdefault(one[2], []).append(one)
     return {

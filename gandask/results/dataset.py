@@ -10,7 +10,7 @@ import numpy as np
 
 from gandask import config
 from gandask.core import Array, Event, Layout, Method, Report, Variable, View
-from gandask.results.columns import Columns, Sent, columns
+from gandask.results.columns import Columns, Traffic, columns
 from gandask.results.storage import fixed
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Results:
         return dict(self.layout.variables) | TIMINGS
 
     def add(
-        self, view: View, reports: Sequence[Report], elapsed: float, sent: Iterable[Sent] = ()
+        self, view: View, reports: Sequence[Report], elapsed: float, sent: Iterable[Traffic] = ()
     ) -> Columns:
         """Add one step: reports, what the method made of them, and what travelled; give it back."""
         told = columns(view, reports, elapsed, sent)

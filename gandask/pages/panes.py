@@ -14,7 +14,7 @@ FIXED = ("logx", "logy", "invert_axes", "height", "frame_width", "frame_height")
 """Options that a figure cannot change."""
 
 
-class View:
+class PlotPane:
     """One plot of a page.
 
     A new figure takes the browser longest, and old ones stay in its memory: what has the form of

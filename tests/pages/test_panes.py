@@ -7,7 +7,7 @@ from bokeh.models import Span
 from bokeh.plotting import figure
 
 from gandask import plots
-from gandask.pages.view import Lines, View
+from gandask.pages.panes import Lines, PlotPane
 
 
 def dataset(rounds, scale=1.0):
@@ -24,7 +24,7 @@ def figure_of(root):
 
 @pytest.fixture
 def view():
-    return View()
+    return PlotPane()
 
 
 def test_what_has_the_same_form_goes_into_the_same_figure(view):
