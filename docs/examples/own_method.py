@@ -21,22 +21,20 @@ import gandask as gd
 from gandask import config, core
 from gandask.config import setting, settings
 
-Made = tuple[tuple[core.State, ...], Mapping[str, Any]]
-
 # --- Tasks: pure functions, which change nothing that they are given ------------------------------
 
 
-def begin() -> Made:
+def begin() -> core.Made:
     """Make a generator: points from a normal distribution."""
     return ({"centre": np.zeros(2), "width": np.ones(2)},), {}
 
 
-def forge(generator: core.State, *, seed: int, round: int, count: int) -> Made:
+def forge(generator: core.State, *, seed: int, round: int, count: int) -> core.Made:
     """Draw fakes, for the nodes to judge."""
     return ({"points": drawn(generator, count, seed, round, "fakes")},), {}
 
 
-def judge(fakes: core.State, *, seed: int, slot: str) -> Made:
+def judge(fakes: core.State, *, seed: int, slot: str) -> core.Made:
     """Compare fakes with the node's own data, which nobody else sees."""
     with core.routine("judge"):  # its time has a name of its own in ds.seconds
         chance = core.rng(seed, slot, "data")  # every draw has a stream of its own
@@ -48,7 +46,7 @@ def judge(fakes: core.State, *, seed: int, slot: str) -> Made:
     return (off,), {"distance": float(np.hypot(*off["centre"]) + np.hypot(*off["width"]))}
 
 
-def learn(generator: core.State, *feedback: core.State, rate: float) -> Made:
+def learn(generator: core.State, *feedback: core.State, rate: float) -> core.Made:
     """Move the generator by what the nodes said on average."""
     said = {name: np.mean([one[name] for one in feedback], axis=0) for name in generator}
     made = {name: generator[name] + rate * said[name] for name in generator}

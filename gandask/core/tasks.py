@@ -15,6 +15,8 @@ Values = Mapping[str, Any]
 """Numbers and small arrays that travel back to the client."""
 Call = tuple[Sequence[State], Mapping[str, Any]]
 """States and arguments that a task's function is called with."""
+Made = tuple[tuple[State, ...], Values]
+"""What a task's function gives: the states that it writes, in order, and values for the report."""
 
 
 @dataclass(frozen=True)

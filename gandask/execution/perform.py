@@ -19,7 +19,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from gandask.core import Report, State, StoreError, Task, TaskError, Told, Values, listening
+from gandask.core import Made, Report, State, StoreError, Task, TaskError, Told, Values, listening
 
 T = TypeVar("T")
 Outcomes = Sequence[tuple[tuple[State, ...], Report]]
@@ -78,7 +78,7 @@ def perform_all(
     return performed
 
 
-def _outcome(task: Task, reads: Sequence[State]) -> tuple[tuple[State, ...], Values]:
+def _outcome(task: Task, reads: Sequence[State]) -> Made:
     written, values = task.function(*reads, **task.arguments)
     return _checked(task, written), values
 
@@ -114,9 +114,7 @@ def _perform_at_once(
     return performed
 
 
-def _outcomes(
-    tasks: Sequence[Task], states: Sequence[Sequence[State]]
-) -> list[tuple[tuple[State, ...], Values]]:
+def _outcomes(tasks: Sequence[Task], states: Sequence[Sequence[State]]) -> list[Made]:
     together = tasks[0].together
     if together is None:
         raise TypeError("there is no form for several")

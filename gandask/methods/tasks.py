@@ -12,17 +12,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from gandask.core import Array, State, Values, routine, torch_seed
+from gandask.core import Array, Made, State, routine, torch_seed
 from gandask.scores import features
 from gandask.scores.features import CHUNK
 from gandask.training import networks, stored
 from gandask.training.learner import fresh_moments, load_module, save_module
 from gandask.training.settings import Noise, Training
 
-States = tuple[tuple[State, ...], Values]
 
-
-def initialise(*, training: Training, slot: str, population_size: int) -> States:
+def initialise(*, training: Training, slot: str, population_size: int) -> Made:
     """Make the individuals of a slot: drawn at random, or as another run left its best pair.
 
     Returns
@@ -75,7 +73,7 @@ def measured(
     return {"statistics": np.stack(rows)}
 
 
-def score(*states: State, training: Training, slot: str, round: int, samples: int) -> States:
+def score(*states: State, training: Training, slot: str, round: int, samples: int) -> Made:
     """Measure generators on many samples: ``statistics``, (generators, packed length)."""
     with training.settled() as device:
         with routine("load"):

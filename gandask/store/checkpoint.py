@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gandask.core import State, StoreError, Task, Values, View, slot_of
+from gandask.core import Made, State, StoreError, Task, View, slot_of
 from gandask.store.journal import write_whole
 from gandask.training.stored import SEPARATOR, checkpoints, last_checkpoint, read_states
 
@@ -31,9 +31,7 @@ def loading(path: Path, names: Sequence[str]) -> Task:
     return Task(slot_of(names[0]), 0, load_states, writes=tuple(names), arguments=arguments)
 
 
-def save_states(
-    *states: State, names: Sequence[str], path: str
-) -> tuple[tuple[State, ...], Values]:
+def save_states(*states: State, names: Sequence[str], path: str) -> Made:
     """Write states to one safetensors file, durably and whole.
 
     Raises
@@ -61,7 +59,7 @@ def save_states(
     return (), {}
 
 
-def load_states(*, names: Sequence[str], path: str) -> tuple[tuple[State, ...], Values]:
+def load_states(*, names: Sequence[str], path: str) -> Made:
     """Read states from a safetensors file.
 
     Raises

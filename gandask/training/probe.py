@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from gandask.core import State, Values
+from gandask.core import Made
 from gandask.training.settings import Training
 
 
-def probe(*, training: Training, slot: str) -> tuple[tuple[State, ...], Values]:
+def probe(*, training: Training, slot: str) -> Made:
     """Tell of what kind a slot's data are: a task's function.
 
     Returns

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gandask.core import Array, Call, State, better_together, progress, rng, routine
-from gandask.methods.tasks import States, measured
+from gandask.core import Array, Call, Made, State, better_together, progress, rng, routine
+from gandask.methods.tasks import measured
 from gandask.training import stacked
 from gandask.training.learner import load_module
 from gandask.training.losses import Loss
@@ -44,7 +44,7 @@ def fitness(
     slot: str,
     round: int,
     generators: int,
-) -> States:
+) -> Made:
     """Evaluate every generator of a neighbourhood against every discriminator.
 
     Parameters
@@ -144,7 +144,7 @@ def train(
     loss: int,
     rivals: int,
     train_against_rivals: bool,
-) -> States:
+) -> Made:
     """Train a pair for a round, then evaluate and score the offspring.
 
     Parameters
@@ -171,7 +171,7 @@ def train(
     return train_together([(states, arguments)])[0]
 
 
-def train_together(calls: Sequence[Call]) -> list[States]:
+def train_together(calls: Sequence[Call]) -> list[Made]:
     """Do what `train` does for several slots, given the states and arguments of each."""
     with calls[0][1]["training"].settled() as device:
         with routine("load"):
@@ -300,7 +300,7 @@ class Offspring:
         drawn = int(self.chance.integers(len(rivals)))
         return rivals[drawn] if drawn else None
 
-    def outcome(self, device: torch.device) -> States:
+    def outcome(self, device: torch.device) -> Made:
         """Evaluate and score the offspring."""
         t, values = self.training, self.pair.outcome()
         learners = self.pair.generator, self.pair.discriminator

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from gandask.core import Array, State, progress, rng, routine
+from gandask.core import Array, Made, State, progress, rng, routine
 from gandask.methods.mggan.regrouping import Adjustment, variation
-from gandask.methods.tasks import States, measured
+from gandask.methods.tasks import measured
 from gandask.training.pair import Pair, Samples
 from gandask.training.settings import Noise, Training, real_batch
 
@@ -29,7 +29,7 @@ def train(
     loss_before: float,
     scored: bool,
     kept_samples: int,
-) -> States:
+) -> Made:
     """Train a pair from iteration `first` to iteration `last`.
 
     Parameters

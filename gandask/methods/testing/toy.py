@@ -25,6 +25,7 @@ from gandask.core import (
     Event,
     Figure,
     Layout,
+    Made,
     Method,
     Plan,
     Record,
@@ -32,7 +33,6 @@ from gandask.core import (
     Role,
     State,
     Task,
-    Values,
     Variable,
     progress,
     rng,
@@ -42,13 +42,12 @@ from gandask.core import (
 SERVER = "server/0"
 TARGET = np.array([0.6, -0.3])
 PARTS = 5  # in which a task sleeps
-States = tuple[tuple[State, ...], Values]
 
 
 # ---- what tasks perform, on workers: states and arguments in, new states and values out
 
 
-def make(*, seed: int, slot: str) -> States:
+def make(*, seed: int, slot: str) -> Made:
     """Make the first point of a node."""
     return ({"point": rng(seed, 0, slot, "make").normal(size=2)},), {}
 
@@ -63,7 +62,7 @@ def step(
     rate: float,
     sleep: float = 0.0,
     trouble: str = "",
-) -> States:
+) -> Made:
     """Step towards the target, and a little towards the neighbour.
 
     Parameters
@@ -94,19 +93,19 @@ def step(
     return (state,), {"distance": _distance(state), "finite": finite}
 
 
-def average(*states: State) -> States:
+def average(*states: State) -> Made:
     """Average the points of all nodes."""
     mean = {"point": np.mean([state["point"] for state in states], axis=0)}
     return (mean,), {"distance": _distance(mean)}
 
 
-def approach(own: State, mean: State) -> States:
+def approach(own: State, mean: State) -> Made:
     """Move half the way to the average."""
     state = {"point": (own["point"] + mean["point"]) / 2}
     return (state,), {"distance": _distance(state)}
 
 
-def score(*states: State, weights: Sequence[float]) -> States:
+def score(*states: State, weights: Sequence[float]) -> Made:
     """Measure how far from the target the mixture of some points is."""
     mixed = np.average([state["point"] for state in states], axis=0, weights=weights)
     return (), {"distance": _distance({"point": mixed})}
