@@ -693,6 +693,15 @@ def interrupt(path):
     shutil.rmtree(path / "dataset.zarr")
 
 
+def test_a_run_that_lacks_its_end_alone_asks_the_method_for_nothing_more(copy, monkeypatch):
+    interrupt(copy)
+    asked, advance = [], Toy.advance
+    monkeypatch.setattr(Toy, "advance", lambda *a: asked.append(len(a[-1])) or advance(*a))
+    gd.run(tiny(), store=copy, resume=True)
+    assert asked
+    assert all(asked)
+
+
 def test_a_finished_run_is_given_as_it_is(copy):
     before = sorted(path.stat().st_mtime_ns for path in copy.rglob("*"))
     xr.testing.assert_identical(gd.run(tiny(), store=copy, resume=True), gd.open_run(copy).ds)
