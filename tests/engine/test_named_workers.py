@@ -12,12 +12,14 @@ from distributed import Client, Nanny, Scheduler, SpecCluster
 
 import gandask as gd
 from gandask.core import ClusterError
+from gandask.execution.dask import Distributed
 from gandask.methods.testing import Toy, assert_same
 from gandask.store import Store
 
 NAMES = ("first", "server", "left", "second")
 GONE = 20  # seconds: workers of a busy machine are silent for a while too
 PLACED = {"server/0": "server", "node/0": "left"}
+KINDS = ("delayed", "hedged")
 
 
 @contextlib.contextmanager
@@ -82,8 +84,11 @@ def disturbed(disturb, pause=0.2):
     assert done
 
 
-def test_placed_slots_run_on_the_worker_of_their_label_alone(client, tmp_path):
-    here = gd.run(toy())
+def test_placed_slots_run_on_the_worker_of_their_label_alone(client, tmp_path, monkeypatch):
+    here, sent, submitted = gd.run(toy()), [], Distributed._submitted
+    monkeypatch.setattr(
+        Distributed, "_submitted", lambda *a: sent.extend(a[2].values()) or submitted(*a)
+    )
     # a checkpoint every round saves and loads every state, and hedging copies what is delayed
     watchful = gd.Heartbeat(delay_minimum=0.0, delay_factor=1.01, hedge=True, interval=0.05)
     ds = gd.run(
@@ -93,6 +98,13 @@ def test_placed_slots_run_on_the_worker_of_their_label_alone(client, tmp_path):
     assert workers_of(ds, "server/0") == {"server"}
     assert workers_of(ds, "node/0") == {"left"}
     np.testing.assert_array_equal(ds.distance.values, here.distance.values)
+    # what is placed goes nowhere else, though it is delayed and others are hedged
+    places = [[addresses(client)[label]] for label in PLACED.values()]
+    assert {anywhere for workers, anywhere in sent if workers in places} == {False}
+    slots = {kind: {slot for one, slot, _ in events_of(ds) if one == kind} for kind in KINDS}
+    assert slots["delayed"] & set(PLACED)
+    assert slots["hedged"]
+    assert not slots["hedged"] & set(PLACED)
 
 
 def test_states_are_saved_where_they_are(client, tmp_path):
