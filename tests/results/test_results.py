@@ -366,6 +366,17 @@ def test_best_follows_the_direction_of_the_score(score, place):
     assert set(final.data_vars) == {f"final_{name}" for name in gd.METRICS}
 
 
+def test_only_points_are_of_high_quality():
+    """Every sample of an image would count as one: it has no mode to be near."""
+    scores = np.array([[9.0, 1.0], [2.0, 3.0]])
+    points, images = (
+        results.best(scored("fid", fid=scores).assign_attrs(sample_shape=shape))
+        for shape in ([2], [1, 8, 8])
+    )
+    assert "final_high_quality" in points
+    assert set(points) - set(images) == {"final_high_quality"}
+
+
 def test_a_run_without_a_score_has_no_best():
     assert results.best(scored(None)) is None
     assert results.outcome(scored(None)) is None
