@@ -21,8 +21,13 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory):
-    """Keep decoded data and classifiers of the tests apart from the user's."""
-    folder = tmp_path_factory.mktemp("cache")
+    """Keep decoded data and classifiers of the tests apart from the user's.
+
+    Those of the processes that run at once, which share the folder above, lie in one place.
+    """
+    at_once = "PYTEST_XDIST_WORKER" in os.environ
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if at_once else base) / "cache"
     before = os.environ.get("GANDASK_CACHE")
     os.environ["GANDASK_CACHE"] = str(folder)
     yield folder

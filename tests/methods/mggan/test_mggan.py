@@ -352,7 +352,6 @@ def test_families_mix_within_and_between_groups():
     method = mggan(
         groups=3,
         data="digits",
-        image_size=28,
         base=["mlp", "wgan", ["dcgan", "mlp"]],
         batch_size=8,
         iterations=8,
