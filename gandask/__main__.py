@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 import click
 
 if TYPE_CHECKING:
-    from gandask.core import Method
+    from gandask.presets.source import RunSettings
     from gandask.runs import Run
 
 P = ParamSpec("P")
@@ -67,6 +66,12 @@ def import_option(command: Callable[P, None]) -> Callable[P, None]:
     return importing
 
 
+def trust_option(command: Callable[P, None]) -> Callable[P, None]:
+    """Add the option that lets a run name what it may not otherwise: it may be a stranger's."""
+    told = "Let the run's config.toml name functions to import, and a cluster: it is your own."
+    return click.option("--trust", is_flag=True, help=told)(command)
+
+
 def where_options(command: Callable[P, None]) -> Callable[P, None]:
     """Add the options that say where to train."""
     kinds = "local, slurm, pbs, lsf, sge, oar, htcondor, srun, or a scheduler's address."
@@ -105,6 +110,7 @@ def main() -> None:
 @click.option("--checkpoint-every", type=click.IntRange(1), default=10, show_default=True)
 @click.option("--strict-places", is_flag=True, help="Refuse where a place has no worker named so.")
 @where_options
+@trust_option
 @plain_errors
 @import_option
 def train(
@@ -114,6 +120,7 @@ def train(
     asynchronous: bool,
     checkpoint_every: int,
     strict_places: bool,
+    trust: bool,
     assignments: tuple[str, ...],
     **where: Any,
 ) -> None:
@@ -126,7 +133,9 @@ def train(
     Example: gandask train table1-mnist-4x4 --cluster slurm --workers 16 --walltime 01:00:00
     --set data_dir=data --set cluster.interface=ib0 --store runs/table1
     """
-    settings = read_run_settings(source, assignments, where)
+    from gandask.presets.source import read_run_settings
+
+    settings = read_run_settings(source, assignments, where, trust)
     if resumed and store is None and Path(source).is_dir():
         store = Path(source)
     options = {"checkpoint_every": checkpoint_every, "strict_places": strict_places}
@@ -139,6 +148,7 @@ def train(
 @click.option("--checkpoint-every", type=click.IntRange(1), default=10, show_default=True)
 @click.option("--strict-places", is_flag=True, help="Refuse where a place has no worker named so.")
 @where_options
+@trust_option
 @plain_errors
 @import_option
 def resume(
@@ -146,6 +156,7 @@ def resume(
     asynchronous: bool,
     checkpoint_every: int,
     strict_places: bool,
+    trust: bool,
     assignments: tuple[str, ...],
     **where: Any,
 ) -> None:
@@ -153,10 +164,11 @@ def resume(
 
     Example: gandask resume runs/first --workers 4
     """
+    from gandask.presets.source import read_run_settings
     from gandask.store import Store
 
     Store.open(run)
-    settings = read_run_settings(str(run), assignments, where)
+    settings = read_run_settings(str(run), assignments, where, trust)
     options = {"checkpoint_every": checkpoint_every, "strict_places": strict_places}
     carry_out(settings, run, True, synchronous=not asynchronous, **options)
 
@@ -172,6 +184,7 @@ def doctor(assignments: tuple[str, ...], timeout: float, **where: Any) -> None:
     """
     from gandask.cluster import doctor as examination
     from gandask.core import SettingError
+    from gandask.presets.source import read_where
 
     asked = read_where({}, assignments, where)
     table = asked.pop("cluster") or {"kind": "local"}
@@ -191,9 +204,10 @@ def doctor(assignments: tuple[str, ...], timeout: float, **where: Any) -> None:
 @click.option("-o", "output", type=click.Path(path_type=Path), default=Path("samples.png"))
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--slot", help="Whose, such as cell/0; the best by default.")
+@trust_option
 @plain_errors
 @import_option
-def sample(run: Path, count: int, output: Path, seed: int, slot: str | None) -> None:
+def sample(run: Path, count: int, output: Path, seed: int, slot: str | None, trust: bool) -> None:
     """Draw samples from a run's best mixture into one picture.
 
     Example: gandask sample runs/first -n 64 -o grid.png
@@ -201,7 +215,7 @@ def sample(run: Path, count: int, output: Path, seed: int, slot: str | None) -> 
     from gandask.plots import pictures
     from gandask.runs import open_run
 
-    opened = open_run(run)
+    opened = open_run(run, trust)
     mixture = opened.mixture(slot) if slot else opened.best_mixture()
     pictures.save_png(mixture.sample(count, seed), output)
     click.echo(f"{count} samples in {output}")
@@ -303,74 +317,6 @@ def presets() -> None:
 
     for name, purpose in known.names().items():
         click.echo(f"{name:20} {purpose}")
-
-
-@dataclass(frozen=True)
-class RunSettings:
-    """What to train, where, and how to watch over it."""
-
-    method: Method[Any]
-    cluster: dict[str, Any]
-    heartbeat: Any
-
-
-def read_run_settings(
-    source: str, assignments: tuple[str, ...], where: dict[str, Any]
-) -> RunSettings:
-    """Read a method from a TOML file, a preset or a run, with settings changed.
-
-    Raises
-    ------
-    SettingError
-        For an unknown preset, setting or value.
-    """
-    import tomllib
-
-    from gandask import config
-    from gandask import presets as known
-    from gandask.core import SettingError
-    from gandask.execution.heartbeat import Heartbeat
-    from gandask.methods import METHODS
-
-    if (Path(source) / "config.toml").is_file():
-        source = str(Path(source) / "config.toml")
-    if source.endswith(".toml"):
-        try:
-            table = tomllib.loads(Path(source).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise SettingError(f"{source} cannot be read as TOML: {error}") from error
-    else:
-        table = known.read(source)
-    table = read_where(table, assignments, where)
-    cluster, heartbeat = table.pop("cluster"), Heartbeat(**table.pop("heartbeat"))
-    return RunSettings(config.from_dict(table, METHODS), cluster, heartbeat)
-
-
-def read_where(
-    table: dict[str, Any], assignments: tuple[str, ...], where: dict[str, Any]
-) -> dict[str, Any]:
-    """Put settings of the shell into a table, those of cluster and heartbeat apart."""
-    from gandask import config
-    from gandask.core import SettingError
-
-    changed = {"cluster": {}, "heartbeat": {}, **table}
-    inner: list[tuple[str, str, Any]] = []
-    for key, value in map(config.parse_assignment, assignments):
-        part, _, name = key.partition(".")
-        if name and part in ("cluster", "heartbeat"):
-            inner.append((part, name, value))
-        else:
-            changed[key] = value
-    parts: dict[str, dict[str, Any]] = {}
-    for part in ("cluster", "heartbeat"):
-        if not isinstance(changed[part], dict):
-            raise SettingError(
-                f"{part}={changed[part]!r}: expected a table, [{part}], or --set {part}.KEY=VALUE"
-            )
-        parts[part] = changed[part] | {name: v for where_, name, v in inner if where_ == part}
-    given = {"kind" if key == "cluster" else key: value for key, value in where.items()}
-    parts["cluster"] = parts["cluster"] | {k: v for k, v in given.items() if v is not None}
-    return changed | parts
 
 
 def carry_out(settings: RunSettings, store: Path | None, resumed: bool, **options: Any) -> None:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib
+import importlib.util
 import tomllib
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import tomli_w
@@ -24,6 +25,8 @@ from gandask.checks import check, spoken_bounds
 from gandask.core import Method, MethodError, SettingError
 
 T = TypeVar("T")
+RUN_FILE = "run.json"
+"""What lies in the folder of every run (`gandask.store` writes it)."""
 Methods = Mapping[str, type[Method[Any]]]
 """Methods by the name that TOML gives them; the first is meant where none is named."""
 
@@ -38,11 +41,13 @@ def setting(
     below: float | None = None,
     choices: Sequence[str] | None = None,
     suggested: Sequence[str] | None = None,
+    function: bool = False,
 ) -> Any:
     """Declare a setting: its default, one line of help, and its bounds.
 
     `minimum` and `maximum` are allowed values, `above` and `below` are not; for tuples they bound
     each item. Of names, `choices` are all there are; `suggested` are offered where others may do.
+    `function` says that it may name a function, as `load_object` takes it.
     """
     bounds = {
         "minimum": minimum,
@@ -51,6 +56,7 @@ def setting(
         "below": below,
         "choices": choices,
         "suggested": suggested,
+        "function": function or None,
     }
     metadata = {"help": help, **{key: b for key, b in bounds.items() if b is not None}}
     if isinstance(default, dict):
@@ -166,22 +172,52 @@ def lookup(key: str, name: str, registry: Mapping[str, Any]) -> Any:
     return registry[name]
 
 
+def functions(method: Method[Any]) -> set[str]:
+    """Name the functions that settings name, which training would import.
+
+    Examples
+    --------
+    >>> from gandask.methods.grid import Grid
+    >>> functions(Grid(neighbourhood="my_module:nearest"))
+    {'my_module:nearest'}
+    """
+    values = (getattr(method, f.name) for f in fields(method) if "function" in f.metadata)
+    return {value for value in values if isinstance(value, str) and ":" in value}
+
+
 def load_object(reference: str) -> Any:
     """Import ``"package.module:name"``: how TOML names a function.
 
     Raises
     ------
     SettingError
-        If it cannot be imported.
+        If it cannot be imported, or lies in a run's folder: whoever made that may be a stranger.
     """
     module, _, name = reference.partition(":")
     try:
+        for folder in _folders(module):
+            if any((above / RUN_FILE).exists() for above in (folder, *folder.parents)):
+                raise ImportError(f"{folder} is within a run, and nothing there is imported")
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise SettingError(
             f"{reference!r}: expected 'package.module:name' of something that can be imported "
             f"({error})"
         ) from error
+
+
+def _folders(module: str) -> Iterator[Path]:
+    """Find the folders that importing a module would run something in; nothing is imported."""
+    first, *others = module.split(".")
+    spec = importlib.util.find_spec(first)
+    if spec is None:
+        return
+    for location in spec.submodule_search_locations or [str(Path(spec.origin or "").parent)]:
+        folder = Path(location).resolve()
+        yield folder
+        for name in others:
+            folder /= name
+            yield folder.resolve()
 
 
 def to_dict(method: Method[Any], *, strict: bool = True) -> dict[str, Any]:

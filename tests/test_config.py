@@ -196,6 +196,7 @@ def test_every_setting_is_described():
             "below",
             "choices",
             "suggested",
+            "function",
         }
 
 

@@ -143,6 +143,12 @@ def _stored(kept: Store, method: Method[Any]) -> Method[Any]:
     It may have been changed while it ran: who continues it need not repeat that.
     """
     stored = kept.method(METHODS)
+    named = config.functions(stored) - config.functions(method)
+    if named:
+        raise StoreError(
+            f"{', '.join(sorted(named))}: the run in {str(kept.path)!r} names a function that the "
+            "settings given do not: it was put there by somebody else; begin another run"
+        )
     given = config.to_dict(method)
     if given == config.to_dict(kept.begun_with(METHODS)):
         return stored

@@ -43,6 +43,10 @@ class Run:
     ----------
     path : path-like
         Its store.
+    ended : Future, optional
+        What it will have come to, where it is under way in this process.
+    trust : bool
+        Whether functions that its settings name may be imported.
 
     Raises
     ------
@@ -51,19 +55,33 @@ class Run:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], ended: Future[xr.Dataset] | None = None
+        self,
+        path: str | os.PathLike[str],
+        ended: Future[xr.Dataset] | None = None,
+        trust: bool = False,
     ) -> None:
         self.store = Store.open(path)
+        self._trust = trust
         self._ended = ended
         self._known: tuple[str, Any] = ("", None)
 
     @property
     def method(self) -> Method[Any]:
-        """The method with its settings, ready to be run again; a run may be changed meanwhile."""
-        settings = self.store.description.get("settings", "")
-        if not settings or self._known[0] != settings:
-            self._known = settings, self.store.method(METHODS)
-        known: Method[Any] = self._known[1]
+        """The method with its settings, ready to be run again; a run may be changed meanwhile.
+
+        Raises
+        ------
+        StoreError
+            If it cannot be made, or names a function and the run is not trusted.
+        """
+        known = self._made
+        named = config.functions(known)
+        if named and not self._trust:
+            raise StoreError(
+                f"{', '.join(sorted(named))}: a run's settings name a function, which training "
+                "would import; if the run is your own: gandask.open_run(path, trust=True), or "
+                "--trust in the shell"
+            )
         return known
 
     @property
@@ -191,7 +209,7 @@ class Run:
         """
         self._check_live(CHANGE)
         begun = self.store.description["round"]
-        method = steered(self.method, changes, begun)
+        method = steered(self._made, changes, begun)
         # as the method understood them: plain values, which the file of commands can hold
         entries = {key: getattr(method, method.schedules[key]) for key in changes}
         plain = {key: entry[str(begun + 1)] for key, entry in entries.items()}
@@ -257,7 +275,7 @@ class Run:
         if lacking:
             raise StoreError(f"{folder} does not hold {', '.join(sorted(lacking))}")
         facts = self.store.description["facts"]
-        generate = functools.partial(self.method.generate, facts=facts)
+        generate = functools.partial(self._made.generate, facts=facts)
         return Mixture(generate, states, weights)
 
     @property
@@ -274,6 +292,15 @@ class Run:
     def _table(self) -> dict[str, Any]:
         """The method's name and settings as ``config.toml`` has them."""
         return tomllib.loads(self.store.settings)
+
+    @property
+    def _made(self) -> Method[Any]:
+        """The method, to be asked: its functions are never called."""
+        settings = self.store.description.get("settings", "")
+        if not settings or self._known[0] != settings:
+            self._known = settings, self.store.method(METHODS)
+        known: Method[Any] = self._known[1]
+        return known
 
     @property
     def _to_look_at(self) -> Method[Any] | None:
@@ -304,17 +331,19 @@ class Run:
         return f"Run({str(self.store.path)!r}, {self.state}, round {told['round']})"
 
 
-def open_run(path: str | os.PathLike[str]) -> Run:
+def open_run(path: str | os.PathLike[str], trust: bool = False) -> Run:
     """Open a stored run, finished or being written.
 
     Parameters
     ----------
     path : path-like
         The `store` it was given.
+    trust : bool
+        Whether functions that its settings name may be imported when its method is run again.
 
     Raises
     ------
     StoreError
         If there is no run, or one written by a newer version.
     """
-    return Run(path)
+    return Run(path, trust=trust)

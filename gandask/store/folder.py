@@ -158,8 +158,11 @@ class Store:
         StoreError
             If that cannot be read, or names what is not known here.
         """
+        table = tomllib.loads(self.settings)
+        # what the shell reads of a file beside a method: where to train is no part of a run
+        own = {key: value for key, value in table.items() if key not in ("cluster", "heartbeat")}
         try:
-            return config.from_toml(self.settings, methods)
+            return config.from_dict(own, methods)
         except SettingError as error:
             raise StoreError(
                 f"{self.path / 'config.toml'} cannot be read: {error} (methods, networks and "

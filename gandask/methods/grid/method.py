@@ -81,6 +81,7 @@ class Grid(Adversarial[GridView]):
         "out has no neighbours; or a function from the view (its round and cells) to one of these, "
         "which a store needs by name, as 'package.module:function'",
         suggested=tuple(topology.NEIGHBOURHOODS),
+        function=True,
     )
     neighbourhood_schedule: Mapping[str, Any] = setting(
         {}, "neighbourhoods from given rounds on: {10: 'moore'}"

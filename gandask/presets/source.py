@@ -1,0 +1,124 @@
+"""What a command is given: settings from a TOML file, a preset or a run, and what the shell adds.
+
+A run may be a stranger's. From its folder come the settings of its method and heartbeat alone: no
+cluster is contacted and no function imported that it names, unless the user trusts it.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gandask import config, presets
+from gandask.core import Method, SettingError, StoreError
+from gandask.execution.heartbeat import Heartbeat
+from gandask.methods import METHODS
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What to train, where, and how to watch over it."""
+
+    method: Method[Any]
+    cluster: dict[str, Any]
+    heartbeat: Heartbeat
+
+
+def read_run_settings(
+    source: str, assignments: tuple[str, ...], where: dict[str, Any], trust: bool = False
+) -> RunSettings:
+    """Read a method from a TOML file, a preset or a run, with settings changed.
+
+    Parameters
+    ----------
+    source : str
+        ``FILE.toml``, the name of a preset, or a run's folder.
+    assignments : tuple of str
+        ``KEY=VALUE``; ``cluster.KEY`` and ``heartbeat.KEY`` too.
+    where : dict
+        What options say of the cluster.
+    trust : bool
+        Whether a run may name functions to import and a cluster to use.
+
+    Raises
+    ------
+    SettingError
+        For an unknown preset, setting or value.
+    StoreError
+        If a run that is not trusted names a function.
+    """
+    file = Path(source)
+    if (file / "config.toml").is_file():
+        file /= "config.toml"
+    is_run = (file.parent / config.RUN_FILE).exists()
+    table = _toml(file) if file.suffix == ".toml" else presets.read(source)
+    if is_run and not trust:
+        _leave_out_cluster(table, file)
+    named = read_where(table, assignments, where)
+    cluster, heartbeat = named.pop("cluster"), Heartbeat(**named.pop("heartbeat"))
+    method = config.from_dict(named, METHODS)
+    if is_run and not trust:
+        _refuse_functions(table, method, file)
+    return RunSettings(method, cluster, heartbeat)
+
+
+def _toml(file: Path) -> dict[str, Any]:
+    try:
+        # editors of Windows begin files with a mark of their encoding
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingError(f"{file} cannot be read as TOML: {error}") from error
+
+
+def _leave_out_cluster(table: dict[str, Any], file: Path) -> None:
+    cluster = table.pop("cluster", None)
+    if cluster is not None:
+        click.echo(
+            f"{file} names a cluster, which is not used: give yours (--cluster, --workers, --set "
+            "cluster.KEY=VALUE), or say --trust if the run is your own",
+            err=True,
+        )
+
+
+def _refuse_functions(table: dict[str, Any], method: Method[Any], file: Path) -> None:
+    """Refuse functions that a run's own table names: those that the shell named are the user's."""
+    named = config.functions(method) & config.functions(config.unchecked(table, type(method)))
+    if named:
+        raise StoreError(
+            f"{', '.join(sorted(named))}: {file} names a function, which training would import; "
+            "say --trust if the run is your own"
+        )
+
+
+def read_where(
+    table: dict[str, Any], assignments: tuple[str, ...], where: dict[str, Any]
+) -> dict[str, Any]:
+    """Put settings of the shell into a table, those of cluster and heartbeat apart.
+
+    Raises
+    ------
+    SettingError
+        For what is no assignment, or no table.
+    """
+    changed = {"cluster": {}, "heartbeat": {}, **table}
+    inner: list[tuple[str, str, Any]] = []
+    for key, value in map(config.parse_assignment, assignments):
+        part, _, name = key.partition(".")
+        if name and part in ("cluster", "heartbeat"):
+            inner.append((part, name, value))
+        else:
+            changed[key] = value
+    parts: dict[str, dict[str, Any]] = {}
+    for part in ("cluster", "heartbeat"):
+        if not isinstance(changed[part], dict):
+            raise SettingError(
+                f"{part}={changed[part]!r}: expected a table, [{part}], or --set {part}.KEY=VALUE"
+            )
+        parts[part] = changed[part] | {name: v for where_, name, v in inner if where_ == part}
+    given = {"kind" if key == "cluster" else key: value for key, value in where.items()}
+    parts["cluster"] = parts["cluster"] | {k: v for k, v in given.items() if v is not None}
+    return changed | parts
