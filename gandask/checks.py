@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 import operator
 import os
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -88,7 +90,7 @@ def _ordinary(value: Any) -> Any:
     if isinstance(value, list):
         return tuple(value)
     if isinstance(value, os.PathLike):
-        return os.fspath(value)
+        return spelt(value)
     return value.item() if isinstance(value, np.generic) else value
 
 
@@ -114,3 +116,41 @@ def _spoken(hint: Any, bounds: Mapping[str, Any]) -> str:
 def spoken_bounds(bounds: Mapping[str, Any]) -> str:
     """Say what numbers may be."""
     return " and ".join(f"{BOUNDS[word][1]} {bounds[word]}" for word in BOUNDS if word in bounds)
+
+
+def spelt(path: str | os.PathLike[str]) -> str:
+    """Give a path as text that is still one: ``Path("./digits")`` is no name of a data set.
+
+    Examples
+    --------
+    >>> spelt(Path("./digits")), spelt(Path("a") / "b"), spelt("digits")
+    ('./digits', 'a/b', 'digits')
+    """
+    text = os.fspath(path)
+    bare = not isinstance(path, str) and text == Path(text).name
+    return f"./{text}" if bare else text
+
+
+def absolute(key: str, path: str) -> str:
+    """Spell out a path that a setting gives: from another folder, it would name another file.
+
+    Raises
+    ------
+    SettingError
+        For what can be no path.
+    """
+    try:
+        return str(Path(path).expanduser().resolve())
+    except (OSError, RuntimeError, ValueError) as error:
+        raise SettingError(f"{key}={path!r}: expected a path ({error})") from error
+
+
+def is_address(path: str) -> bool:
+    """Tell an address from a path, though `Path` may have taken one of its slashes.
+
+    Examples
+    --------
+    >>> [is_address(path) for path in ("s3://bucket/run", "https:/a.org/x.zip", "C:/runs", "a:b")]
+    [True, True, False, False]
+    """
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", path) is not None

@@ -1,20 +1,19 @@
 """Data sets: where they come from, how they are kept, and how they are shared out."""
 
 from gandask.data.cache import cache_dir
-from gandask.data.loading import Data, absolute, check_name, load
+from gandask.data.loading import Data, load, resolved
 from gandask.data.shares import by_class, by_client, fraction, whole
 from gandask.data.sources import NAMES, torchvision
 
 __all__ = [
     "NAMES",
     "Data",
-    "absolute",
     "by_class",
     "by_client",
     "cache_dir",
-    "check_name",
     "fraction",
     "load",
+    "resolved",
     "torchvision",
     "whole",
 ]

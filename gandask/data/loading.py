@@ -10,6 +10,7 @@ import contextlib
 import functools
 import hashlib
 import math
+import os
 import threading
 import warnings
 from dataclasses import dataclass
@@ -18,9 +19,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gandask.checks import absolute, spelt
 from gandask.core import Array, DataError, SettingError, rng
 from gandask.data.cache import FORMAT, cache_dir, keep, key, recall
-from gandask.data.sources import KNOWN, NAMES, UNEQUAL, Block, decode, locate, resized
+from gandask.data.sources import KNOWN, NAMES, UNEQUAL, Block, decode, find, locate, resized
 from gandask.display import suggestion
 
 if TYPE_CHECKING:
@@ -120,9 +122,8 @@ class Data:
         return chosen if chosen.is_floating_point() else chosen.float().mul_(2 / 255).sub_(1)
 
 
-@functools.cache
 def load(
-    name: str,
+    name: str | os.PathLike[str],
     data_dir: str | None = None,
     *,
     download: bool = False,
@@ -167,6 +168,20 @@ def load(
     """
     if image_size is not None and image_size < 1:
         raise SettingError(f"image_size: expected a positive number or None, got {image_size}")
+    name = spelt(name)
+    found = name if name in NAMES else str(locate(name, data_dir, download))
+    folder = data_dir and str(Path(data_dir).expanduser().resolve())
+    return _loaded(found, folder, download, image_size, skip_unreadable)
+
+
+@functools.cache
+def _loaded(
+    name: str,
+    data_dir: str | None,
+    download: bool,
+    image_size: int | None,
+    skip_unreadable: bool,
+) -> Data:
     if name in NAMES and name not in KNOWN:
         return _embedded(name, image_size)
     with _lock:
@@ -182,31 +197,34 @@ def load(
             raise DataError(f"cache {folder}: unreadable as soon as written; check that disk")
     samples, labels, about = kept
     if about["skipped"]:
-        warnings.warn(f"{name}: went on without {about['skipped']} unreadable images", stacklevel=2)
+        warnings.warn(f"{name}: went on without {about['skipped']} unreadable images", stacklevel=3)
     return Data(name, samples, labels, about["classes"], about["fingerprint"])
 
 
-def check_name(name: str) -> None:
-    """Refuse what is neither the name of a data set nor looks like a path.
+load.cache_clear = _loaded.cache_clear  # type: ignore[attr-defined]
+
+
+def resolved(name: str, data_dir: str | None = None) -> str:
+    """Spell out the path of a data set, so that it is the same from every folder and machine.
+
+    The names of known sets stay as they are.
 
     Raises
     ------
     SettingError
-        Naming the nearest data set.
+        For what is neither the name of a data set nor looks like a path, naming the nearest.
     """
-    is_path = name and (Path(name).suffix or len(Path(name).parts) > 1 or Path(name).exists())
-    if name not in NAMES and not is_path:
-        raise SettingError(
-            f"data={name!r}: there is no such data set; {suggestion(name, NAMES)} "
-            "(or give a path to images or arrays)"
-        )
-
-
-def absolute(name: str, data_dir: str | None) -> str:
-    """Spell a path out, so that a worker elsewhere finds it; names stay as they are."""
-    if name in NAMES or (data_dir and (Path(data_dir) / name).exists()):
+    if name in NAMES:
         return name
-    return str(Path(name).expanduser().resolve())
+    found = find(name, data_dir)
+    if found is not None:
+        return str(found)
+    if name and (Path(name).suffix or len(Path(name).parts) > 1):
+        return absolute("data", name)
+    raise SettingError(
+        f"data={name!r}: there is no such data set; {suggestion(name, NAMES)} "
+        "(or give a path to images or arrays)"
+    )
 
 
 # --- Embedded sets --------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
 import numpy as np
 
+from gandask.checks import is_address
 from gandask.core import Array, DataError, SettingError, rng
 
 if TYPE_CHECKING:
@@ -116,12 +117,29 @@ def locate(name: str, data_dir: str | None, download: bool) -> Path:
     return root
 
 
-def _path(name: str, data_dir: str | None) -> Path:
-    """Resolve a path, which may go on inside a zip file."""
+def find(name: str, data_dir: str | None) -> Path | None:
+    """Find the file or folder of a path, which may go on inside a zip file: here, or in `data_dir`.
+
+    Raises
+    ------
+    SettingError
+        For an address: nothing is fetched.
+    """
+    if is_address(name):
+        raise SettingError(
+            f"data={name!r}: expected a path, got an address; download it, and give the path"
+        )
     given = Path(name).expanduser()
     for path in (given, Path(data_dir or "").expanduser() / given):
         if name and (path.exists() or _archive(path)):
             return path.resolve()
+    return None
+
+
+def _path(name: str, data_dir: str | None) -> Path:
+    found = find(name, data_dir)
+    if found is not None:
+        return found
     close = difflib.get_close_matches(name.lower(), NAMES, n=1)
     raise SettingError(
         f"data set: expected one of {', '.join(NAMES)}, or the path of a folder of images, a .zip, "

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gandask import config, results
+from gandask.checks import is_address
 from gandask.config import Methods
 from gandask.core import Event, Layout, Method, Report, SettingError, StoreError
 from gandask.store import layouts
@@ -43,9 +44,19 @@ class Store:
     Parameters
     ----------
     path : path-like
+
+    Raises
+    ------
+    StoreError
+        For an address: a run is kept in a folder.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
+        if is_address(os.fspath(path)):
+            raise StoreError(
+                f"store={os.fspath(path)!r}: expected a folder, got an address; keep the run in a "
+                "folder, and copy that"
+            )
         self.path = Path(path).expanduser().resolve()
         self.log = Journal(self.path / "reports.jsonl")
         self.columns = Journal(self.path / "steps.jsonl")

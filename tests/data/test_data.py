@@ -4,6 +4,7 @@ import gzip
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -15,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+import gandask as gd
 from gandask import data
 from gandask.core import Array, DataError, SettingError
 from gandask.data import loading
@@ -680,3 +682,59 @@ def test_other_splits_are_refused(split: str) -> None:
 def test_a_split_that_leaves_a_client_without_samples_is_refused() -> None:
     with pytest.raises(SettingError, match=r"leaves client \d+ of 4 without samples"):
         data.by_client(np.array([0, 1, 1, 1]), 4, 0, generator(), "classes:1")
+
+
+# --- Paths ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def beside(tmp_path, monkeypatch):
+    """A folder and a zip of images in a folder for data, seen from its parent."""
+    root = tmp_path / "store of data"
+    (root / "faces" / "a").mkdir(parents=True)
+    for index in range(4):
+        pixels = np.full((8, 8), index, np.uint8)
+        Image.fromarray(pixels).save(root / "faces" / "a" / f"{index}.png")
+    with zipfile.ZipFile(root / "faces.zip", "w") as packed:
+        for file in (root / "faces" / "a").iterdir():
+            packed.write(file, f"train/a/{file.name}")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return root
+
+
+@pytest.mark.parametrize("name", ["faces", "faces/a", "faces.zip", "faces.zip/train"])
+@pytest.mark.parametrize("where", ["store of data", "~/store of data", "./store of data/"])
+def test_every_part_finds_a_path_in_the_same_way(beside, tmp_path, monkeypatch, name, where):
+    assert len(data.load(name, where)) == 4
+    grid = gd.Grid(data=name, data_dir=where, network="small_mlp", batch_size=2)
+    monkeypatch.chdir("/")  # settings name the same files from every folder
+    grid.check()
+    assert grid.data == str(beside / name)
+    assert grid == gd.Grid(data=str(beside / name), data_dir=str(beside), network="small_mlp",
+                           batch_size=2)  # fmt: skip
+
+
+def test_a_path_of_the_name_of_a_set_is_a_path(beside, tmp_path):
+    (tmp_path / "digits").mkdir()
+    shutil.copytree(beside / "faces" / "a", tmp_path / "digits" / "a")
+    for given in (Path("digits"), Path("./digits"), "./digits"):
+        assert gd.Grid(data=given, network="small_mlp").data == str(tmp_path / "digits")
+        assert len(data.load(given)) == 4
+    assert gd.Grid(data="digits").data == "digits"
+
+
+@pytest.mark.parametrize("address", ["https://example.org/faces.zip", Path("s3://bucket/faces")])
+def test_an_address_is_no_data_set(address):
+    for call in (gd.Grid, lambda data: gd.data.load(data)):
+        with pytest.raises(gd.SettingError, match="expected a path, got an address"):
+            call(data=address)
+
+
+@pytest.mark.parametrize("address", ["s3://bucket/run", Path("s3://bucket/run")])
+def test_an_address_is_no_store(address, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for call in (gd.open_run, lambda store: gd.run(gd.Grid(), store=store)):
+        with pytest.raises(gd.StoreError, match="expected a folder, got an address"):
+            call(address)
+    assert {path.name for path in tmp_path.iterdir()} <= {"cache"}
