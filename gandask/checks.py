@@ -131,20 +131,6 @@ def spelt(path: str | os.PathLike[str]) -> str:
     return f"./{text}" if bare else text
 
 
-def absolute(key: str, path: str) -> str:
-    """Spell out a path that a setting gives: from another folder, it would name another file.
-
-    Raises
-    ------
-    SettingError
-        For what can be no path.
-    """
-    try:
-        return str(Path(path).expanduser().resolve())
-    except (OSError, RuntimeError, ValueError) as error:
-        raise SettingError(f"{key}={path!r}: expected a path ({error})") from error
-
-
 def is_address(path: str) -> bool:
     """Tell an address from a path, though `Path` may have taken one of its slashes.
 
@@ -154,3 +140,16 @@ def is_address(path: str) -> bool:
     [True, True, False, False]
     """
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", path) is not None
+
+
+def refuse_address(key: str, path: str) -> None:
+    """Refuse an address where a path is meant: nothing is fetched.
+
+    Raises
+    ------
+    SettingError
+    """
+    if is_address(path):
+        raise SettingError(
+            f"{key}={path!r}: expected a path, got an address; download it, and give the path"
+        )

@@ -11,6 +11,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib.util
+import os
+import sys
 import tomllib
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -185,6 +187,11 @@ def functions(method: Method[Any]) -> set[str]:
     return {value for value in values if isinstance(value, str) and ":" in value}
 
 
+def is_run(folder: Path) -> bool:
+    """Tell whether a folder is a run's."""
+    return all(os.path.lexists(folder / name) for name in (RUN_FILE, "config.toml"))
+
+
 def load_object(reference: str) -> Any:
     """Import ``"package.module:name"``: how TOML names a function.
 
@@ -196,7 +203,7 @@ def load_object(reference: str) -> Any:
     module, _, name = reference.partition(":")
     try:
         for folder in _folders(module):
-            if any((above / RUN_FILE).exists() for above in (folder, *folder.parents)):
+            if is_run(folder) or any(map(is_run, folder.parents)):
                 raise ImportError(f"{folder} is within a run, and nothing there is imported")
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError, TypeError) as error:
@@ -209,6 +216,8 @@ def load_object(reference: str) -> Any:
 def _folders(module: str) -> Iterator[Path]:
     """Find the folders that importing a module would run something in; nothing is imported."""
     first, *others = module.split(".")
+    if module in sys.modules or first == __package__:
+        return
     spec = importlib.util.find_spec(first)
     if spec is None:
         return

@@ -93,7 +93,7 @@ def test_a_run_names_no_cluster(run, words):
     with_cluster(run, "tcp://127.0.0.1:9")
     result = call(*words)
     assert result.exit_code == 0, result.output
-    assert "names a cluster, which is not used" in result.output
+    assert "has [cluster], which is not used" in result.output
 
 
 def test_a_run_that_is_trusted_does(run):
@@ -101,6 +101,20 @@ def test_a_run_that_is_trusted_does(run):
     result = call("resume", "r", "--trust")
     assert result.exit_code == 1
     assert "nonsense" in result.output
+
+
+def test_a_folder_is_a_run_whatever_is_left_out(run):
+    with_cluster(run, "tcp://127.0.0.1:9")
+    (run / "run.json").unlink()
+    result = call("train", "r", "--store", "next")
+    assert result.exit_code == 0, result.output
+    assert "has [cluster], which is not used" in result.output
+
+
+def test_a_link_into_a_run_is_the_runs(run, tmp_path):
+    with_cluster(run, "tcp://127.0.0.1:9")
+    (tmp_path / "own.toml").symlink_to(run / "config.toml")
+    assert "has [cluster], which is not used" in call("train", "own.toml").output
 
 
 def test_settings_of_ones_own_name_a_cluster(tmp_path):
@@ -134,6 +148,18 @@ def test_a_function_that_the_shell_names_is_the_users(run, payload):
     result = call("train", "r", "--set", "neighbourhood=given_by_hand:nearest")
     assert result.exit_code == 0, result.output
     assert payload.exists()
+
+
+def test_a_function_that_the_shell_names_as_the_run_does_is_the_users(run, payload):
+    with_function(run, "given_by_hand:nearest")
+    result = call("resume", "r", "--set", "neighbourhood=given_by_hand:nearest")
+    assert result.exit_code == 0, result.output
+    assert payload.exists()
+
+
+def test_what_runs_already_is_imported_from_anywhere(tmp_path):
+    assert config.load_object("__main__:__name__") == "__main__"
+    assert config.load_object("gandask.core:State")
 
 
 def test_a_run_is_read_and_sampled_though_it_names_one(run, payload):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,11 +10,10 @@ from distributed import Client, LocalCluster
 from tornado.ioloop import PeriodicCallback
 
 from gandask.core import SettingError
-from gandask.execution.dask_internals import tolerate
+from gandask.execution.dask_internals import tolerate, wait_for_workers
 
 FAILURES = 10  # workers that may die under one task: walltimes end and nodes fail in a long run
 KEEP = 5.0  # seconds between two requests to replace workers that are gone
-MOMENT = 0.1  # seconds between two looks for workers that are to come
 # Dask's profiler keeps the call stacks of the last hour: hundreds of megabytes in every worker
 UNPROFILED = {"distributed.worker.profile.enabled": False}
 
@@ -40,24 +38,12 @@ class OwnedClient(Client):
     def wait_for_workers(self, n_workers: int, timeout: float | None = None) -> None:
         """Wait until a number of workers are there.
 
-        Dask has the cluster wait, which puts another list in place of its own: a worker that leaves
-        at that moment ends its watch over workers, and from then on none is replaced.
-
         Raises
         ------
         TimeoutError
             If they are not there in so many seconds.
         """
-        begun = time.monotonic()
-        while (here := self._running()) < n_workers:
-            if timeout is not None and time.monotonic() - begun > timeout:
-                raise TimeoutError(f"only {here} of {n_workers} workers came in {timeout:g} s")
-            time.sleep(MOMENT)
-
-    def _running(self) -> int:
-        """Count the workers that take tasks."""
-        workers = self.scheduler_info(n_workers=-1)["workers"].values()
-        return sum(worker["status"] == "running" for worker in workers)
+        wait_for_workers(self, n_workers, timeout)
 
     def close(self, *arguments: Any, **options: Any) -> Any:
         """Close the client and its cluster."""

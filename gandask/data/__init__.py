@@ -1,7 +1,7 @@
 """Data sets: where they come from, how they are kept, and how they are shared out."""
 
 from gandask.data.cache import cache_dir
-from gandask.data.loading import Data, load, resolved
+from gandask.data.loading import Data, check_name, load, resolved
 from gandask.data.shares import by_class, by_client, fraction, whole
 from gandask.data.sources import NAMES, torchvision
 
@@ -11,6 +11,7 @@ __all__ = [
     "by_class",
     "by_client",
     "cache_dir",
+    "check_name",
     "fraction",
     "load",
     "resolved",

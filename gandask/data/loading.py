@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gandask.checks import absolute, spelt
+from gandask.checks import spelt
 from gandask.core import Array, DataError, SettingError, rng
 from gandask.data.cache import FORMAT, cache_dir, keep, key, recall
 from gandask.data.sources import KNOWN, NAMES, UNEQUAL, Block, decode, find, locate, resized
@@ -170,7 +170,7 @@ def load(
         raise SettingError(f"image_size: expected a positive number or None, got {image_size}")
     name = spelt(name)
     found = name if name in NAMES else str(locate(name, data_dir, download))
-    folder = data_dir and str(Path(data_dir).expanduser().resolve())
+    folder = None if data_dir is None else str(Path(data_dir).expanduser().resolve())
     return _loaded(found, folder, download, image_size, skip_unreadable)
 
 
@@ -204,27 +204,28 @@ def _loaded(
 load.cache_clear = _loaded.cache_clear  # type: ignore[attr-defined]
 
 
-def resolved(name: str, data_dir: str | None = None) -> str:
-    """Spell out the path of a data set, so that it is the same from every folder and machine.
-
-    The names of known sets stay as they are.
+def check_name(name: str, data_dir: str | None = None) -> None:
+    """Refuse what is neither the name of a data set nor looks like a path.
 
     Raises
     ------
     SettingError
-        For what is neither the name of a data set nor looks like a path, naming the nearest.
+        Naming the nearest data set.
     """
+    looks = name and (Path(name).suffix or len(Path(name).parts) > 1 or name.startswith("./"))
+    if name not in NAMES and find(name, data_dir) is None and not looks:
+        raise SettingError(
+            f"data={name!r}: there is no such data set; {suggestion(name, NAMES)} "
+            "(or give a path to images or arrays)"
+        )
+
+
+def resolved(name: str, data_dir: str | None = None) -> str:
+    """Spell out a path, so that a worker elsewhere finds it; names stay as they are."""
     if name in NAMES:
         return name
-    found = find(name, data_dir)
-    if found is not None:
-        return str(found)
-    if name and (Path(name).suffix or len(Path(name).parts) > 1):
-        return absolute("data", name)
-    raise SettingError(
-        f"data={name!r}: there is no such data set; {suggestion(name, NAMES)} "
-        "(or give a path to images or arrays)"
-    )
+    # what is not there is said when it is loaded
+    return str(find(name, data_dir) or os.path.abspath(os.path.expanduser(name)))  # noqa: PTH100, PTH111
 
 
 # --- Embedded sets --------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
 import numpy as np
 
-from gandask.checks import is_address
+from gandask.checks import refuse_address
 from gandask.core import Array, DataError, SettingError, rng
 
 if TYPE_CHECKING:
@@ -125,13 +125,11 @@ def find(name: str, data_dir: str | None) -> Path | None:
     SettingError
         For an address: nothing is fetched.
     """
-    if is_address(name):
-        raise SettingError(
-            f"data={name!r}: expected a path, got an address; download it, and give the path"
-        )
-    given = Path(name).expanduser()
-    for path in (given, Path(data_dir or "").expanduser() / given):
-        if name and (path.exists() or _archive(path)):
+    refuse_address("data", name)
+    # those of os.path: what may not be looked at, or can be no path, is not there
+    given = Path(os.path.expanduser(name))  # noqa: PTH111
+    for path in (given, Path(os.path.expanduser(data_dir or "")) / given):  # noqa: PTH111
+        if name and (os.path.exists(path) or _archive(path)):  # noqa: PTH110
             return path.resolve()
     return None
 
@@ -150,8 +148,8 @@ def _path(name: str, data_dir: str | None) -> Path:
 
 def _archive(path: Path) -> Path | None:
     """Find the zip file that a path names or leads into."""
-    whole_and_parents = (path, *path.parents)
-    return next((p for p in whole_and_parents if p.suffix.lower() == ".zip" and p.is_file()), None)
+    zips = (p for p in (path, *path.parents) if p.suffix.lower() == ".zip")
+    return next((p for p in zips if os.path.isfile(p)), None)  # noqa: PTH113
 
 
 def files(root: Path) -> list[tuple[str, int, int]]:

@@ -66,7 +66,7 @@ def start(
     ended: Future[xr.Dataset] = Future()
     if not isinstance(begun, Session):
         ended.set_result(begun)
-        return Run(folder, ended)
+        return Run(folder, ended, trust=True)
     drawn = contextlib.ExitStack()
     # here, not in the thread: a notebook shows it below this very cell
     bar = drawn.enter_context(engine.progress_bar(begun.method, progress))
@@ -84,4 +84,4 @@ def start(
     # a script that comes to its end waits here, while Dask and zarr still can do their work: Python
     # waits for threads later, and runs functions of atexit last of all
     vars(threading)["_register_atexit"](thread.join)
-    return Run(folder, ended)
+    return Run(folder, ended, trust=True)

@@ -147,7 +147,7 @@ def _stored(kept: Store, method: Method[Any]) -> Method[Any]:
     if named:
         raise StoreError(
             f"{', '.join(sorted(named))}: the run in {str(kept.path)!r} names a function that the "
-            "settings given do not: it was put there by somebody else; begin another run"
+            "settings given do not; if it is your own, give it as well"
         )
     given = config.to_dict(method)
     if given == config.to_dict(kept.begun_with(METHODS)):

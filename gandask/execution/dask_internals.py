@@ -117,6 +117,22 @@ def incoming(worker: Any) -> tuple[Sequence[Mapping[str, Any]], Container[str]]:
 # --- In the client --------------------------------------------------------------------------------
 
 
+def wait_for_workers(client: Client, workers: int, timeout: float | None) -> None:
+    """Let a client wait for workers itself.
+
+    Where it has a cluster, Dask lets that wait, which puts another list in place of its own: a
+    worker that leaves at that moment ends its watch over workers, and none is replaced any more.
+
+    Raises
+    ------
+    TimeoutError
+        If they are not there in so many seconds.
+    """
+    if workers < 1:
+        raise ValueError(f"n_workers={workers}: expected at least 1")
+    client.sync(client._wait_for_workers, workers, timeout=timeout)
+
+
 def span_of(name: str) -> Any:
     """Make the annotation of one span for all graphs of a run.
 

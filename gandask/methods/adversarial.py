@@ -10,12 +10,13 @@ import abc
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
 from gandask import data
-from gandask.checks import absolute
+from gandask.checks import refuse_address
 from gandask.config import setting, settings
 from gandask.core import Array, Method, SettingError, State, View, slot_of
 from gandask.data import Data
@@ -82,11 +83,9 @@ class Adversarial(Method[V]):
     seed: int = setting(1, "of every random draw", minimum=0)
 
     def __post_init__(self) -> None:
-        # paths are spelt out once: from another folder, they would name other files
-        object.__setattr__(self, "data", data.resolved(self.data, self.data_dir))
+        data.check_name(self.data, self.data_dir)
         for key in ("data_dir", "init", "inception_weights"):
-            path = getattr(self, key)
-            object.__setattr__(self, key, path and absolute(key, path))
+            refuse_address(key, getattr(self, key) or "")
 
     @property
     @abc.abstractmethod
@@ -127,8 +126,8 @@ class Adversarial(Method[V]):
         """Give tasks the settings that they need, with their names resolved."""
         shared = {f.name for f in dataclasses.fields(Training)} & set(self.__dataclass_fields__)
         source = {
-            "name": self.data,
-            "data_dir": self.data_dir,
+            "name": data.resolved(self.data, self.data_dir),
+            "data_dir": self.data_dir and str(Path(self.data_dir).expanduser().resolve()),
             "image_size": self.image_size,
             "skip_unreadable": self.skip_unreadable,
         }
@@ -137,6 +136,7 @@ class Adversarial(Method[V]):
             "network": network,
             "latent": self.latent or network.latent,
             "source": source,
+            "init": self.init and str(Path(self.init).expanduser().resolve()),
         }
         return Training(**{key: getattr(self, key) for key in shared} | resolved)
 

@@ -54,16 +54,20 @@ def read_run_settings(
     file = Path(source)
     if (file / "config.toml").is_file():
         file /= "config.toml"
-    is_run = (file.parent / config.RUN_FILE).exists()
     table = _toml(file) if file.suffix == ".toml" else presets.read(source)
-    if is_run and not trust:
+    if not trust and (file != Path(source) or _within_a_run(file)):
         _leave_out_cluster(table, file)
-    named = read_where(table, assignments, where)
-    cluster, heartbeat = named.pop("cluster"), Heartbeat(**named.pop("heartbeat"))
-    method = config.from_dict(named, METHODS)
-    if is_run and not trust:
-        _refuse_functions(table, method, file)
-    return RunSettings(method, cluster, heartbeat)
+        given = {config.parse_assignment(text)[0] for text in assignments}
+        _refuse_functions({key: value for key, value in table.items() if key not in given}, file)
+    table = read_where(table, assignments, where)
+    cluster, heartbeat = table.pop("cluster"), Heartbeat(**table.pop("heartbeat"))
+    return RunSettings(config.from_dict(table, METHODS), cluster, heartbeat)
+
+
+def _within_a_run(file: Path) -> bool:
+    """Tell whether a file lies in a run's folder, be it by a link."""
+    folders = {*file.absolute().parents, *file.resolve().parents}
+    return any(map(config.is_run, folders))
 
 
 def _toml(file: Path) -> dict[str, Any]:
@@ -75,22 +79,24 @@ def _toml(file: Path) -> dict[str, Any]:
 
 
 def _leave_out_cluster(table: dict[str, Any], file: Path) -> None:
-    cluster = table.pop("cluster", None)
-    if cluster is not None:
+    """Leave out where to train and how to watch over it: no part of a run."""
+    left_out = [part for part in ("cluster", "heartbeat") if table.pop(part, None) is not None]
+    if left_out:
         click.echo(
-            f"{file} names a cluster, which is not used: give yours (--cluster, --workers, --set "
-            "cluster.KEY=VALUE), or say --trust if the run is your own",
+            f"{file} has [{'] and ['.join(left_out)}], which is not used: give yours (--cluster, "
+            "--workers, --set cluster.KEY=VALUE), or say --trust if the run is your own",
             err=True,
         )
 
 
-def _refuse_functions(table: dict[str, Any], method: Method[Any], file: Path) -> None:
-    """Refuse functions that a run's own table names: those that the shell named are the user's."""
-    named = config.functions(method) & config.functions(config.unchecked(table, type(method)))
+def _refuse_functions(table: dict[str, Any], file: Path) -> None:
+    """Refuse functions that a run names, before a method is made of it."""
+    known = METHODS.get(str(table.get("method", next(iter(METHODS)))))
+    named = config.functions(config.unchecked(table, known)) if known else set()
     if named:
         raise StoreError(
             f"{', '.join(sorted(named))}: {file} names a function, which training would import; "
-            "say --trust if the run is your own"
+            "name it yourself (--set KEY=MODULE:FUNCTION), or say --trust if the run is your own"
         )
 
 

@@ -6,9 +6,9 @@ step of the method, appended durably), ``steps.jsonl`` (the same as columns, wit
 made of them: for readers), ``events.jsonl`` (what the machine did), ``commands.jsonl`` (what was
 asked of the run from outside), ``heartbeat.json`` (what every slot is doing),
 ``checkpoints/round-000010/*.safetensors``, ``dataset.zarr``, ``samples/`` and, once it was
-continued, an empty ``claim.lock``. Nothing in it is a pickle, and nothing in it is executed; a
-function that ``config.toml`` names as ``module:function`` is imported by who continues the run, as
-in any settings.
+continued, an empty ``claim.lock``. Nothing in it is a pickle, and nothing in it is executed.
+A function that ``config.toml`` names as ``module:function`` is imported if the user names it too,
+or trusts the run.
 """
 
 from __future__ import annotations

@@ -144,7 +144,7 @@ def _line(told: Mapping[str, Any]) -> bytes:
 def write_whole(path: Path, text: str) -> None:
     """Replace a file by another text, durably."""
     partial = path.with_name(path.name + ".partial")
-    with partial.open("w") as file:
+    with partial.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

@@ -452,17 +452,6 @@ def test_local_replaces_a_worker_that_is_killed():
         assert client.submit(os.getpid, pure=False).result(timeout=SOON) != before
 
 
-def test_waiting_for_workers_leaves_the_clusters_list_alone():
-    with gd.cluster.local(1) as client:
-        kept = client.cluster.scheduler_info
-        client.wait_for_workers(1, timeout=SOON)
-        with pytest.raises(TimeoutError, match=r"only 1 of 2 workers came in 0\.3 s"):
-            client.wait_for_workers(2, timeout=0.3)
-        # with another in its place, the next worker that leaves is not known to the cluster, whose
-        # watch ends by a KeyError: nobody is replaced any more
-        assert client.cluster.scheduler_info is kept
-
-
 def test_local_listens_on_this_machine_alone():
     others, ports = family(), listening(psutil.Process())
     with gd.cluster.local(2) as client:

@@ -708,18 +708,31 @@ def beside(tmp_path, monkeypatch):
 def test_every_part_finds_a_path_in_the_same_way(beside, tmp_path, monkeypatch, name, where):
     assert len(data.load(name, where)) == 4
     grid = gd.Grid(data=name, data_dir=where, network="small_mlp", batch_size=2)
-    monkeypatch.chdir("/")  # settings name the same files from every folder
     grid.check()
-    assert grid.data == str(beside / name)
-    assert grid == gd.Grid(data=str(beside / name), data_dir=str(beside), network="small_mlp",
-                           batch_size=2)  # fmt: skip
+    assert grid.training.source["name"] == str(beside / name)
+    # what was found once is not looked for anew from another folder
+    monkeypatch.chdir("/")
+    data.load.cache_clear()
+    assert len(grid.training.data) == 4
+
+
+def test_what_is_kept_goes_by_no_relative_path(beside, tmp_path, monkeypatch):
+    (tmp_path / "other").mkdir()
+    shutil.copytree(beside / "faces", tmp_path / "other" / "faces")
+    (tmp_path / "other" / "faces" / "a" / "0.png").unlink()
+    sizes = []
+    for folder in (beside, tmp_path / "other"):
+        monkeypatch.chdir(folder)
+        sizes.append(len(data.load("faces")))
+    assert sizes == [4, 3]
 
 
 def test_a_path_of_the_name_of_a_set_is_a_path(beside, tmp_path):
     (tmp_path / "digits").mkdir()
     shutil.copytree(beside / "faces" / "a", tmp_path / "digits" / "a")
     for given in (Path("digits"), Path("./digits"), "./digits"):
-        assert gd.Grid(data=given, network="small_mlp").data == str(tmp_path / "digits")
+        source = gd.Grid(data=given, network="small_mlp").training.source
+        assert source["name"] == str(tmp_path / "digits")
         assert len(data.load(given)) == 4
     assert gd.Grid(data="digits").data == "digits"
 
@@ -729,6 +742,18 @@ def test_an_address_is_no_data_set(address):
     for call in (gd.Grid, lambda data: gd.data.load(data)):
         with pytest.raises(gd.SettingError, match="expected a path, got an address"):
             call(data=address)
+
+
+@pytest.mark.parametrize("key", ["data_dir", "init", "inception_weights"])
+def test_an_address_is_no_path(key):
+    with pytest.raises(gd.SettingError, match=f"{key}='s3://a/b': expected a path"):
+        gd.Grid(**{key: "s3://a/b"})
+
+
+@pytest.mark.parametrize("name", ["~nobody-of-this-name/faces", "x" * 300 + ".npy", "a/\0.npy"])
+def test_what_cannot_be_looked_at_is_not_there(name):
+    with pytest.raises((gd.SettingError, gd.DataError), match="data"):
+        gd.Grid(data=name).check()
 
 
 @pytest.mark.parametrize("address", ["s3://bucket/run", Path("s3://bucket/run")])

@@ -6,6 +6,7 @@ import dask
 import pytest
 from distributed import Client, LocalCluster, get_worker
 
+import gandask as gd
 from gandask.core import ClusterError, TaskError
 from gandask.execution import dask_internals
 from gandask.execution.dask_internals import (
@@ -17,7 +18,10 @@ from gandask.execution.dask_internals import (
     span_of,
     tend,
     tolerate,
+    wait_for_workers,
 )
+
+SOON = 120
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +172,19 @@ def test_a_scheduler_that_lacks_a_module_is_told_of(client):
         raise RuntimeError("Error during deserialization") from ModuleNotFoundError("own")
     with pytest.raises(TaskError), reaching_the_scheduler(client):
         raise TaskError("as it is")
+
+
+def test_a_client_that_owns_its_workers_waits_without_the_cluster():
+    with gd.cluster.local(1) as client:
+        kept = client.cluster.scheduler_info
+        client.wait_for_workers(1, timeout=SOON)
+        with pytest.raises(TimeoutError, match="1/2"):
+            client.wait_for_workers(2, timeout=0.3)
+        with pytest.raises(ValueError, match="expected at least 1"):
+            wait_for_workers(client, 0, None)
+        # with another in its place, the next worker that leaves is not known to the cluster, whose
+        # watch ends by a KeyError: nobody is replaced any more
+        assert client.cluster.scheduler_info is kept
 
 
 def test_everything_here_has_its_test():
