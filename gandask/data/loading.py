@@ -169,7 +169,8 @@ def load(
     if image_size is not None and image_size < 1:
         raise SettingError(f"image_size: expected a positive number or None, got {image_size}")
     name = spelt(name)
-    found = name if name in NAMES else str(locate(name, data_dir, download))
+    # by a path spelt out; what is gone meanwhile is still there for who has loaded it
+    found = name if name in NAMES else str(find(name, data_dir) or name)
     folder = None if data_dir is None else str(Path(data_dir).expanduser().resolve())
     return _loaded(found, folder, download, image_size, skip_unreadable)
 

@@ -727,6 +727,12 @@ def test_what_is_kept_goes_by_no_relative_path(beside, tmp_path, monkeypatch):
     assert sizes == [4, 3]
 
 
+def test_what_was_loaded_outlives_its_files(beside):
+    loaded = data.load(str(beside / "faces"))
+    shutil.rmtree(beside / "faces")
+    assert data.load(str(beside / "faces")) is loaded
+
+
 def test_a_path_of_the_name_of_a_set_is_a_path(beside, tmp_path):
     (tmp_path / "digits").mkdir()
     shutil.copytree(beside / "faces" / "a", tmp_path / "digits" / "a")
