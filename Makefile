@@ -1,6 +1,7 @@
 # Everything sets itself up: `make demo` and `make test` need only python3 ≥ 3.11.
 PYTHON ?= python3
 BIN := .venv/bin
+AGAIN := $(BIN)/python -m pytest --last-failed --last-failed-no-failures none
 SPHINX := $(BIN)/python -m sphinx -W --keep-going -q -d docs/_build/read
 
 .PHONY: demo dashboard test test-all lint docs clean
@@ -17,10 +18,11 @@ dashboard: .venv/ready
 test: .venv/ready lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not (deep or slurm or browser or notebook)"
 
-# everything; those that share one Slurm go one after the other
+# everything; those that share one Slurm go one after the other. Most are tests of real processes on
+# a machine that others use too: what fails is tried once more, alone, and both logs stay
 test-all: .venv/ready lint
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slurm"
-	$(BIN)/python -m pytest -m slurm
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slurm" || $(AGAIN) -m "not slurm"
+	$(BIN)/python -m pytest -m slurm || $(AGAIN) -m slurm
 
 lint: .venv/ready
 	$(BIN)/ruff check .
