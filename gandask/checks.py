@@ -131,6 +131,12 @@ def spelt(path: str | os.PathLike[str]) -> str:
     return f"./{text}" if bare else text
 
 
+def spelt_out(path: str) -> str:
+    """Give the full path, which means the same from any folder; nothing need be there."""
+    # those of os.path: an unknown ~user, or what can be no path, is a name like any other
+    return os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111
+
+
 def is_address(path: str) -> bool:
     """Tell an address from a path, though `Path` may have taken one of its slashes.
 

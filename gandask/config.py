@@ -27,6 +27,7 @@ from gandask.checks import check, spoken_bounds
 from gandask.core import Method, MethodError, SettingError
 
 T = TypeVar("T")
+M = TypeVar("M", bound=Method[Any])
 RUN_FILE = "run.json"
 """What lies in the folder of every run (`gandask.store` writes it)."""
 Methods = Mapping[str, type[Method[Any]]]
@@ -44,12 +45,14 @@ def setting(
     choices: Sequence[str] | None = None,
     suggested: Sequence[str] | None = None,
     function: bool = False,
+    where: bool = False,
 ) -> Any:
     """Declare a setting: its default, one line of help, and its bounds.
 
     `minimum` and `maximum` are allowed values, `above` and `below` are not; for tuples they bound
     each item. Of names, `choices` are all there are; `suggested` are offered where others may do.
-    `function` says that it may name a function, as `load_object` takes it.
+    `function` says that it may name a function, as `load_object` takes it; `where`, that it tells
+    where something is, and facts of the run what it is: another machine may have it elsewhere.
     """
     bounds = {
         "minimum": minimum,
@@ -59,6 +62,7 @@ def setting(
         "choices": choices,
         "suggested": suggested,
         "function": function or None,
+        "where": where or None,
     }
     metadata = {"help": help, **{key: b for key, b in bounds.items() if b is not None}}
     if isinstance(default, dict):
@@ -113,6 +117,12 @@ def changed(method: Any) -> dict[str, Any]:
     made = {f.name: getattr(method, f.name) for f in fields(method)}
     usual = {f.name: _default(f) for f in fields(method)}
     return {name: value for name, value in made.items() if value != usual[name]}
+
+
+def replace(method: M, changes: Mapping[str, Any]) -> M:
+    """Give the same settings, some of them changed, checked and made anew."""
+    given = {f.name: getattr(method, f.name) for f in fields(method)}
+    return type(method)(**given | dict(changes))
 
 
 def _default(f: dataclasses.Field[Any]) -> Any:

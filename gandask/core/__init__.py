@@ -15,7 +15,7 @@ from gandask.core.errors import (
     TaskError,
 )
 from gandask.core.layout import Figure, Layout, Role, Variable
-from gandask.core.method import Method, View
+from gandask.core.method import IDENTITY, Method, View
 from gandask.core.tasks import (
     NON_FINITE,
     Array,
@@ -35,6 +35,7 @@ from gandask.core.tasks import (
 from gandask.core.telling import Told, better_together, listening, progress, routine
 
 __all__ = [
+    "IDENTITY",
     "NON_FINITE",
     "Array",
     "Call",

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 from gandask.core.errors import StoreError
 from gandask.core.layout import Figure, Layout
 from gandask.core.tasks import Array, Event, Plan, Record, Report, State
+
+IDENTITY: Mapping[str, str] = {
+    "fingerprint": "data",
+    "extractor": "what samples are scored by",
+    "networks_digest": "networks",
+    "losses_digest": "losses",
+    "init_digest": "networks to start from",
+}
+"""Facts that tell what the names in settings stand for, and what they stand for."""
 
 
 class View(Protocol):
@@ -72,6 +81,10 @@ class Method(abc.ABC, Generic[V]):
     def advance(self, view: V, reports: Sequence[Report]) -> tuple[V, Plan]:
         """Give the next view and plan."""
 
+    def resolved(self) -> Self:
+        """Give the same settings with all paths spelt out: every run begins so."""
+        return self
+
     def check(self) -> None:
         """Raise SettingError or DataError for what could not work, before anything starts."""
         self.layout()
@@ -79,7 +92,8 @@ class Method(abc.ABC, Generic[V]):
     def prepare(self) -> Mapping[str, Any]:
         """Compute in the client what every task needs; answer with facts worth recording.
 
-        ``score`` among them names the variable that tells the best.
+        ``score`` among them names the variable that tells the best. Those that `IDENTITY` names
+        tell what a run is made of: it is continued with nothing else.
         """
         return {}
 

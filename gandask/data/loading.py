@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gandask.checks import spelt
+from gandask.checks import spelt, spelt_out
 from gandask.core import Array, DataError, SettingError, rng
 from gandask.data.cache import FORMAT, cache_dir, keep, key, recall
 from gandask.data.sources import KNOWN, NAMES, UNEQUAL, Block, decode, find, locate, resized
@@ -53,6 +53,8 @@ class Data:
         Centres of a mixture of Gaussians, of shape (K, 2).
     mode_std : float, optional
         Standard deviation of each of them, along each axis.
+    entry : str
+        Where the cache keeps it: named after its files, their sizes and times of change.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Data:
     fingerprint: str
     modes: Array | None = None
     mode_std: float | None = None
+    entry: str = ""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -129,6 +132,7 @@ def load(
     download: bool = False,
     image_size: int | None = None,
     skip_unreadable: bool = False,
+    fresh: bool = False,
 ) -> Data:
     """Load a data set by name or path; the same arguments give the same object.
 
@@ -149,6 +153,8 @@ def load(
         unequal sizes, and ``lfw``, ``celeba`` and ``lsun``, get 64 if nothing is given.
     skip_unreadable : bool
         Go on without images that cannot be read, warning of their number.
+    fresh : bool
+        Look whether files have changed since this process loaded them: every run begins so.
 
     Returns
     -------
@@ -163,32 +169,32 @@ def load(
 
     Notes
     -----
-    ``load.cache_clear()`` forgets what this process has loaded; the cache folder stays. Files
-    that change are noticed by the next process, or after that.
+    ``load.cache_clear()`` forgets what this process has loaded; the cache folder stays.
     """
     if image_size is not None and image_size < 1:
         raise SettingError(f"image_size: expected a positive number or None, got {image_size}")
     name = spelt(name)
     # by a path spelt out; what is gone meanwhile is still there for who has loaded it
     found = name if name in NAMES else str(find(name, data_dir) or name)
-    folder = None if data_dir is None else str(Path(data_dir).expanduser().resolve())
-    return _loaded(found, folder, download, image_size, skip_unreadable)
+    folder = data_dir and spelt_out(data_dir)
+    if download and name in KNOWN:
+        with _lock:
+            locate(name, folder, download)
+    arguments = found, folder, image_size, skip_unreadable
+    loaded = _loaded(*arguments)
+    if fresh and loaded.entry and loaded.entry != _entry(*arguments):
+        _loaded.cache_clear()
+        loaded = _loaded(*arguments)
+    return loaded
 
 
 @functools.cache
-def _loaded(
-    name: str,
-    data_dir: str | None,
-    download: bool,
-    image_size: int | None,
-    skip_unreadable: bool,
-) -> Data:
+def _loaded(name: str, data_dir: str | None, image_size: int | None, skip_unreadable: bool) -> Data:
     if name in NAMES and name not in KNOWN:
         return _embedded(name, image_size)
     with _lock:
-        root = locate(name, data_dir, download)
-        if name in KNOWN and not KNOWN[name].arrays:
-            image_size = image_size or UNEQUAL
+        root = locate(name, data_dir, download=False)
+        image_size = _size(name, image_size)
         folder = cache_dir() / key(name, root, image_size, skip_unreadable)
         kept = recall(folder)
         if kept is None:
@@ -199,7 +205,18 @@ def _loaded(
     samples, labels, about = kept
     if about["skipped"]:
         warnings.warn(f"{name}: went on without {about['skipped']} unreadable images", stacklevel=3)
-    return Data(name, samples, labels, about["classes"], about["fingerprint"])
+    return Data(name, samples, labels, about["classes"], about["fingerprint"], entry=folder.name)
+
+
+def _entry(name: str, data_dir: str | None, image_size: int | None, skip_unreadable: bool) -> str:
+    """Name the cache entry of the files as they are now."""
+    root = locate(name, data_dir, download=False)
+    return key(name, root, _size(name, image_size), skip_unreadable)
+
+
+def _size(name: str, image_size: int | None) -> int | None:
+    unequal = name in KNOWN and not KNOWN[name].arrays
+    return image_size or (UNEQUAL if unequal else None)
 
 
 load.cache_clear = _loaded.cache_clear  # type: ignore[attr-defined]
@@ -226,7 +243,7 @@ def resolved(name: str, data_dir: str | None = None) -> str:
     if name in NAMES:
         return name
     # what is not there is said when it is loaded
-    return str(find(name, data_dir) or os.path.abspath(os.path.expanduser(name)))  # noqa: PTH100, PTH111
+    return str(find(name, data_dir) or spelt_out(name))
 
 
 # --- Embedded sets --------------------------------------------------------------------------------

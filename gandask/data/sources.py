@@ -142,7 +142,12 @@ def _path(name: str, data_dir: str | None) -> Path:
     raise SettingError(
         f"data set: expected one of {', '.join(NAMES)}, or the path of a folder of images, a .zip, "
         f".npy or .npz; got {name!r}, which is neither"
-        + (f"; did you mean {close[0]!r}?" if close else "; check the spelling or the path")
+        + (
+            f"; did you mean {close[0]!r}?"
+            if close
+            else "; check the spelling or the path, "
+            "and if it has moved, say where it is now: data=PATH, in the shell --set data=PATH"
+        )
     )
 
 

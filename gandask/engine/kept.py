@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from gandask.core import Event, Method, Report, SettingError, Signal, StoreError, View, slot_of
+from gandask.engine import resuming
 from gandask.engine.replay import replay
 from gandask.engine.session import Session
 from gandask.store import Store, steering
@@ -183,5 +184,8 @@ class KeptSession(Session):
             if lacking:
                 raise StoreError(f"{folder} does not hold {', '.join(sorted(lacking))}")
             self.perform([loading(folder / file, names) for file, names in files])
+        others = resuming.other_versions(store)
+        if others:
+            self._tell("versions", f"{others}: from here on, bits may differ")
         detail = f"after round {self.saved}; {cut} rounds of one slot are computed again"
         self._tell("resumed", detail)

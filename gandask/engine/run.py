@@ -7,21 +7,21 @@ import importlib.util
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from gandask import config, display, results
+from gandask import display, results
 from gandask.core import Method, SettingError, StoreError
+from gandask.engine import resuming
 from gandask.engine.kept import KeptSession
 from gandask.engine.session import Session, logger
 from gandask.execution.dask import Distributed
 from gandask.execution.heartbeat import Heartbeat, Watch
 from gandask.execution.places import Places
 from gandask.execution.serial import Serial
-from gandask.methods import METHODS
 from gandask.store import Store
 from gandask.store.checkpoint import SAFE
 
@@ -115,61 +115,29 @@ def begin(
     """
     if checkpoint_every < 1:
         raise SettingError(f"checkpoint_every={checkpoint_every}: expected at least 1")
-    method.check()
+    method = method.resolved()
     if store is None:
+        method.check()
         if resume:
             raise StoreError(NO_STORE)
         return Session(method, method.prepare(), synchronous)
     if not resume:
+        method.check()
         Store(store).refuse_existing()
         facts = method.prepare()
         kept = Store.create(store, method, facts)
         return KeptSession(method, facts, synchronous, kept, checkpoint_every)
     kept = Store.open(store)
     kept.described.refuse_older()
-    method = _stored(kept, method)
+    method = resuming.stored(kept, method)
     finished = kept.read_dataset() if kept.state == "finished" else None
     if finished is not None:
         return finished
+    method.check()
     facts = method.prepare()
-    _refuse_other_data(kept, facts)
+    resuming.refuse_others(kept, facts)
     kept.claim()
     return KeptSession(method, facts, synchronous, kept, checkpoint_every, resumed=True)
-
-
-def _stored(kept: Store, method: Method[Any]) -> Method[Any]:
-    """Give the settings of a stored run, and refuse to continue it with others.
-
-    It may have been changed while it ran: who continues it need not repeat that.
-    """
-    stored = kept.method(METHODS)
-    named = config.functions(stored) - config.functions(method)
-    if named:
-        raise StoreError(
-            f"{', '.join(sorted(named))}: the run in {str(kept.path)!r} names a function that the "
-            "settings given do not; if it is your own, give it as well"
-        )
-    given = config.to_dict(method)
-    if given == config.to_dict(kept.begun_with(METHODS)):
-        return stored
-    found = config.to_dict(stored)
-    for key in dict.fromkeys([*given, *found]):
-        if found.get(key) != given.get(key):
-            raise StoreError(
-                f"{key}={given.get(key)!r}: the run in {str(kept.path)!r} has {found.get(key)!r}; "
-                "continue it with its own settings, or choose another name"
-            )
-    return stored
-
-
-def _refuse_other_data(kept: Store, facts: Mapping[str, Any]) -> None:
-    """Refuse to continue a run with other data under the same name."""
-    began, now = kept.description["facts"].get("fingerprint"), facts.get("fingerprint")
-    if began != now:
-        raise StoreError(
-            f"the data are not those that the run in {str(kept.path)!r} began with (fingerprint "
-            f"{began}, now {now}): put those back where its settings say, or begin another run"
-        )
 
 
 def carry_out(

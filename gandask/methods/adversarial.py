@@ -9,21 +9,21 @@ from __future__ import annotations
 import abc
 import dataclasses
 import functools
+import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
-from gandask import data
-from gandask.checks import refuse_address
+from gandask import config, data
+from gandask.checks import refuse_address, spelt_out
 from gandask.config import setting, settings
 from gandask.core import Array, Method, SettingError, State, View, slot_of
 from gandask.data import Data
 from gandask.methods.tasks import samples
 from gandask.scores import features, mixture
 from gandask.scores.metrics import METRICS, Reference, Statistics
-from gandask.training import networks
+from gandask.training import identity, networks
 from gandask.training.losses import Loss
 from gandask.training.networks import Network
 from gandask.training.settings import Training
@@ -36,10 +36,12 @@ class Adversarial(Method[V]):
     """Settings that methods share."""
 
     data: str = setting(
-        "digits", f"data set: {', '.join(data.NAMES)}, or a path to images or arrays"
+        "digits", f"data set: {', '.join(data.NAMES)}, or a path to images or arrays", where=True
     )
-    data_dir: str | None = setting(None, "folder that holds the named data set")
-    download: bool = setting(False, "download the data set into data_dir if it is not there")
+    data_dir: str | None = setting(None, "folder that holds the named data set", where=True)
+    download: bool = setting(
+        False, "download the data set into data_dir if it is not there", where=True
+    )
     image_size: int | None = setting(None, "side to resize images to", minimum=1)
     skip_unreadable: bool = setting(False, "leave out images that cannot be read")
     data_fraction: float = setting(1.0, "random share of the data per slot", above=0, maximum=1)
@@ -63,6 +65,7 @@ class Adversarial(Method[V]):
         None,
         "folder of a stored run, where workers reach it, to start from: every slot takes the "
         "heaviest generator of its best mixture and the discriminator trained with it",
+        where=True,
     )
     learning_rate: float = setting(2e-4, "initial Adam learning rate", above=0)
     adam_betas: tuple[float, float] = setting((0.5, 0.999), "Adam β", minimum=0, below=1)
@@ -74,7 +77,7 @@ class Adversarial(Method[V]):
     mixture_sigma: float = setting(0.01, "mutation of mixture weights", minimum=0)
     mixture_generations: int = setting(1, "of the mixture's evolution", minimum=0)
     features: str = setting("auto", "what samples are scored by", choices=features.FEATURES)
-    inception_weights: str | None = setting(None, "InceptionV3 weights file")
+    inception_weights: str | None = setting(None, "InceptionV3 weights file", where=True)
     precision: str = setting(
         "highest", "of float32 products in torch", choices=("highest", "high", "medium")
     )
@@ -96,19 +99,41 @@ class Adversarial(Method[V]):
         """What the tasks of a slot are given."""
         return self.training
 
+    def resolved(self) -> Self:
+        """Give the same settings, made anew, with paths spelt out: as the registries are now."""
+        keys = ("data_dir", "init", "inception_weights")
+        given = {key: getattr(self, key) for key in keys}
+        paths = {key: spelt_out(path) for key, path in given.items() if path is not None}
+        return config.replace(self, paths | {"data": data.resolved(self.data, self.data_dir)})
+
     def prepare(self) -> dict[str, Any]:
         """Train or load the classifier and the real statistics, once for all tasks."""
         with self.training.settled():
-            accuracy = features.extractor(*self._measured_by).accuracy
+            extractor = features.extractor(*self._measured_by)
             features.reference(*self._measured_by)
         loaded = self.training.data
         facts = {
             "sample_shape": list(loaded.shape),
             "classes": loaded.classes,
+            "samples": len(loaded),
             "fingerprint": loaded.fingerprint,
             "score": self.score,
+            "extractor": extractor.key,
+            **self._digests(),
         }
-        return facts if accuracy is None else facts | {"classifier_accuracy": accuracy}
+        known = extractor.accuracy
+        return facts if known is None else facts | {"classifier_accuracy": known}
+
+    def _digests(self) -> dict[str, str]:
+        """Tell what the names of networks and losses mean, and the run to start from holds."""
+        slots = self.layout().slots
+        used = [*{id(one): one for one in map(self.training_of, slots)}.values()]
+        found = {
+            "networks_digest": {one.networks_digest for one in used},
+            "losses_digest": {identity.of_losses(one.losses) for one in used},
+            "init_digest": {one.init_digest for one in used if one.init},
+        }
+        return {key: " ".join(sorted(digests)) for key, digests in found.items() if digests}
 
     def term(self, state: str) -> str:
         """Say whether a state is weights or what an optimiser remembers of them."""
@@ -120,6 +145,13 @@ class Adversarial(Method[V]):
         """Draw samples from a generator; see `gandask.core.Method`."""
         known = {"sample_shape": tuple(facts["sample_shape"]), "classes": facts["classes"]}
         training = dataclasses.replace(self.training_of(slot_of(name)), **known)
+        began = facts.get("networks_digest", training.networks_digest)
+        if training.networks_digest not in began.split():
+            warnings.warn(
+                f"{name}: networks of these names are other ones here than those that it was "
+                "trained as; what is drawn may not be what was trained",
+                stacklevel=2,
+            )
         return samples(training, name, state, count, seed)
 
     def _training(self, network: Network, losses: Sequence[Loss]) -> Training:
@@ -127,7 +159,7 @@ class Adversarial(Method[V]):
         shared = {f.name for f in dataclasses.fields(Training)} & set(self.__dataclass_fields__)
         source = {
             "name": data.resolved(self.data, self.data_dir),
-            "data_dir": self.data_dir and str(Path(self.data_dir).expanduser().resolve()),
+            "data_dir": self.data_dir and spelt_out(self.data_dir),
             "image_size": self.image_size,
             "skip_unreadable": self.skip_unreadable,
         }
@@ -136,7 +168,8 @@ class Adversarial(Method[V]):
             "network": network,
             "latent": self.latent or network.latent,
             "source": source,
-            "init": self.init and str(Path(self.init).expanduser().resolve()),
+            "init": self.init and spelt_out(self.init),
+            "inception_weights": self.inception_weights and spelt_out(self.inception_weights),
         }
         return Training(**{key: getattr(self, key) for key in shared} | resolved)
 
@@ -147,7 +180,7 @@ class Adversarial(Method[V]):
         ------
         SettingError, DataError
         """
-        loaded = data.load(**self.training.source, download=self.download)
+        loaded = data.load(**self.training.source, download=self.download, fresh=True)
         shard = len(self.training.shard(slot))
         if self.batch_size > shard:
             raise SettingError(
@@ -173,7 +206,7 @@ class Adversarial(Method[V]):
 
     @property
     def _measured_by(self) -> tuple[Data, str, str | None]:
-        return self.training.data, self.features, self.inception_weights
+        return self.training.data, self.features, self.training.inception_weights
 
     @functools.cached_property
     def _real(self) -> Reference:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import importlib.metadata
+import platform
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -240,9 +244,22 @@ def described(name: str, settings: str, seed: int, facts: Mapping[str, Any]) -> 
 
 
 def versions() -> dict[str, str]:
-    """Give the versions that a run is made with."""
+    """Give what a run is made with: versions, and the kind of the client's processor.
+
+    Its bits differ between kinds of processors, and so do those of results.
+    """
     packages = ("gandask", "torch", "numpy")
-    return {f"{package}_version": importlib.metadata.version(package) for package in packages}
+    known = {f"{package}_version": importlib.metadata.version(package) for package in packages}
+    return known | {"processor": _processor()}
+
+
+@functools.cache
+def _processor() -> str:
+    with contextlib.suppress(OSError), Path("/proc/cpuinfo").open(encoding="utf-8") as file:
+        for line in file:
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def labelled(dataset: xr.Dataset, layout: Layout) -> xr.Dataset:

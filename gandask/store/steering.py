@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gandask.config import fields, in_force
+from gandask.config import in_force, replace
 from gandask.core import Method, SettingError
 from gandask.display import suggestion
 
@@ -72,8 +72,7 @@ def steered(method: Method[Any], changes: Mapping[str, Any], begun: int) -> Meth
         entries[scheduled] = {**getattr(method, scheduled), str(begun + 1): value}
     if begun >= method.rounds:
         raise SettingError(f"round {begun} is the last: there is none left to change")
-    given = {f.name: getattr(method, f.name) for f in fields(method)}
-    return type(method)(**given | entries)
+    return replace(method, entries)
 
 
 def told(method: Method[Any], changes: Mapping[str, Any], round: int) -> str:

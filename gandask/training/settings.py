@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from gandask import data as data_sets
 from gandask.core import Array, DataError, SettingError, StoreError, rng, torch_seed
 from gandask.data import Data
-from gandask.training import networks, stored
+from gandask.training import identity, networks, stored
 from gandask.training.losses import Loss
 from gandask.training.networks import Network
 
@@ -68,6 +68,8 @@ class Training:
             If it is not what it was where this was made.
         """
         loaded = data_sets.load(**self.source)
+        if self.fingerprint not in (None, loaded.fingerprint):  # files that were changed meanwhile
+            loaded = data_sets.load(**self.source, fresh=True)
         if self.fingerprint not in (None, loaded.fingerprint):
             raise DataError(
                 f"data={self.source['name']!r}: here are other data than where the run was "
@@ -96,6 +98,18 @@ class Training:
         """Build a discriminator with weights from torch's global stream."""
         shape = self.sample_shape or self.data.shape
         return self.network.discriminator(shape, self.label_count, self.activation)
+
+    @functools.cached_property
+    def networks_digest(self) -> str:
+        """A digest of both networks: of their parameters' names and shapes, and of their code."""
+        builders = self.build_generator, self.build_discriminator
+        modules = [networks.build(builder, seed=0) for builder in builders]
+        return identity.of_modules((self.network.generator, self.network.discriminator), modules)
+
+    @functools.cached_property
+    def init_digest(self) -> str:
+        """A digest of the networks that all start from; there must be some."""
+        return identity.of_states(stored.best_pair(self.init or ""))
 
     def check_networks(self, key: str) -> None:
         """Pass two samples through both networks.

@@ -1,6 +1,5 @@
 """The store: what is written comes back exactly, and nothing that is read can do harm."""
 
-import dataclasses
 import errno
 import json
 import os
@@ -1093,42 +1092,3 @@ def test_a_run_knows_its_settings(finished):
     assert opened.settings["rate_schedule"] == {}
     assert opened.state == "finished"
     assert repr(opened) == f"Run({str(finished.path)!r}, finished, round 3)"
-
-
-# --- Data have an identity ------------------------------------------------------------------------
-
-
-def pictures(path, grey):
-    np.save(path, np.full((60, 8, 8), grey, np.uint8))
-
-
-def test_a_run_is_not_continued_with_other_data_under_the_same_name(tmp_path):
-    pictures(tmp_path / "pics.npy", 25)
-    grid = gd.Grid(
-        data=str(tmp_path / "pics.npy"), network="small_mlp", shape=(1, 2), rounds=2,
-        batch_size=20, score_samples=20, final_samples=20, fitness_samples=20,
-    )  # fmt: skip
-    store = tmp_path / "run"
-    gd.run(grid, store=store, checkpoint_every=1)
-    told = json.loads((store / "run.json").read_text())
-    assert told["facts"]["fingerprint"] == gd.open_run(store).ds.attrs["fingerprint"]
-    (store / "run.json").write_text(json.dumps(told | {"state": "stopped"}))
-    pictures(tmp_path / "pics.npy", 233)
-    gd.data.load.cache_clear()
-    with pytest.raises(gd.StoreError, match="the data are not those that the run in"):
-        gd.run(dataclasses.replace(grid), store=store, resume=True)
-    pictures(tmp_path / "pics.npy", 25)
-    gd.data.load.cache_clear()
-    gd.run(dataclasses.replace(grid), store=store, resume=True)
-
-
-def test_a_worker_with_other_data_under_the_same_name_says_so(tmp_path):
-    pictures(tmp_path / "pics.npy", 25)
-    training = gd.Grid(data=str(tmp_path / "pics.npy"), network="small_mlp").training
-    assert training.data.fingerprint
-    sent = pickle.dumps(training)
-    assert pickle.loads(sent).data.fingerprint == training.data.fingerprint
-    pictures(tmp_path / "pics.npy", 233)
-    gd.data.load.cache_clear()
-    with pytest.raises(gd.DataError, match="here are other data than where the run was started"):
-        _ = pickle.loads(sent).data
