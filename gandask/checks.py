@@ -46,13 +46,19 @@ def check(key: str, hint: Any, bounds: Mapping[str, Any]) -> Callable[[Any], Any
 
     def checked(value: Any) -> Any:
         try:
-            return adapter.validate_python(value)
+            made = adapter.validate_python(value)
         except ValidationError as error:
             told = [f"{key}={value!r}: expected {_spoken(hint, bounds)}"]
             for found in error.errors(include_url=False):
                 if "choices" in bounds and isinstance(found["input"], str):
                     told[1:] = [suggestion(found["input"], bounds["choices"])]
             raise SettingError("; ".join(told)) from None
+        if isinstance(made, str) and not is_text(made):
+            raise SettingError(
+                f"{key}={made!r}: expected text, got bytes that are no UTF-8, which a run cannot "
+                "write down; rename that file or folder"
+            )
+        return made
 
     return checked
 
@@ -135,6 +141,17 @@ def spelt_out(path: str) -> str:
     """Give the full path, which means the same from any folder; nothing need be there."""
     # those of os.path: an unknown ~user, or what can be no path, is a name like any other
     return os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111
+
+
+def is_text(name: str) -> bool:
+    r"""Tell what can be written as UTF-8: names of files may hold any bytes.
+
+    Examples
+    --------
+    >>> is_text("grün"), is_text("gr\udcfcn")
+    (True, False)
+    """
+    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def is_address(path: str) -> bool:

@@ -49,6 +49,19 @@ def place(labels: Mapping[str, Any]) -> str:
     return ", ".join(f"{dim} {value}" for dim, value in labels.items())
 
 
+def printable(text: str) -> str:
+    r"""Spell out what cannot be printed, or not on one line: file names may hold any bytes.
+
+    Examples
+    --------
+    >>> print(printable("gr\udcfcn\n"))
+    gr\udcfcn\n
+    """
+    return "".join(
+        character if character.isprintable() else ascii(character)[1:-1] for character in text
+    )
+
+
 def in_notebook() -> bool:
     """Tell whether this is the kernel of a notebook."""
     shell = sys.modules.get("IPython")

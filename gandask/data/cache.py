@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,9 +15,11 @@ import numpy as np
 import platformdirs
 
 from gandask.core import Array, DataError
-from gandask.data.sources import KNOWN, Block, files
+from gandask.data.images import Block
+from gandask.data.listing import files
+from gandask.data.sources import KNOWN
 
-FORMAT = 1  # raise it when the same sources come to be decoded differently
+FORMAT = 2  # raise it when the same sources come to be decoded differently
 
 
 def cache_dir() -> Path:
@@ -30,7 +33,9 @@ def key(name: str, root: Path, image_size: int | None, skip: bool) -> str:
     known = name if name in KNOWN else ""
     source = [FORMAT, known, str(root), image_size, skip, files(root)]
     digest = hashlib.blake2b(json.dumps(source).encode(), digest_size=8).hexdigest()
-    return f"{known or root.stem}-{digest}"
+    # people recognise it by a name; with the digest a whole one may be too long for a folder
+    spoken = re.sub(r"[^\w.-]", "_", known or root.stem)[:40]
+    return f"{spoken}-{digest}"
 
 
 def _write(folder: Path, blocks: Iterable[Block | None]) -> None:
@@ -73,7 +78,8 @@ def keep(folder: Path, blocks: Iterable[Block | None]) -> None:
                 Path(scratch, file).replace(folder / file)
     except OSError as error:
         raise DataError(
-            f"cannot write the cache {folder} ({error}); set GANDASK_CACHE to a folder with room"
+            f"cannot write the cache {folder} ({error}); set GANDASK_CACHE to a folder that can be "
+            "written to and has room"
         ) from error
 
 

@@ -22,7 +22,8 @@ import numpy as np
 from gandask.checks import spelt, spelt_out
 from gandask.core import Array, DataError, SettingError, rng
 from gandask.data.cache import FORMAT, cache_dir, keep, key, recall
-from gandask.data.sources import KNOWN, NAMES, UNEQUAL, Block, decode, find, locate, resized
+from gandask.data.images import UNEQUAL, Block, resized
+from gandask.data.sources import KNOWN, NAMES, decode, find, locate
 from gandask.display import suggestion
 
 if TYPE_CHECKING:
@@ -142,7 +143,8 @@ def load(
         One of `NAMES`, or a path (also relative to `data_dir`): a folder of images, a ``.zip`` of
         images or a folder inside one (``cifar10.zip/train``), a ``.npy`` of uint8 (N, H, W) or
         (N, C, H, W) or of float (N, 2), a ``.npz`` with such `samples` and optional integer
-        `labels`. The folder that directly holds an image is its class; labels are renumbered
+        `labels`. The folder that directly holds an image is its class, or the one above where all
+        of these have the same name (``cat/images``, ``dog/images``); labels are renumbered
         0, 1, ... in sorted order.
     data_dir : str, optional
         The folder of the named sets, laid out as torchvision does.
@@ -169,7 +171,10 @@ def load(
 
     Notes
     -----
-    ``load.cache_clear()`` forgets what this process has loaded; the cache folder stays.
+    Each image counts once, whatever links lead to it, and is as a person sees it: turned upright
+    as its camera noted, and on white where it can be seen through. When images are first decoded,
+    one line of the logger ``gandask`` tells how many there are, in which classes, and what was left
+    out. ``load.cache_clear()`` forgets what this process has loaded; the cache folder stays.
     """
     if image_size is not None and image_size < 1:
         raise SettingError(f"image_size: expected a positive number or None, got {image_size}")

@@ -161,7 +161,7 @@ def image_grid(images: Tensor | Array, columns: int = 8) -> hv.Element:
     Parameters
     ----------
     images : (n, C, H, W) or (n, 2) tensor or array
-        Images in [-1, 1] of 1 or 3 channels, or points.
+        Images in [-1, 1], or points.
     columns : int
         Images per row.
 

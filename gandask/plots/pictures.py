@@ -29,7 +29,7 @@ def save_png(images: Tensor | Array, path: str | os.PathLike[str], columns: int 
     Parameters
     ----------
     images : (n, C, H, W) or (n, 2) tensor or array
-        Images in [-1, 1] of 1 or 3 channels, or points.
+        Images in [-1, 1], or points.
     path : path-like
     columns : int
         Images per row.
@@ -66,11 +66,11 @@ def to_array(images: Tensor | Array) -> Array:
     """
     # torch takes a second to import: what is no array is taken for a tensor
     samples = images if isinstance(images, np.ndarray) else images.detach().cpu().float().numpy()
-    pictures = samples.ndim == 4 and samples.shape[1] in (1, 3)
+    pictures = samples.ndim == 4 and samples.shape[1] > 0
     if not len(samples) or not (pictures or is_points(samples)):
         raise ValueError(
-            f"samples have shape {samples.shape}: expected images (n, 1 or 3, height, width) or "
-            "points (n, 2), at least one"
+            f"samples have shape {samples.shape}: expected images (n, channels, height, width) "
+            "or points (n, 2), at least one"
         )
     return samples
 
@@ -93,8 +93,11 @@ def tiles(images: Array, columns: int = 8) -> Array:
     Returns
     -------
     (height, width) or (height, width, 3) uint8 array
-        Grey for one channel. Images under 64 pixels are enlarged by a whole factor.
+        Grey for one channel; those of 2 or 4, which have no colours, lie side by side in grey.
+        Images under 64 pixels are enlarged by a whole factor.
     """
+    if images.shape[1] not in (1, 3):
+        images = np.concatenate(np.split(images, images.shape[1], axis=1), axis=3)
     count, channels, height, width = images.shape
     factor = math.ceil(SMALLEST_TILE / min(height, width, SMALLEST_TILE))
     height, width = height * factor, width * factor

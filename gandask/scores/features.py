@@ -113,11 +113,12 @@ def reference(data: Data, kind: str = "auto", weights: str | None = None) -> Ref
 
 
 def classifier(data: Data) -> nn.Sequential:
-    """Build a small convolutional classifier for images of any size from 8 pixels."""
+    """Build a small convolutional classifier for images of any size, signals included."""
+    halved = [min(2, side) for side in data.shape[1:]]  # but for what is one pixel wide
     return nn.Sequential(
         nn.Conv2d(data.shape[0], 16, 3, padding=1),
         nn.ReLU(),
-        nn.MaxPool2d(2),
+        nn.MaxPool2d((halved[0], halved[1])),
         nn.Conv2d(16, 32, 3, padding=1),
         nn.ReLU(),
         nn.AdaptiveMaxPool2d(4),

@@ -336,12 +336,22 @@ def test_npz_labels_are_renumbered(tmp_path: Path) -> None:
         np.zeros((3, 2), dtype=np.int64),
         np.zeros((0, 4, 4), dtype=np.uint8),
         np.array([[0.0, np.nan]]),
+        np.array([[0.0, 1e200]]),  # more than float32 holds
     ],
 )
 def test_arrays_of_another_form_are_refused(samples: Array, tmp_path: Path) -> None:
     np.save(tmp_path / "set.npy", samples)
     with pytest.raises(DataError, match=f"expected uint8 images.*got {samples.dtype} of shape"):
         data.load(str(tmp_path / "set.npy"))
+
+
+def test_arrays_go_by_what_is_in_them(tmp_path: Path) -> None:
+    np.save(tmp_path / "set.npy", pixels(3, 4, 4))
+    np.savez(tmp_path / "labelled.npz", samples=pixels(3, 4, 4), labels=np.arange(3))
+    (tmp_path / "set.npy").rename(tmp_path / "set.NPZ")
+    (tmp_path / "labelled.npz").rename(tmp_path / "labelled.npy")
+    assert data.load(tmp_path / "set.NPZ").classes == 1
+    assert data.load(tmp_path / "labelled.npy").classes == 3
 
 
 def test_damaged_arrays_are_refused(tmp_path: Path) -> None:
@@ -404,25 +414,27 @@ def test_image_sets_by_name_are_folders(tmp_path: Path) -> None:
     assert data.load("celeba", str(tmp_path), image_size=32).shape == (3, 32, 32)
 
 
-def write_mnist(folder: Path, packed: bool) -> tuple[Array, Array]:
-    """Write a small MNIST in its own file format."""
+def write_mnist(folder: Path, name: str) -> tuple[Array, Array]:
+    """Write a small MNIST in its own file format, under names such as ``"{}-idx{}-ubyte.gz"``."""
     folder.mkdir(parents=True)
     images, labels = pixels(20, 28, 28), np.arange(20, dtype=np.uint8) % 10
     for part in ("train", "t10k"):
-        for what, array in (("images-idx3", images), ("labels-idx1", labels)):
+        for what, array in (("images", images), ("labels", labels)):
             header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, dtype=">i4").tobytes()
-            content, name = header + array.tobytes(), f"{part}-{what}-ubyte"
-            if packed:
-                (folder / f"{name}.gz").write_bytes(gzip.compress(content))
-            else:
-                (folder / name).write_bytes(content)
+            content = header + array.tobytes()
+            file = folder / name.format(f"{part}-{what}", array.ndim)
+            file.write_bytes(gzip.compress(content) if file.suffix == ".gz" else content)
     return images, labels
 
 
-@pytest.mark.parametrize("packed", [False, True])
-def test_mnist_format_plain_or_packed(packed: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "name", ["{}-idx{}-ubyte", "{}-idx{}-ubyte.gz", "{}.idx{}-ubyte", "{}.idx{}-ubyte.gz"]
+)
+def test_mnist_plain_or_packed_and_as_kaggle_names_it(name: str, tmp_path: Path) -> None:
     folder = tmp_path / "FashionMNIST" / "raw"
-    images, labels = write_mnist(folder, packed)
+    images, labels = write_mnist(folder, name)
+    if name.startswith("{}.idx"):  # which has folders of the other names beside its files
+        (folder / "train-images-idx3-ubyte").mkdir()
     before = sorted(folder.iterdir())
     loaded = data.load("fashion_mnist", str(tmp_path))
     np.testing.assert_array_equal(loaded.samples[:, 0], images)
@@ -433,13 +445,14 @@ def test_mnist_format_plain_or_packed(packed: bool, tmp_path: Path) -> None:
 
 def test_damaged_or_incomplete_mnist_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "MNIST" / "raw"
-    write_mnist(folder, packed=True)
+    write_mnist(folder, "{}-idx{}-ubyte.gz")
     images = folder / "train-images-idx3-ubyte.gz"
     images.write_bytes(images.read_bytes()[:-50])
     with pytest.raises(DataError, match="damaged or missing"):
         data.load("mnist", str(tmp_path))
-    images.unlink()
-    with pytest.raises(DataError, match="damaged or missing"):
+    images.rename(folder / "images.gz")
+    there = r"files there: images\.gz, t10k-images.*under their own names"
+    with pytest.raises(DataError, match=rf"\{{train,t10k\}}-images-idx3-ubyte .*{there}"):
         data.load("mnist", str(tmp_path))
 
 

@@ -360,6 +360,14 @@ def test_colours_stay_colours_and_large_images_their_size():
     assert made[0, 72].tolist() == [255, 0, 0]
 
 
+@pytest.mark.parametrize("channels", [2, 4])
+def test_channels_without_colours_lie_side_by_side(channels):
+    made = pictures.tiles(images(channels, side=64), 1)
+    assert made.shape == (3 * 64 + 4, channels * 64)
+    assert (made[66:130, :64] == 255).all() and (made[66:130, 64:] == 0).all()
+    assert isinstance(plots.image_grid(images(channels)), hv.Image)
+
+
 def test_what_a_diverged_generator_makes_can_be_drawn():
     broken = images()
     broken[0], broken[2] = np.nan, np.inf
@@ -378,7 +386,7 @@ def test_points_become_a_scatter_of_equal_scale(tmp_path):
     assert abs(cols[rows.argmin()] - 256) < 6, "up is up"
 
 
-@pytest.mark.parametrize("shape", [(3, 2, 8, 8), (3, 5), (0, 1, 8, 8), (8, 8)])
+@pytest.mark.parametrize("shape", [(3, 0, 8, 8), (3, 5), (0, 1, 8, 8), (8, 8)])
 def test_other_shapes_are_refused(shape):
     with pytest.raises(ValueError, match="expected images"):
         pictures.png_bytes(np.zeros(shape))

@@ -176,7 +176,10 @@ def test_small_sets_are_trained_on_too(count):
             assert (model(bright.batch(np.arange(count))).argmax(1).numpy() == bright.labels).all()
 
 
-@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 28, 28), (3, 17, 9), (4, 64, 64)])
+FORMS = [(3, 8, 8), (1, 28, 28), (3, 17, 9), (4, 64, 64), (1, 1, 64), (2, 64, 1), (1, 1, 1)]
+
+
+@pytest.mark.parametrize("shape", FORMS)
 def test_classifiers_take_images_of_any_form(shape, quick, empty_cache):
     images = made(shape, classes=3, count=20)
     logits, probabilities, _ = features.extractor(images).apply(images.batch(np.arange(7)))
