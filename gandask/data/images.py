@@ -72,12 +72,10 @@ def decode_images(
     size = image_size or (UNEQUAL if len(extents) > 1 else None)
 
     def pixels(image: Image.Image) -> Array:
-        image = _on_white(_upright(image)).convert(mode)
-        if size:
-            image = ImageOps.fit(image, (size, size))
-        elif image.size not in extents:
+        if _look(image) not in looks:
             raise ValueError("it changed while it was read")
-        plane = np.asarray(image)
+        image = _on_white(_upright(image)).convert(mode)
+        plane = np.asarray(ImageOps.fit(image, (size, size)) if size else image)
         return plane[None, None] if mode == "L" else plane.transpose(2, 0, 1)[None]
 
     classes = classes_of(listing.names)
@@ -162,6 +160,8 @@ def _each(
 
 def _look(image: Image.Image) -> tuple[str, tuple[int, int]]:
     """Give an image's mode, and the size that it has when it is upright."""
+    if image.format == "EPS":
+        raise ValueError("it is PostScript, which another program would have to carry out")
     if image.mode not in _GREY | _COLOUR:
         raise ValueError(f"its pixels are {image.mode}, expected 8 bits a channel")
     lying = _orientation(image) >= 5

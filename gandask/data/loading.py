@@ -24,7 +24,7 @@ from gandask.core import Array, DataError, SettingError, rng
 from gandask.data.cache import FORMAT, cache_dir, keep, key, recall
 from gandask.data.images import UNEQUAL, Block, resized
 from gandask.data.sources import KNOWN, NAMES, decode, find, locate
-from gandask.display import suggestion
+from gandask.display import printable, suggestion
 
 if TYPE_CHECKING:
     import torch
@@ -209,7 +209,8 @@ def _loaded(name: str, data_dir: str | None, image_size: int | None, skip_unread
             raise DataError(f"cache {folder}: unreadable as soon as written; check that disk")
     samples, labels, about = kept
     if about["skipped"]:
-        warnings.warn(f"{name}: went on without {about['skipped']} unreadable images", stacklevel=3)
+        told = f"{printable(name)}: went on without {about['skipped']} unreadable images"
+        warnings.warn(told, stacklevel=3)
     return Data(name, samples, labels, about["classes"], about["fingerprint"], entry=folder.name)
 
 

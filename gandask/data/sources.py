@@ -198,6 +198,7 @@ def _known_arrays(name: str, root: Path) -> Block:
 
 def _read_arrays(path: Path) -> Block:
     """Read samples and labels of a .npy or .npz file, in the form that `Data` wants."""
+    where = printable(str(path))
     try:
         content = np.load(path, mmap_mode="r", allow_pickle=False)
         packed = isinstance(content, np.lib.npyio.NpzFile)
@@ -205,7 +206,7 @@ def _read_arrays(path: Path) -> Block:
         labels = content["labels"] if packed and "labels" in content else None
     except UNREADABLE as error:
         raise DataError(
-            f"{path}: expected a .npy array, or `samples` in a .npz ({error}); save it again"
+            f"{where}: expected a .npy array, or `samples` in a .npz ({error}); save it again"
         ) from error
     if samples.dtype == np.uint8 and samples.ndim == 3:
         samples = samples[:, None]
@@ -215,7 +216,7 @@ def _read_arrays(path: Path) -> Block:
         made = samples.astype(np.float32) if points else samples
     if not (images or (points and np.isfinite(made).all())) or not samples.size:
         raise DataError(
-            f"{path}: expected uint8 images of shape (N, H, W) or (N, C, H, W) with C up to 4, or "
+            f"{where}: expected uint8 images of shape (N, H, W) or (N, C, H, W) with C up to 4, or "
             "float points of shape (N, 2), finite in float32; "
             f"got {samples.dtype} of shape {samples.shape}; scale images to 0..255 and convert "
             "them with .astype(np.uint8); where channels come last, move them with "
@@ -225,7 +226,7 @@ def _read_arrays(path: Path) -> Block:
         labels = np.zeros(len(samples), dtype=np.int64)
     if labels.shape != samples.shape[:1] or labels.dtype.kind not in "iu":
         raise DataError(
-            f"{path}: expected integer `labels` of shape ({len(samples)},), one for each sample; "
+            f"{where}: expected integer `labels` of shape ({len(samples)},), one for each sample; "
             f"got {labels.dtype} of shape {labels.shape}; convert them"
         )
     return made, labels
@@ -237,11 +238,15 @@ def _open_images(root: Path, stack: contextlib.ExitStack) -> Listing:
         try:
             content = stack.enter_context(zipfile.ZipFile(archive))
         except UNREADABLE as error:
-            raise DataError(f"{archive}: expected a zip file ({error}); get it again") from error
+            raise DataError(
+                f"{printable(str(archive))}: expected a zip file ({error}); get it again"
+            ) from error
         return listing.in_archive(content, root.relative_to(archive).parts)
     if root.is_dir():
         return listing.in_folder(root)
-    raise DataError(f"{root}: expected a folder, .zip, .npy or .npz; convert it to one of them")
+    raise DataError(
+        f"{printable(str(root))}: expected a folder, .zip, .npy or .npz; convert it to one of them"
+    )
 
 
 def _open_lsun(root: Path, stack: contextlib.ExitStack) -> Listing:

@@ -151,6 +151,22 @@ def test_one_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
         data.load(tmp_path)
 
 
+def test_deep_pixels_are_left_out_too(tmp_path, told):
+    lay(tmp_path / "set", "1.png")
+    Image.fromarray(np.full((4, 4), 40_000, np.uint16)).save(tmp_path / "set" / "2.png")
+    with pytest.warns(UserWarning, match="without 1 unreadable"):
+        loaded, line = told(tmp_path / "set", skip_unreadable=True)
+    assert (len(loaded), line[-12:]) == (1, "1 unreadable")
+
+
+def test_nothing_is_handed_to_another_program(tmp_path, monkeypatch):
+    Image.new("RGB", (6, 4)).save(tmp_path / "1.eps")
+    (tmp_path / "1.eps").rename(tmp_path / "1.png")
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *_: pytest.fail("it was"))
+    with pytest.raises(DataError, match="PostScript"):
+        data.load(tmp_path)
+
+
 # --- What is found in folders ---------------------------------------------------------------------
 
 
