@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections import Counter
@@ -26,7 +27,7 @@ Block = tuple[Array, Array]  # samples, and as many labels
 UNEQUAL = 64  # pixels a side, where sizes differ and none is asked for
 UNREADABLE = (  # what decoders raise for damaged files
     *(OSError, SyntaxError, ValueError, EOFError, LookupError, RuntimeError, AssertionError),
-    *(struct.error, zlib.error, zipfile.BadZipFile),
+    *(struct.error, zlib.error, zipfile.BadZipFile, tokenize.TokenError),
 )
 _GREY, _COLOUR = {"1", "L", "LA"}, {"P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"}
 _TURNS = {  # what a camera wrote down, and Pillow's word for what to do about it

@@ -202,9 +202,11 @@ def _read_arrays(path: Path) -> Block:
     try:
         content = np.load(path, mmap_mode="r", allow_pickle=False)
         packed = isinstance(content, np.lib.npyio.NpzFile)
+        if packed:
+            _refuse_more_than_memory(where, content.zip)
         samples = content["samples"] if packed else content
         labels = content["labels"] if packed and "labels" in content else None
-    except UNREADABLE as error:
+    except (*UNREADABLE, MemoryError) as error:
         raise DataError(
             f"{where}: expected a .npy array, or `samples` in a .npz ({error}); save it again"
         ) from error
@@ -230,6 +232,19 @@ def _read_arrays(path: Path) -> Block:
             f"got {labels.dtype} of shape {labels.shape}; convert them"
         )
     return made, labels
+
+
+def _refuse_more_than_memory(where: str, content: zipfile.ZipFile) -> None:
+    """Refuse arrays that would take all memory once they are unpacked."""
+    import psutil
+
+    size = sum(entry.file_size for entry in content.infolist())
+    free = psutil.virtual_memory().available
+    if size > free:
+        raise DataError(
+            f"{where}: expected arrays that fit into memory, {free / 2**30:.1f} GiB of which are "
+            f"free; unpacked they take {size / 2**30:.1f}; save samples as .npy, which is mapped"
+        )
 
 
 def _open_images(root: Path, stack: contextlib.ExitStack) -> Listing:

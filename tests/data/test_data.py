@@ -1,6 +1,7 @@
 """Data sets: what `load` gives and refuses, its cache, and the shards."""
 
 import gzip
+import io
 import json
 import math
 import os
@@ -354,12 +355,27 @@ def test_arrays_go_by_what_is_in_them(tmp_path: Path) -> None:
     assert data.load(tmp_path / "labelled.npy").classes == 3
 
 
+def test_arrays_larger_than_memory_are_refused(tmp_path: Path) -> None:
+    huge = io.BytesIO()
+    header = {"descr": "|u1", "fortran_order": False, "shape": (2**50, 1, 1)}
+    np.lib.format.write_array_header_1_0(huge, header)
+    for name, claims in (("header", huge.tell()), ("entry", 2**50)):
+        with zipfile.ZipFile(tmp_path / f"{name}.npz", "w") as packed:
+            packed.writestr("samples.npy", huge.getvalue())
+            packed.filelist[0].file_size = claims  # as the archive's directory has it
+    with pytest.raises(DataError, match=r"header\.npz: expected a \.npy array.*allocate"):
+        data.load(tmp_path / "header.npz")
+    with pytest.raises(DataError, match=r"fit into memory.*unpacked they take 1048576\.0;.*\.npy"):
+        data.load(tmp_path / "entry.npz")
+
+
 def test_damaged_arrays_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "objects.npy", np.array([{}, {}]), allow_pickle=True)
     (tmp_path / "empty.npy").write_bytes(b"")
+    (tmp_path / "header.npy").write_bytes(b"\x93NUMPY\1\0\4\0{'a'")
     (tmp_path / "junk.npz").write_bytes(b"junk")
     np.savez(tmp_path / "other.npz", images=pixels(3, 4, 4))
-    for name in ("objects.npy", "empty.npy", "junk.npz", "other.npz"):
+    for name in ("objects.npy", "empty.npy", "header.npy", "junk.npz", "other.npz"):
         with pytest.raises(DataError, match=f"{name}: expected"):
             data.load(str(tmp_path / name))
     for labels in (np.zeros(3), np.zeros(2, dtype=np.int64)):
