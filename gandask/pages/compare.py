@@ -187,9 +187,9 @@ def columns(runs: Mapping[str, Followed], lines: Mapping[str, str]) -> dict[str,
     if len(set(lines.values())) == len(lines):  # each has its own, with its own name
         del made["line"]
     differing = results.differing([one.ds for one in followed])
-    # as text, of which no digit is lost
+    # as text, of which no digit is lost; headings break at spaces
     made |= {
-        name: [parts.setting(value) for value in values]
+        name.replace("_", " "): [parts.setting(value) for value in values]
         for name, values in differing.items()
         if name not in made
     }

@@ -150,7 +150,7 @@ def image_grid(
 def _points(points: Array, plane: Plane) -> hv.Overlay:
     """Draw points over the modes of their plane, and the share that is on each."""
     shares = plane.shares(points)
-    angles = np.linspace(0, 2 * np.pi, 48)
+    angles = np.linspace(0, 2 * np.pi, 48, endpoint=False)
     circle = plane.radius * np.stack([np.cos(angles), np.sin(angles)], 1)
     rings = [
         {("x", "y"): mode + circle, "share": share}
@@ -170,7 +170,7 @@ def _points(points: Array, plane: Plane) -> hv.Overlay:
         ),
         hv.Points(finite, ["x", "y"]).opts(**STILL, color=BEST, alpha=0.6, size=3),
         hv.Labels(told, ["x", "y"], "share").opts(
-            **STILL, text_font_size="9pt", text_baseline="bottom"
+            **STILL, text_color="black", text_font_size="9pt", text_baseline="bottom"
         ),
     ]
     options = hv.opts.Overlay(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 GAP = 2  # pixels between tiles
 SMALLEST_TILE = 64  # pixels; smaller images are enlarged
 SCATTER_SIZE = 512  # pixels
-SQUARE, FONT_SIZE = 456, 15  # pixels of its side without axes, and of their numbers
+SQUARE, FONT_SIZE = 448, 19  # pixels of its side without axes, and of their numbers
 BACKGROUND, SHADE, FAINT, INK, BLACK = 255, 225, 150, 60, 0  # of greys
 
 
@@ -149,7 +149,8 @@ def scatter(points: Array, plane: Plane | None = None) -> Image.Image:
     for place in side * placed(points[np.isfinite(points).all(1)], plane):
         pen.circle(tuple(place), 5, fill=INK)
     for (x, y), share in zip(modes, plane.shares(points), strict=True):
-        pen.text((x, y - radius - 4), f"{share:.0%}", fill=BLACK, font=font, anchor="mb")
+        over = {"anchor": "mb", "fill": BLACK, "stroke_width": 4, "stroke_fill": BACKGROUND}
+        pen.text((x, y - radius - 4), f"{share:.0%}", font=font, **over)
     outside = plane.outside(points)
     told = f"{outside:,} of {len(points):,} lie outside" if outside else ""
     return _framed(drawn, plane, told).resize((SCATTER_SIZE,) * 2, Image.Resampling.LANCZOS)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import holoviews as hv
 import numpy as np
 import panel as pn
-from bokeh.models import BasicTicker
+from bokeh.models import BasicTicker, LogTicker
 
 from gandask import display, results
 from gandask.core import Array
@@ -47,7 +47,9 @@ ON_TOP: dict[str, Any] = {
 }
 
 
-def legend(labels: Sequence[str], width: int = NARROW, height: int = WIDE["height"]) -> Any:
+def legend(
+    labels: Sequence[str], width: int = NARROW, height: int = WIDE["height"]
+) -> dict[str, Any]:
     """Give options for a plot with a legend on top, in as many rows as its labels need.
 
     Parameters
@@ -106,7 +108,7 @@ def upright(low: float, high: float) -> dict[str, Any]:
     return {
         "logy": decades,
         "ylim": limits(low, high) or (None, None),
-        "yticks": None if decades else BasicTicker(num_minor_ticks=0),
+        "yticks": (LogTicker if decades else BasicTicker)(num_minor_ticks=0),
     }
 
 

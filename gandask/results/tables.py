@@ -178,7 +178,9 @@ def summary(dataset: xr.Dataset) -> str:
     found, lines = outcome(dataset), []
     if found is not None:
         early = f" after {done} rounds" if "round" in found.coords else ""
-        lines.append(f"best{early}: {display.place(place(found))}")
+        samples = found[_score(dataset)].attrs.get("samples")
+        counted = f" (scores of {samples:,} samples)" if samples else ""
+        lines.append(f"best{early}: {display.place(place(found))}{counted}")
         lines += [f"  {name!s:16} {value.item():.4g}" for name, value in found.data_vars.items()]
     together = of_all(dataset) if found is not None else dataset[[]]
     lines += ["of all:"] if together else []

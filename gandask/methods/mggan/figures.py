@@ -180,7 +180,11 @@ def _over_modes(shown: xr.DataArray, plane: Plane) -> list[hv.Element]:
             **STILL, size=size, fill_alpha=0, line_color=MUTED, line_width=0.8
         ),
         hv.Labels(told, ["iteration", "group"], "share").opts(
-            **STILL, text_font_size="7pt", text_align="left", text_baseline="top"
+            **STILL,
+            text_color="black",
+            text_font_size="7pt",
+            text_align="left",
+            text_baseline="top",
         ),
     ]
 
