@@ -90,7 +90,9 @@ def map(
         heat, printed, *legend = _named(values, _names(ds[variable]), side)
     outlines = _outlines(values, marked, outlined, side)
     layers = [heat.opts(title=title), printed, outlines, *legend]
-    return hv.Overlay(layers).opts(**ON_TOP | {"legend_position": "bottom"})
+    # a hook of the whole: those of a layer do not have the last word
+    options = ON_TOP | {"legend_position": "bottom", "hooks": [as_large_as_its_frame]}
+    return hv.Overlay(layers).opts(**options)
 
 
 def _over_units(ds: xr.Dataset, name: str, round: int) -> tuple[xr.DataArray, str]:
@@ -142,7 +144,6 @@ def _heat_map(values: xr.DataArray, side: int) -> hv.HeatMap:
         yticks=_ticks(values[down].values.tolist()),
         yaxis=None if down == ALONE else "left",
         invert_yaxis=True,
-        hooks=[as_large_as_its_frame],
     )
 
 

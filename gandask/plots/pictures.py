@@ -149,8 +149,8 @@ def scatter(points: Array, plane: Plane | None = None) -> Image.Image:
     for place in side * placed(points[np.isfinite(points).all(1)], plane):
         pen.circle(tuple(place), 5, fill=INK)
     for (x, y), share in zip(modes, plane.shares(points), strict=True):
-        over = {"anchor": "mb", "fill": BLACK, "stroke_width": 4, "stroke_fill": BACKGROUND}
-        pen.text((x, y - radius - 4), f"{share:.0%}", font=font, **over)
+        at, edge = (x, y - radius - 4), BACKGROUND
+        pen.text(at, f"{share:.0%}", BLACK, font, "mb", stroke_width=4, stroke_fill=edge)
     outside = plane.outside(points)
     told = f"{outside:,} of {len(points):,} lie outside" if outside else ""
     return _framed(drawn, plane, told).resize((SCATTER_SIZE,) * 2, Image.Resampling.LANCZOS)

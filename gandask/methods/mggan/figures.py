@@ -18,6 +18,7 @@ from gandask.plots.style import (
     MUTED,
     STILL,
     WIDE,
+    as_large_as_its_frame,
     dimension,
     legend,
     message,
@@ -161,7 +162,9 @@ def density(ds: xr.Dataset, iterations: int = 10) -> hv.Overlay | hv.Text:
     )
     (left, right), (low, top) = plane.ends
     title = f"each panel from {left:.3g} to {right:.3g} across, {low:.3g} to {top:.3g} up"
-    return hv.Overlay([counts, *_over_modes(shown, plane)]).opts(hv.opts.Overlay(title=title))
+    return hv.Overlay([counts, *_over_modes(shown, plane)]).opts(
+        hv.opts.Overlay(title=title, hooks=[as_large_as_its_frame])
+    )
 
 
 def _over_modes(shown: xr.DataArray, plane: Plane) -> list[hv.Element]:
