@@ -93,7 +93,7 @@ def test_densities_are_on_the_scale_of_the_data_over_its_modes():
     np.testing.assert_allclose(places * 2 * facts["plane_reach"], ring.modes, atol=1e-6)
     shares = sorted(told.dimension_values("share"))
     assert shares == ["0% on modes"] * 2 + ["75% on modes"] * 2
-    assert hv.render(drawn).title.text.startswith("each panel from -2.")
+    assert hv.render(drawn).title.text.startswith("each panel from -3.09 to 3.04")
 
 
 def test_few_times_are_spread_evenly():
