@@ -217,7 +217,7 @@ def sample(run: Path, count: int, output: Path, seed: int, slot: str | None, tru
 
     opened = open_run(run, trust)
     mixture = opened.mixture(slot) if slot else opened.best_mixture()
-    pictures.save_png(mixture.sample(count, seed), output)
+    pictures.save_png(mixture.sample(count, seed), output, facts=opened.store.description["facts"])
     click.echo(f"{count} samples in {output}")
 
 

@@ -43,6 +43,8 @@ class Variable:
         The variable by round that this is the last word on.
     timing : bool
         Whether it is a measurement of the machine, which differs from run to run.
+    samples : int
+        How many samples a score is of: scores of few and of many are not alike. 0 if of none.
     """
 
     long_name: str
@@ -55,6 +57,7 @@ class Variable:
     shown: tuple[str, ...] = ()
     final_of: str = ""
     timing: bool = False
+    samples: int = 0
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -65,6 +68,7 @@ class Variable:
             "better": self.better,
             "shown": " ".join(self.shown),
             "final_of": self.final_of,
+            "samples": self.samples,
         }
         told |= {key: value for key, value in chosen.items() if value}
         return told | {"timing": 1} if self.timing else told

@@ -121,6 +121,8 @@ class Adversarial(Method[V]):
             "extractor": extractor.key,
             **self._digests(),
         }
+        if loaded.shape == (2,):
+            facts |= data.Plane.around(loaded.samples, loaded.modes, loaded.mode_std).facts
         known = extractor.accuracy
         return facts if known is None else facts | {"classifier_accuracy": known}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import functools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,7 @@ FIGURE = Markup(
     '<figure style="margin: 0; flex: 1 1 150px; max-width: 260px">{}'
     '<figcaption style="overflow-wrap: anywhere">{}</figcaption></figure>'
 )
+FAINT = Markup('<p class="faint">{}: {}</p>')
 SAMPLES = Markup('<div style="display: flex; flex-wrap: wrap; gap: 16px">{}</div>')
 
 
@@ -97,7 +99,7 @@ class Compare:
         for ds in datasets:
             for name in qualities(ds):
                 if name not in titles.values():
-                    titles.setdefault(str(ds[name].attrs["long_name"]), name)
+                    titles.setdefault(results.label(ds[name]), name)
         if self.variable.options == titles:
             return
         names = [*titles.values()]
@@ -119,9 +121,16 @@ class Compare:
         for run, ds in known.items():
             datasets[lines[run]].append(ds)
         self.quality.show(plots.compare(datasets, name, along))
-        others = ", ".join(run for run in runs if run not in known)
-        told = Markup('<p class="faint">without it: {}</p>').format(others)
-        self.left_out.object = str(told) if others else ""
+        drawn = {id(ds) for alike in datasets.values() for ds in results.seeds(alike)}
+        told = {
+            "without it": [run for run in runs if run not in known],
+            "left out, as a longer or equal run has the same settings, seed and data": [
+                run for run, ds in known.items() if id(ds) not in drawn
+            ],
+        }
+        self.left_out.object = "".join(
+            str(FAINT.format(why, ", ".join(names))) for why, names in told.items() if names
+        )
 
     async def _sample(self, runs: Mapping[str, Followed]) -> None:
         figures = []
@@ -144,26 +153,23 @@ def qualities(ds: xr.Dataset) -> list[str]:
 
 
 def labels(runs: Mapping[str, xr.Dataset]) -> dict[str, str]:
-    """Give every run its line: those with the same settings but for the seed share one.
+    """Give every run its line: those with the same data and settings but for the seed share one.
 
     Returns
     -------
     dict of str to str
         By the name of the run, the name of the line, which is that of its first run.
     """
-    alike = collections.defaultdict(list)
+    first: dict[str, str] = {}
+    made = {}
     for name, ds in runs.items():
-        lines = ds.attrs["settings"].splitlines()
-        alike["\n".join(line for line in lines if not line.startswith("seed = "))].append(name)
-    return {
-        name: names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
-        for names in alike.values()
-        for name in names
-    }
+        told = results.settings(ds) | {"seed": None, "": ds.attrs.get("fingerprint")}
+        made[name] = first.setdefault(repr(sorted(told.items())), name)
+    return made
 
 
 def columns(runs: Mapping[str, Followed], lines: Mapping[str, str]) -> dict[str, Any]:
-    """Tell what runs are and what they came to, as the columns of a table."""
+    """Tell what runs are, in which settings they differ and what they came to, as columns."""
     followed = list(runs.values())
     settings = [one.run.settings for one in followed]
     measured = scaling([one.ds for one in followed])
@@ -180,14 +186,24 @@ def columns(runs: Mapping[str, Followed], lines: Mapping[str, str]) -> dict[str,
     }
     if len(set(lines.values())) == len(lines):  # each has its own, with its own name
         del made["line"]
-    outcomes = [results.outcome(one.ds) for one in followed]
-    told = [found for found in outcomes if found is not None]
-    names = [(found, str(name)) for found in told for name in found.data_vars]
-    titles = {name: results.title(found, name) for found, name in names}
-    return made | {
-        title: [
-            float("nan") if found is None or name not in found else float(found[name])
-            for found in outcomes
-        ]
-        for name, title in titles.items()
+    differing = results.differing([one.ds for one in followed])
+    # as text, of which no digit is lost; headings break at spaces
+    made |= {
+        name.replace("_", " "): [parts.setting(value) for value in values]
+        for name, values in differing.items()
+        if name not in made
     }
+    return made | scores([one.ds for one in followed])
+
+
+def scores(datasets: Sequence[xr.Dataset]) -> dict[str, list[float]]:
+    """Tell what runs came to, as columns: what is final apart from what is of a round so far."""
+    made: dict[str, list[float]] = {}
+    for place, ds in enumerate(datasets):
+        found = results.outcome(ds)
+        if found is None:
+            continue
+        for name in found.data_vars:
+            column = made.setdefault(results.title(found, str(name)), [math.nan] * len(datasets))
+            column[place] = float(found[name])
+    return made

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import panel as pn
 from markupsafe import Markup
 
-from gandask import plots
+from gandask import plots, results
 from gandask.core import StoreError
 from gandask.display import place as spoken
 from gandask.pages import catalogue, status, units
@@ -238,7 +238,7 @@ class LivePage:
         """Offer the variables and units of the role."""
         role = self.role.value
         names = self.mapped.get(role, [])
-        titles = {str(ds[name].attrs["long_name"]): name for name in names}
+        titles = {results.label(ds[name]): name for name in names}
         if self.variable.options != titles:
             score = ds.attrs.get("score")
             chosen = score if score in names else next(iter(names), None)

@@ -61,14 +61,18 @@ class PlotPane:
 
 def _form(element: hv.Element) -> Any:
     """Tell what of a plot cannot change within its figure: layers, axes and their kind."""
-    found = hv.Store.lookup_options("bokeh", element, "plot").kwargs
     return (
-        tuple(found.get(option) for option in FIXED),
+        tuple(_option(element, name) for name in FIXED),
         tuple(
-            (type(one), one.label, tuple(map(str, one.kdims)), _bars(one))
+            (type(one), one.label, tuple(map(str, one.kdims)), _bars(one), _option(one, "logz"))
             for one in _layers(element)
         ),
     )
+
+
+def _option(element: hv.Element, name: str) -> Any:
+    """Give an option of how an element is plotted."""
+    return hv.Store.lookup_options("bokeh", element, "plot").kwargs.get(name)
 
 
 def _bars(layer: hv.Element) -> Any:
@@ -104,7 +108,7 @@ class Lines:
                 figure.add_layout(span)
                 self.spans[view] = span
 
-        known = hv.Store.lookup_options("bokeh", element, "plot").kwargs.get("hooks", [])
+        known = _option(element, "hooks") or []
         return element.opts(hooks=[*known, draw], clone=True)
 
     def move(self, round: int) -> None:

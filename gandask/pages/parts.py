@@ -29,6 +29,13 @@ def beside(*cards: tuple[str, Any]) -> Any:
     return pn.Row(*made, sizing_mode="stretch_width")
 
 
+def setting(value: object) -> str:
+    """Write the value of a setting for people."""
+    if value is None:
+        return "–"
+    return ", ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+
+
 def sortable(**options: Any) -> Any:
     """Make an empty table."""
     return pn.widgets.Tabulator(

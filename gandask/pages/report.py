@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from gandask import plots, results
 from gandask.display import place as spoken
-from gandask.pages import units
+from gandask.pages import parts, units
 from gandask.plots import pictures
 from gandask.plots.maps import MOST
 
@@ -85,7 +85,7 @@ def page(run: Run) -> str:
         figures=figures,
         events=events[:EVENTS],
         events_left_out=max(0, len(events) - EVENTS),
-        settings=[(name, _setting(value)) for name, value in settings.items()],
+        settings=[(name, parts.setting(value)) for name, value in settings.items()],
         versions=_versions(ds.attrs),
         bokeh=Markup(_bokeh()),
         script=Markup(script),
@@ -148,7 +148,7 @@ def _best(ds: xr.Dataset) -> list[tuple[str, str]]:
     ]
     together = results.of_all(ds)
     return rows + [
-        (str(values.attrs["long_name"]), plots.number(float(values)))
+        (results.label(values), plots.number(float(values)))
         for values in together.data_vars.values()
         if not early and bool(values.notnull())
     ]
@@ -169,8 +169,7 @@ def _sections(run: Run, ds: xr.Dataset) -> dict[str, list[Captioned]]:
     traced = [name for name in units.shown(ds, "report") if np.isfinite(ds[name]).any()]
     return {
         "best": _final_map(ds),
-        # the caption is the label: the axis need not repeat it
-        "traces": [(_long(ds, name), plots.trace(ds, name).opts(ylabel="")) for name in traced],
+        "traces": [_course(ds, name) for name in traced],
         "maps": _maps(ds, mapped),
         "own": _own(run, ds),
         "profile": [("", plots.profile(ds))],
@@ -178,8 +177,9 @@ def _sections(run: Run, ds: xr.Dataset) -> dict[str, list[Captioned]]:
     }
 
 
-def _long(ds: xr.Dataset, name: str) -> str:
-    return str(ds[name].attrs.get("long_name", name))
+def _course(ds: xr.Dataset, name: str) -> Captioned:
+    # the caption is the label: the axis need not repeat it
+    return results.label(ds[name]), plots.trace(ds, name).opts(ylabel="")
 
 
 def _final_map(ds: xr.Dataset) -> list[Captioned]:
@@ -191,7 +191,7 @@ def _final_map(ds: xr.Dataset) -> list[Captioned]:
             values = plots.latest(ds[name])
             if np.isfinite(values).any():
                 round = int(values["round"]) if "round" in values.coords else -1
-                return [(_long(ds, name), plots.map(ds, name, round))]
+                return [(results.label(ds[name]), plots.map(ds, name, round))]
     return []
 
 
@@ -205,7 +205,7 @@ def _maps(ds: xr.Dataset, mapped: Mapping[str, Sequence[str]]) -> list[Captioned
     if not len(scored):
         return []
     chosen = scored[np.unique(np.linspace(0, len(scored) - 1, MAPS).astype(int))]
-    return [(_long(ds, score), plots.map(ds, score, int(round))) for round in chosen]
+    return [(results.label(ds[score]), plots.map(ds, score, int(round))) for round in chosen]
 
 
 def _own(run: Run, ds: xr.Dataset) -> list[Captioned]:
@@ -226,7 +226,8 @@ def _own(run: Run, ds: xr.Dataset) -> list[Captioned]:
 def _picture(run: Run, samples: int) -> tuple[str, list[str]]:
     """Draw samples as base64, or tell why there are none."""
     try:
-        return pictures.png_text(run.best_mixture().sample(samples, seed=0)), []
+        drawn = run.best_mixture().sample(samples, seed=0)
+        return pictures.png_text(drawn, facts=run.store.description["facts"]), []
     except Exception as error:  # whatever a user's networks raise, there is a report
         return "", [f"no samples: {error}"]
 
@@ -248,12 +249,6 @@ def _events(ds: xr.Dataset) -> list[dict[str, Any]]:
     keys = ("round", "kind", "slot", "detail")
     columns = [ds[f"event_{key}"].values.tolist() for key in keys]
     return [dict(zip(keys, event, strict=True)) for event in zip(*columns, strict=True)]
-
-
-def _setting(value: object) -> str:
-    if value is None:
-        return "–"
-    return ", ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
 
 def _versions(attributes: Mapping[str, Any]) -> list[tuple[str, str]]:

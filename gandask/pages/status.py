@@ -25,7 +25,7 @@ def line(followed: Followed) -> Markup:
     outcome = results.outcome(ds)
     if outcome is not None:
         scored = outcome[ds.attrs["score"]]
-        facts.append(f"best {scored.attrs['long_name']}: {plots.number(float(scored))}")
+        facts.append(f"best {results.label(scored)}: {plots.number(float(scored))}")
     ends = _ends(followed)
     live = followed.state in LIVE
     if len(ends):

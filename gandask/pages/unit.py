@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import panel as pn
 from markupsafe import Markup
 
-from gandask import plots
+from gandask import plots, results
 from gandask.core import Figure, StoreError
 from gandask.display import place as spoken
 from gandask.pages import units
@@ -154,7 +154,7 @@ class Course:
         if variable is None:
             return
         values = ds[variable]
-        title = str(values.attrs.get("long_name", variable))
+        title = results.label(values)
         self.heading.object = str(Markup("<h2>{}</h2>").format(title[:1].upper() + title[1:]))
         marked = unit if set(values.dims) == {"round", *unit} and unit else None
         # the heading is the label: the axis need not repeat it
@@ -221,6 +221,6 @@ async def picture(followed: Followed, slot: str | None = None) -> Markup:
 def drawn(path: Path, checkpoint: str, slot: str) -> str:
     """Draw samples of a slot's mixture as of a checkpoint, as a picture in base64."""
     run = Run(path)
-    shape = run.store.description["facts"].get("sample_shape", ())
-    count = POINTS if len(shape) == 1 else IMAGES
-    return pictures.png_text(run.mixture(slot).sample(count, seed=0), COLUMNS)
+    facts = run.store.description["facts"]
+    count = POINTS if len(facts.get("sample_shape", ())) == 1 else IMAGES
+    return pictures.png_text(run.mixture(slot).sample(count, seed=0), COLUMNS, facts)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from gandask.core import Figure
 from gandask.display import suggestion
-from gandask.plots.charts import events, profile
+from gandask.plots.charts import profile
 from gandask.plots.maps import map
+from gandask.plots.timeline import events
 from gandask.plots.traces import trace
 
 if TYPE_CHECKING:

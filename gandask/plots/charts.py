@@ -1,9 +1,7 @@
-"""Plots of any method's run: time by routine, events, shares of a mixture, samples."""
+"""Plots of any method's run: time by routine, shares of a mixture, samples."""
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,29 +11,23 @@ from bokeh.models import BasicTicker, HoverTool
 
 from gandask import results
 from gandask.core import Array
+from gandask.data import Plane
 from gandask.plots import pictures
 from gandask.plots.style import (
     BEST,
-    COLOURS,
     MUTED,
-    ON_TOP,
     STILL,
     WIDE,
     as_large_as_its_frame,
     dimension,
     message,
-    whole_numbers,
 )
 
 if TYPE_CHECKING:
     import xarray as xr
     from torch import Tensor
 
-EVENTS, SLOTS = 2000, 30  # more are drawn by kind: they would hide each other
-SPANS = 40  # of rounds, with a dot each
-SIZES = (3.0, 12.0)  # pixels of the smallest and the largest number of events
 BAR = 24  # pixels of a bar of a mixture, with its gap
-KEYS = ("round", "slot", "kind", "detail")
 
 
 def profile(ds: xr.Dataset) -> hv.Element:
@@ -64,46 +56,6 @@ def profile(ds: xr.Dataset) -> hv.Element:
         bar_width=0.7,
         xlabel="",
         tools=[hover],
-    )
-
-
-def events(
-    ds: xr.Dataset, kinds: Sequence[str] | None = None, round: int | None = None
-) -> hv.Element:
-    """Draw events by round and slot, coloured by kind.
-
-    Of many events, or many slots, the number per round and kind is drawn, as the size of a dot.
-
-    Parameters
-    ----------
-    ds : Dataset
-    kinds : sequence of str, optional
-        Those to draw; all by default.
-    round : int, optional
-        The last to draw events of; all by default.
-    """
-    everything = ds[[f"event_{key}" for key in KEYS]].reset_coords(drop=True)
-    if not everything.sizes["event"]:
-        return message("no events")
-    chosen = np.ones(everything.sizes["event"], bool)
-    if kinds is not None:
-        chosen &= np.isin(everything["event_kind"].values, list(kinds))
-    if round is not None:
-        chosen &= everything["event_round"].values <= round
-    if not chosen.any():
-        return message("no such events")
-    found = everything.isel(event=chosen)
-    slots = len(np.unique(found["event_slot"].values))
-    many = found.sizes["event"] > EVENTS or slots > SLOTS
-    # of all kinds, so that a kind's colour does not depend on which are drawn
-    names = np.unique(everything["event_kind"].values).tolist()
-    colours = {kind: COLOURS[place % len(COLOURS)] for place, kind in enumerate(names)}
-    drawn = _counted(found, colours) if many else _single(found, colours)
-    last = max(ds.sizes["round"], int(everything["event_round"].max()))
-    return drawn.opts(
-        **WIDE | {"height": 110 + 20 * (len(names) if many else slots)},
-        xlim=(0, last + 1),
-        xticks=whole_numbers(),
     )
 
 
@@ -155,8 +107,13 @@ def mixture(
     )
 
 
-def image_grid(images: Tensor | Array, columns: int = 8) -> hv.Element:
-    """Draw samples: images side by side in one picture, or points as a scatter.
+def image_grid(
+    images: Tensor | Array, columns: int = 8, facts: Mapping[str, Any] | None = None
+) -> hv.Element:
+    """Draw samples: images side by side in one picture, or points in the plane of their data.
+
+    Points lie over the modes of the data, where those are known, with the share of them that is on
+    each.
 
     Parameters
     ----------
@@ -164,6 +121,9 @@ def image_grid(images: Tensor | Array, columns: int = 8) -> hv.Element:
         Images in [-1, 1], or points.
     columns : int
         Images per row.
+    facts : mapping, optional
+        The attributes of the Dataset of the run they are of, where the plane of its data is told;
+        a plane around the points by default.
 
     Raises
     ------
@@ -172,10 +132,7 @@ def image_grid(images: Tensor | Array, columns: int = 8) -> hv.Element:
     """
     samples = pictures.to_array(images)
     if pictures.is_points(samples):
-        finite = samples[np.isfinite(samples).all(1)]
-        return hv.Points(finite).opts(
-            **STILL, color=BEST, alpha=0.6, size=3, data_aspect=1, xlabel="", ylabel=""
-        )
+        return _points(samples, Plane.of(facts or {}) or Plane.around(samples))
     picture = pictures.tiles(samples, columns)
     height, width = picture.shape[:2]
     element = hv.Image if picture.ndim == 2 else hv.RGB
@@ -190,63 +147,33 @@ def image_grid(images: Tensor | Array, columns: int = 8) -> hv.Element:
     return drawn.opts(cmap="gray", clim=(0, 255)) if picture.ndim == 2 else drawn
 
 
-def _single(found: xr.Dataset, colours: Mapping[str, str]) -> hv.Overlay:
-    """Draw each event by its round and slot, in a layer for each kind."""
-    round, slot, kind, detail = (dimension(found[f"event_{key}"], key) for key in KEYS)
-    # what happened to the whole population is of no slot
-    slots = [name or "all" for name in found["event_slot"].values.tolist()]
-    # a categorical axis begins at the bottom
-    slot = slot.clone(values=sorted(set(slots), key=_natural, reverse=True))
-    rows: dict[str, list[tuple[Any, ...]]] = {}
-    for when, where, what, more in zip(
-        found["event_round"].values.tolist(),
-        slots,
-        found["event_kind"].values.tolist(),
-        found["event_detail"].values.tolist(),
-        strict=True,
-    ):
-        rows.setdefault(what, []).append((when, where, what, more))
-    tooltips = [(d.label, f"@{{{d.name}}}") for d in (round, slot, kind, detail)]
+def _points(points: Array, plane: Plane) -> hv.Overlay:
+    """Draw points over the modes of their plane, and the share that is on each."""
+    shares = plane.shares(points)
+    angles = np.linspace(0, 2 * np.pi, 48, endpoint=False)
+    circle = plane.radius * np.stack([np.cos(angles), np.sin(angles)], 1)
+    rings = [
+        {("x", "y"): mode + circle, "share": share}
+        for mode, share in zip(plane.modes, shares, strict=True)
+    ]
+    told = [
+        (x, y + plane.radius, f"{share:.0%}")
+        for (x, y), share in zip(plane.modes, shares, strict=True)
+    ]
+    outside = plane.outside(points)
+    title = f"{outside:,} of {len(points):,} lie outside" if outside else ""
+    across, up = plane.ends
+    finite = points[np.isfinite(points).all(1)]
     layers = [
-        hv.Points(rows[name], [round, slot], [kind, detail], label=name).opts(
-            size=8, color=colours[name], tools=[HoverTool(tooltips=tooltips)]
-        )
-        for name in sorted(rows)
+        hv.Polygons(rings, ["x", "y"], "share").opts(
+            **STILL, color=MUTED, fill_alpha=0.25, line_color=MUTED
+        ),
+        hv.Points(finite, ["x", "y"]).opts(**STILL, color=BEST, alpha=0.6, size=3),
+        hv.Labels(told, ["x", "y"], "share").opts(
+            **STILL, text_color="black", text_font_size="9pt", text_baseline="bottom"
+        ),
     ]
-    return hv.Overlay(layers).opts(**ON_TOP)
-
-
-def _counted(found: xr.Dataset, colours: Mapping[str, str]) -> hv.Points:
-    """Draw the number of events by kind and span of rounds, as a dot whose area tells it."""
-    round, kind = (dimension(found[f"event_{key}"], key) for key in ("round", "kind"))
-    when = found["event_round"].values
-    span = 1 + int(np.ptp(when)) // SPANS
-    begins = when.min() + (when - when.min()) // span * span
-    numbers = Counter(zip(found["event_kind"].values, begins, strict=True))
-    # the largest has the largest area, and one event can still be seen
-    smallest, largest = SIZES
-    scale = largest / np.sqrt(max(numbers.values()))
-    rows = [
-        (
-            begin + (span - 1) / 2,
-            str(what),
-            count,
-            f"{begin} to {begin + span - 1}",
-            max(smallest, scale * np.sqrt(count)),
-        )
-        for (what, begin), count in sorted(numbers.items(), reverse=True)
-    ]
-    tooltips = [("rounds", "@rounds"), (kind.label, "@kind"), ("events", "@events")]
-    return hv.Points(rows, [round, kind], ["events", "rounds", "size"]).opts(
-        size="size",
-        alpha=0.7,
-        color="kind",
-        cmap=dict(colours),
-        show_legend=False,  # the axis names them
-        tools=[HoverTool(tooltips=tooltips)],
+    options = hv.opts.Overlay(
+        **STILL, xlim=across, ylim=up, data_aspect=1, title=title, xlabel="", ylabel=""
     )
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """Sort ``cell/10`` after ``cell/9``."""
-    return [(int(part or 0), text) for text, part in re.findall(r"(\D*)(\d*)", name)]
+    return hv.Overlay(layers).opts(options)

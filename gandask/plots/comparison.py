@@ -21,9 +21,11 @@ from gandask.plots.style import (
     STILL,
     WIDE,
     dimension,
+    legend,
     line,
-    logarithmic,
     message,
+    stroke,
+    upright,
     whole_numbers,
 )
 from gandask.results import published
@@ -33,17 +35,20 @@ if TYPE_CHECKING:
 
 ALONG = ("round", "elapsed", "batches")
 OTHER = "other"
+LEGEND = 800  # pixels: pages show comparisons in all their width
+THIN = 0.8  # pixels of the line of a seed alone
 ROUTINES = 6  # told apart; the others, the shortest, are one
 
 
 def compare(
     runs: Mapping[str, Sequence[xr.Dataset]], variable: str | None = None, along: str = "round"
-) -> hv.Element:
+) -> hv.Overlay | hv.Text:
     """Draw the quality of several runs: the mean of their seeds, and a band from least to most.
 
     Of each Dataset the best unit's value in each round counts; where no direction is better, the
-    median. Between rounds that are known it is interpolated; from its last one on, a run keeps its
-    value.
+    median. Between rounds that are known it is interpolated. Repetitions of one seed, and copies,
+    count once. Where not all seeds of a line are known, as some began later or ended earlier, each
+    of the others is a thin line of its own.
 
     Parameters
     ----------
@@ -65,29 +70,47 @@ def compare(
     if not every:
         return message("nothing to compare yet")
     name = selection.scored(every[0], variable)
-    bands, lines, extremes = [], [], []
+    layers: list[hv.Element] = []
+    known: list[Array] = []
     for place, (label, datasets) in enumerate(runs.items()):
-        seeds = [_quality(ds, name, along) for ds in datasets]
-        x, values = _together([seed for seed in seeds if len(seed[0])])
-        if not len(x):
-            continue
-        axes = _axis(datasets[0], along)[1], dimension(datasets[0][name])
-        colour = COLOURS[place % len(COLOURS)]
-        band = hv.Area((x, values.min(0), values.max(0)), axes[0], [axes[1], "upper"])
-        bands.append(band.opts(**STILL, color=colour, alpha=0.2, line_alpha=0))
-        lines.append(line((x, values.mean(0)), axes, label, colour))
-        extremes += [float(values.min()), float(values.max())]
-    if not lines:
+        courses = [_quality(ds, name, along) for ds in results.seeds(datasets)]
+        courses = [course for course in courses if len(course[0])]
+        if courses:
+            axes = _axis(datasets[0], along)[1], dimension(datasets[0][name])
+            layers += _line(courses, axes, label, stroke(place))
+            known += [y for _, y in courses]
+    if not layers:
         return message("nothing to compare yet")
-    told = f"{_counting(every[0][name])} {lines[0].vdims[0].pprint_label}"
+    # bands lie below all lines
+    layers.sort(key=lambda layer: not isinstance(layer, hv.Area))
+    told = f"{_counting(every[0][name])} {layers[-1].vdims[0].pprint_label}"
     options = hv.opts.Overlay(
-        **WIDE,
-        **ON_TOP,
-        logy=logarithmic(min(extremes), max(extremes)),
+        **legend([layer.label for layer in layers if layer.label], LEGEND),
+        **upright(float(min(map(np.min, known))), float(max(map(np.max, known)))),
         ylabel=textwrap.fill(told, (WIDE["height"] - 100) // CHARACTER),
         xticks=whole_numbers(),
     )
-    return hv.Overlay([*bands, *lines]).opts(options)
+    return hv.Overlay(layers).opts(options)
+
+
+def _line(
+    courses: Sequence[tuple[Array, Array]],
+    axes: Sequence[hv.Dimension],
+    label: str,
+    look: Mapping[str, str],
+) -> list[hv.Element]:
+    """Draw the seeds of one line, which says what it is of."""
+    colour, dash = look["color"], look["line_dash"]
+    if len(courses) == 1:
+        return [line(courses[0], axes, label, colour, dash)]
+    told = f"{label}: mean and range of {len(courses)} seeds"
+    x, values = _together(courses)
+    # without a common part, an empty line still names them
+    mean = line((x, values.mean(0)), axes, told, colour, dash)
+    band = hv.Area((x, values.min(0), values.max(0)), axes[0], [axes[1], "upper"])
+    parts = [part for course in courses for part in _beyond(course, x)]
+    alone = [line(part, axes, "", colour, dash, THIN) for part in parts]
+    return [band.opts(**STILL, color=colour, alpha=0.2, line_alpha=0), *alone, mean]
 
 
 def routines(runs: Mapping[str, xr.Dataset]) -> hv.Element:
@@ -153,14 +176,16 @@ def speedup(table: xr.Dataset, efficiency: bool = False) -> hv.Element:
     fewest = int(known["serial_workers"].min())
     ideal = np.array([fewest, reach])
     even = ideal / ideal if efficiency else ideal / fewest
-    layers = [line((ideal, even), axes, "ideal", MUTED).opts(line_dash="dashed")]
+    layers = [line((ideal, even), axes, "ideal", MUTED, "dashed")]
     for place, shape in enumerate(sorted(np.unique(known["shape"]), key=_size)):
         runs = known.isel(run=known["shape"].values == shape)
         workers, which = np.unique(runs["workers"].values, return_inverse=True)
         columns = workers, np.bincount(which, runs[name].values) / np.bincount(which)
-        colour = COLOURS[place % len(COLOURS)]
-        dots = hv.Scatter(columns, *axes).opts(**STILL, color=colour, size=7, tools=["hover"])
-        layers += [line(columns, axes, str(shape), colour), dots]
+        look = stroke(place)
+        dots = hv.Scatter(columns, *axes).opts(
+            **STILL, color=look["color"], size=7, tools=["hover"]
+        )
+        layers += [line(columns, axes, str(shape), look["color"], look["line_dash"]), dots]
     rings = hv.Scatter(
         (printed["workers"].values, printed[name].values), *axes, label="Pérez et al. (2020)"
     )
@@ -193,7 +218,8 @@ def _quality(ds: xr.Dataset, variable: str, along: str) -> tuple[Array, Array]:
     )
     x, y = _axis(ds, along)[0], reduced(units).values
     known = np.isfinite(x) & np.isfinite(y)
-    return x[known], y[known]
+    few = _few(x[known])
+    return few, np.interp(few, x[known], y[known]) if len(few) else few
 
 
 def _axis(ds: xr.Dataset, along: str) -> tuple[Array, hv.Dimension]:
@@ -212,20 +238,36 @@ def _axis(ds: xr.Dataset, along: str) -> tuple[Array, hv.Dimension]:
     return steps.values, hv.Dimension("batches", label=told, unit=counted.attrs.get("units"))
 
 
-def _together(seeds: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
-    """Bring runs to the same positions, from where all are known to where the last one ends.
+def _together(courses: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
+    """Bring seeds to the same positions, from where all have begun to where the first one ends.
 
     Returns
     -------
     (n,) array
-        Positions, which are those of the runs.
-    (runs, n) array
+        Positions, which are those of the seeds.
+    (seeds, n) array
         Values there.
     """
-    if not seeds:
-        return np.empty(0), np.empty((0, 0))
-    x = np.unique(np.concatenate([seed[0] for seed in seeds]))
-    x = x[x >= max(seed[0][0] for seed in seeds)]
-    if len(x) > selection.POINTS:
-        x = x[np.linspace(0, len(x) - 1, selection.POINTS).round().astype(int)]
-    return x, np.stack([np.interp(x, *seed) for seed in seeds])
+    x = np.unique(np.concatenate([course[0] for course in courses]))
+    begin, end = max(course[0][0] for course in courses), min(course[0][-1] for course in courses)
+    x = _few(x[(begin <= x) & (x <= end)])
+    return x, np.stack([np.interp(x, *course) for course in courses])
+
+
+def _beyond(course: tuple[Array, Array], known: Array) -> list[tuple[Array, Array]]:
+    """Give the parts of a seed's course before and after the positions where all are known."""
+    x = course[0]
+    if not len(known):
+        return [course]
+    parts = x[x < known[0]], x[x > known[-1]]
+    # up to the positions of all, so that nothing is between
+    joined = [np.union1d(part, end) for part, end in zip(parts, known[[0, -1]], strict=True)]
+    return [(part, np.interp(part, *course)) for part in joined if len(part) > 1]
+
+
+def _few(positions: Array) -> Array:
+    """Keep as many positions as can be seen apart, the first and last of them."""
+    if len(positions) <= selection.POINTS:
+        return positions
+    chosen = np.linspace(0, len(positions) - 1, selection.POINTS).round().astype(int)
+    return np.asarray(positions[chosen])

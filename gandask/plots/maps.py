@@ -24,6 +24,8 @@ from gandask.plots.style import (
     STILL,
     as_large_as_its_frame,
     dimension,
+    limits,
+    logarithmic,
     number,
     whole_numbers,
     wrapped,
@@ -50,7 +52,8 @@ def map(
     """Draw one variable over the units of a role as a heat map.
 
     Units along two dimensions make rows and columns, the first row on top; along one dimension, one
-    row. Numbers are drawn on a scale of colours; names and truth values each in a colour of its
+    row. Numbers are drawn on a scale of colours, which is the same in every round of the run, and
+    logarithmic where they span more than a decade; names and truth values each in a colour of its
     own.
 
     Parameters
@@ -82,12 +85,14 @@ def map(
     smallest, largest = CELL_SIZES
     side = min(largest, max(smallest, GRID_SIZE // max(values.shape)))
     if values.dtype.kind == "f":
-        heat, printed, *legend = _scaled(values, side)
+        heat, printed, *legend = _scaled(values, _ends(ds[variable]), side)
     else:
         heat, printed, *legend = _named(values, _names(ds[variable]), side)
     outlines = _outlines(values, marked, outlined, side)
     layers = [heat.opts(title=title), printed, outlines, *legend]
-    return hv.Overlay(layers).opts(**ON_TOP | {"legend_position": "bottom"})
+    # a hook of the whole: those of a layer do not have the last word
+    options = ON_TOP | {"legend_position": "bottom", "hooks": [as_large_as_its_frame]}
+    return hv.Overlay(layers).opts(**options)
 
 
 def _over_units(ds: xr.Dataset, name: str, round: int) -> tuple[xr.DataArray, str]:
@@ -139,7 +144,6 @@ def _heat_map(values: xr.DataArray, side: int) -> hv.HeatMap:
         yticks=_ticks(values[down].values.tolist()),
         yaxis=None if down == ALONE else "left",
         invert_yaxis=True,
-        hooks=[as_large_as_its_frame],
     )
 
 
@@ -177,21 +181,29 @@ def _print(values: xr.DataArray, texts: Sequence[str], inks: Sequence[str], side
     )
 
 
-def _scaled(values: xr.DataArray, side: int) -> list[hv.Element]:
+def _ends(values: xr.DataArray) -> tuple[float, float]:
+    """Give the ends of the scale of a variable over all rounds."""
+    known = selection.floating(values).values
+    known = known[np.isfinite(known)]
+    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
+    return limits(low, high) or (low, high)  # the ends of a scale are apart
+
+
+def _scaled(values: xr.DataArray, ends: tuple[float, float], side: int) -> list[hv.Element]:
     """Colour and print numbers; what is infinite has no place on a scale."""
     finite = values.where(np.isfinite(values))
-    known = finite.values[finite.notnull()]
-    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
-    if low == high:  # the ends of a scale are apart
-        low, high = low - 1, high + 1
+    low, high = ends
+    decades = logarithmic(low, high)
     heat = _heat_map(finite, side).opts(
         cmap=SEQUENTIAL,
         clim=(low, high),
+        logz=decades,
         colorbar=True,
         colorbar_position="bottom",
         clabel=wrapped(dimension(values), side * values.shape[1] - 20),
     )
-    inks = np.where(finite < (low + high) / 2, "white", "black")
+    middle = np.sqrt(low * high) if decades else (low + high) / 2
+    inks = np.where(finite < middle, "white", "black")
     inks = np.where(finite.isnull(), MUTED, inks)
     texts = [number(value) for value in values.values.ravel()]
     return [heat, _print(values, texts, inks.ravel().tolist(), side)]

@@ -6,13 +6,15 @@ import base64
 import io
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from gandask.core import Array
+from gandask.data import Plane
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,10 +22,16 @@ if TYPE_CHECKING:
 GAP = 2  # pixels between tiles
 SMALLEST_TILE = 64  # pixels; smaller images are enlarged
 SCATTER_SIZE = 512  # pixels
-BACKGROUND = 255
+SQUARE, FONT_SIZE = 448, 19  # pixels of its side without axes, and of their numbers
+BACKGROUND, SHADE, FAINT, INK, BLACK = 255, 225, 150, 60, 0  # of greys
 
 
-def save_png(images: Tensor | Array, path: str | os.PathLike[str], columns: int = 8) -> None:
+def save_png(
+    images: Tensor | Array,
+    path: str | os.PathLike[str],
+    columns: int = 8,
+    facts: Mapping[str, Any] | None = None,
+) -> None:
     """Write samples as one PNG picture.
 
     Parameters
@@ -33,27 +41,37 @@ def save_png(images: Tensor | Array, path: str | os.PathLike[str], columns: int 
     path : path-like
     columns : int
         Images per row.
+    facts : mapping, optional
+        Of the run they are of, or the attributes of its Dataset: points are then drawn in the plane
+        of its data.
 
     Raises
     ------
     ValueError
         If `images` are neither images nor points.
     """
-    Path(path).write_bytes(png_bytes(images, columns))
+    Path(path).write_bytes(png_bytes(images, columns, facts))
 
 
-def png_bytes(images: Tensor | Array, columns: int = 8) -> bytes:
+def png_bytes(
+    images: Tensor | Array, columns: int = 8, facts: Mapping[str, Any] | None = None
+) -> bytes:
     """Give samples as the bytes of one PNG picture; see `save_png`."""
     samples = to_array(images)
-    drawn = scatter(samples) if is_points(samples) else Image.fromarray(tiles(samples, columns))
+    if is_points(samples):
+        drawn = scatter(samples, Plane.of(facts or {}))
+    else:
+        drawn = Image.fromarray(tiles(samples, columns))
     buffer = io.BytesIO()
     drawn.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 
-def png_text(images: Tensor | Array, columns: int = 8) -> str:
+def png_text(
+    images: Tensor | Array, columns: int = 8, facts: Mapping[str, Any] | None = None
+) -> str:
     """Give samples as a PNG picture in base64, for a page's ``data:`` address; see `save_png`."""
-    return base64.b64encode(png_bytes(images, columns)).decode()
+    return base64.b64encode(png_bytes(images, columns, facts)).decode()
 
 
 def to_array(images: Tensor | Array) -> Array:
@@ -112,19 +130,73 @@ def tiles(images: Array, columns: int = 8) -> Array:
     return made[..., 0] if channels == 1 else made
 
 
-def scatter(points: Array) -> Image.Image:
-    """Draw points with the same scale in both directions; what is not finite is left out."""
-    finite = points[np.isfinite(points).all(1)]
+def scatter(points: Array, plane: Plane | None = None) -> Image.Image:
+    """Draw points in the plane of their data, over its modes with the share that is on each.
+
+    How many lie outside is told above.
+
+    Parameters
+    ----------
+    points : (n, 2) array
+    plane : Plane, optional
+        That of the data; one around the points by default.
+    """
+    plane = Plane.around(points) if plane is None else plane
     # drawn at twice the size, then reduced: Pillow does not smooth edges
-    drawn = Image.new("L", (2 * SCATTER_SIZE, 2 * SCATTER_SIZE), BACKGROUND)
-    pen = ImageDraw.Draw(drawn)
-    if len(finite):
-        low, high = finite.min(0), finite.max(0)
-        span = float((high - low).max()) or 1.0
-        places = ((finite - (low + high) / 2) / span * 0.9 + 0.5) * 2 * SCATTER_SIZE
-        for x, y in places:
-            pen.circle((float(x), 2 * SCATTER_SIZE - float(y)), 5, fill=60)
-    return drawn.resize((SCATTER_SIZE, SCATTER_SIZE), Image.Resampling.LANCZOS)
+    side = 2 * SQUARE
+    drawn = Image.new("L", (side, side), BACKGROUND)
+    pen, font = ImageDraw.Draw(drawn), ImageFont.load_default(2 * FONT_SIZE)
+    modes, radius = side * placed(plane.modes, plane), side * plane.radius / plane.reach / 2
+    for centre in modes:
+        pen.circle(tuple(centre), radius, fill=SHADE, outline=FAINT, width=2)
+    for place in side * placed(points[np.isfinite(points).all(1)], plane):
+        pen.circle(tuple(place), 5, fill=INK)
+    for (x, y), share in zip(modes, plane.shares(points), strict=True):
+        at, edge = (x, y - radius - 4), BACKGROUND
+        pen.text(at, f"{share:.0%}", BLACK, font, "mb", stroke_width=4, stroke_fill=edge)
+    outside = plane.outside(points)
+    told = f"{outside:,} of {len(points):,} lie outside" if outside else ""
+    return _framed(drawn, plane, told).resize((SCATTER_SIZE,) * 2, Image.Resampling.LANCZOS)
+
+
+def placed(points: Array, plane: Plane) -> Array:
+    """Give where points lie on the square of a plane, from 0 to 1: from the left and the top."""
+    shares = (np.asarray(points, float) - plane.centre) / plane.reach / 2 + 0.5
+    return np.stack([shares[:, 0], 1 - shares[:, 1]], 1)
+
+
+def _framed(drawn: Image.Image, plane: Plane, told: str) -> Image.Image:
+    """Put axes around a square of the plane, and a line above it."""
+    left, top, side = 2 * (SCATTER_SIZE - SQUARE - GAP), 2 * FONT_SIZE + 8, drawn.width
+    made = Image.new("L", (2 * SCATTER_SIZE,) * 2, BACKGROUND)
+    made.paste(drawn, (left, top))
+    pen, font = ImageDraw.Draw(made), ImageFont.load_default(2 * FONT_SIZE)
+    pen.rectangle((left, top, left + side, top + side), outline=FAINT, width=2)
+    across, up = (_ticks(*ends) for ends in plane.ends)
+    for value, (x, _) in zip(across, placed(np.stack([across, across], 1), plane), strict=True):
+        at = left + side * x
+        pen.line((at, top + side, at, top + side + 8), fill=FAINT, width=2)
+        pen.text((at, top + side + 12), f"{value:g}", fill=INK, font=font, anchor="mt")
+    for value, (_, y) in zip(up, placed(np.stack([up, up], 1), plane), strict=True):
+        at = top + side * y
+        pen.line((left - 8, at, left, at), fill=FAINT, width=2)
+        pen.text((left - 12, at), f"{value:g}", fill=INK, font=font, anchor="rm")
+    pen.text((left + side, top - 4), told, fill=BLACK, font=font, anchor="rb")
+    return made
+
+
+def _ticks(low: float, high: float) -> Array:
+    """Give about five round numbers between the ends of an axis.
+
+    Examples
+    --------
+    >>> _ticks(-2.9, 2.9).tolist()
+    [-2.0, 0.0, 2.0]
+    """
+    coarse = (high - low) / 5
+    decade = 10.0 ** math.floor(math.log10(coarse))
+    step = next(step for step in (1, 2, 5, 10) if step * decade >= coarse) * decade
+    return step * np.arange(math.ceil(low / step), math.floor(high / step) + 1)
 
 
 def _bytes(images: Array) -> Array:

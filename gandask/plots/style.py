@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import holoviews as hv
 import numpy as np
 import panel as pn
-from bokeh.models import BasicTicker
+from bokeh.models import BasicTicker, LogTicker
 
-from gandask import display
+from gandask import display, results
 from gandask.core import Array
 
 if TYPE_CHECKING:
@@ -23,16 +23,21 @@ if TYPE_CHECKING:
 display.settle_resources()
 hv.extension("bokeh", logo=False, inline=pn.config.inline)
 
-# Okabe and Ito's colours, which the colour-blind can tell apart
+# Okabe and Ito's colours, which the colour-blind can tell apart, and six that lie far from them
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
-INKS = ["white", "black", "black", "black", "black", "black"]  # that can be read on them
+COLOURS += ["#C2B280", "#66A61E", "#6A3D9A", "#E7298A", "#8C564B", "#FB8072"]
+INKS = ["white" if place in (0, 8, 10) else "black" for place in range(len(COLOURS))]
+"""What can be read on them."""
+DASHES = ("solid", "dashed", "dotted", "dotdash")
+ALIKE = 6  # lines that colours alone tell apart
 BEST, MEDIAN, MARKED, MUTED = COLOURS[0], COLOURS[1], COLOURS[3], "#8a8a8a"
 SEQUENTIAL = "cividis"
 GRID_SIZE = 280  # pixels of a heat map's longer side: fits a phone
 CELL_SIZES = (9, 110)  # pixels, smallest and largest
 SMALLEST_PRINTED = 28  # pixels of a cell that a value fits into
 CHARACTER = 7  # pixels, about, of a label's width
-DECADES = 100.0  # largest over smallest score, from which on the axis is logarithmic
+NARROW, SYMBOL, ROW = 420, 45, 22  # pixels: of a legend, of a symbol in it, and of a row's height
+DECADE = 10.0  # largest over smallest value, from which on the scale is logarithmic
 # no tools: a wheel over a plot scrolls the page
 STILL: dict[str, Any] = {"toolbar": None, "default_tools": [], "show_frame": False}
 WIDE: dict[str, Any] = STILL | {"responsive": True, "height": 260}
@@ -42,12 +47,31 @@ ON_TOP: dict[str, Any] = {
 }
 
 
+def legend(
+    labels: Sequence[str], width: int = NARROW, height: int = WIDE["height"]
+) -> dict[str, Any]:
+    """Give options for a plot with a legend on top, in as many rows as its labels need.
+
+    Parameters
+    ----------
+    labels : sequence of str
+    width : int
+        Pixels that there are for it.
+    height : int
+        Pixels of the plot with one row of labels.
+    """
+    longest = SYMBOL + CHARACTER * max((len(label) for label in labels), default=0)
+    columns = max(1, min(len(labels), width // longest))
+    rows = -(-len(labels) // columns)
+    told = ON_TOP["legend_opts"] | {"ncols": columns}
+    return WIDE | ON_TOP | {"legend_opts": told, "height": height + ROW * max(0, rows - 1)}
+
+
 def dimension(values: xr.DataArray, name: str | None = None) -> hv.Dimension:
     """Describe an axis by a variable's attributes; a pure number's unit is not worth a label."""
-    title = values.attrs.get("long_name", str(values.name))
     unit = values.attrs.get("units", "")
     unit = None if unit in ("", "1") else unit
-    return hv.Dimension(name or str(values.name), label=title, unit=unit)
+    return hv.Dimension(name or str(values.name), label=results.label(values), unit=unit)
 
 
 def wrapped(dimension: hv.Dimension, pixels: int) -> str:
@@ -61,14 +85,39 @@ def whole_numbers() -> BasicTicker:
 
 
 def logarithmic(low: float, high: float) -> bool:
-    """Tell whether values from `low` to `high` span decades, and call for such an axis."""
-    return low > 0 and high / low > DECADES
+    """Tell whether values from `low` to `high` span a decade, and call for such a scale."""
+    return low > 0 and high / low > DECADE
 
 
-def limits(low: float, high: float) -> tuple[float | None, float | None]:
-    """Give the ends of an axis: around a constant a tenth to either side, else as values ask."""
-    constant = high - low <= 1e-6 * abs(low) and low != 0
-    return (low - abs(low) / 10, high + abs(high) / 10) if constant else (None, None)
+def limits(low: float, high: float) -> tuple[float, float] | None:
+    """Give the ends of a scale around a constant, a tenth to either side; None for other values.
+
+    Examples
+    --------
+    >>> limits(2.0, 2.0), limits(0.0, 0.0), limits(1.0, 2.0)
+    ((1.8, 2.2), (-1.0, 1.0), None)
+    """
+    if not high - low <= 1e-6 * abs(low):
+        return None
+    return (low - abs(low) / 10, high + abs(high) / 10) if low else (-1.0, 1.0)
+
+
+def upright(low: float, high: float) -> dict[str, Any]:
+    """Give options for a vertical axis of values from `low` to `high`, a constant or decades."""
+    decades = logarithmic(low, high)
+    return {
+        "logy": decades,
+        "ylim": limits(low, high) or (None, None),
+        "yticks": (LogTicker if decades else BasicTicker)(num_minor_ticks=0),
+    }
+
+
+def stroke(place: int) -> dict[str, str]:
+    """Give colour and dash of one of several lines: those of 24 lines differ."""
+    return {
+        "color": COLOURS[place % len(COLOURS)],
+        "line_dash": DASHES[place // ALIKE % len(DASHES)],
+    }
 
 
 def number(value: float) -> str:
@@ -88,20 +137,31 @@ def number(value: float) -> str:
 
 def as_large_as_its_frame(plot: Any, element: hv.Element) -> None:
     """Let the frame and its labels make the size, not other plots of the same layout: a hook."""
-    plot.state.update(sizing_mode="fixed", frame_align=False)
+    plot.state.update(sizing_mode=None, frame_align=False)
 
 
-def line(columns: Sequence[Array], axes: Sequence[Any], label: str, colour: str) -> hv.Element:
+def line(
+    columns: Sequence[Array],
+    axes: Sequence[Any],
+    label: str,
+    colour: str,
+    dash: str = DASHES[0],
+    width: float = 2.0,
+) -> hv.Element:
     """Draw a line; a single value is a dot.
 
     Parameters
     ----------
     columns : pair of (n,) array
     axes : pair of Dimension
-    label, colour : str
+    label, colour, dash : str
+    width : float
+        In pixels.
     """
-    element = hv.Curve if len(columns[0]) > 1 else hv.Scatter
-    return element(tuple(columns), *axes, label=label).opts(**STILL, color=colour)
+    if len(columns[0]) == 1:
+        return hv.Scatter(tuple(columns), *axes, label=label).opts(**STILL, color=colour)
+    drawn = hv.Curve(tuple(columns), *axes, label=label)
+    return drawn.opts(**STILL, color=colour, line_dash=dash, line_width=width)
 
 
 def message(text: str) -> hv.Text:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import holoviews as hv
 import numpy as np
-from bokeh.models import BasicTicker, HoverTool
+from bokeh.models import HoverTool
 
 from gandask import display
 from gandask.core import Array
@@ -21,10 +21,9 @@ from gandask.plots.style import (
     STILL,
     WIDE,
     dimension,
-    limits,
     line,
-    logarithmic,
     message,
+    upright,
     whole_numbers,
     wrapped,
 )
@@ -46,8 +45,8 @@ def trace(
 
     Many units are drawn as bands instead, from the smallest to the largest value and between the
     quartiles. The best is the one whose last value is best; where no direction is better, as of a
-    learning rate, only the median stands out. Scores that span decades are drawn on a logarithmic
-    axis.
+    learning rate, only the median stands out. What spans more than a decade is drawn on a
+    logarithmic axis.
 
     Parameters
     ----------
@@ -102,15 +101,11 @@ def _all(values: xr.DataArray, along: str, units: Sequence[str]) -> list[hv.Elem
 
 def _framed(layers: Sequence[hv.Element], values: xr.DataArray) -> hv.Overlay:
     """Lay the axes around the values."""
-    low, high = float(values.min()), float(values.max())
-    decades = logarithmic(low, high)
     options = hv.opts.Overlay(
         **WIDE,
         **ON_TOP,
-        logy=decades,
-        ylim=limits(low, high),
+        **upright(float(values.min()), float(values.max())),
         xticks=whole_numbers(),
-        yticks=None if decades else BasicTicker(num_minor_ticks=0),
         ylabel=wrapped(dimension(values), WIDE["height"] - 100),
     )
     return hv.Overlay(layers).opts(options)

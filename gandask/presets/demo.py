@@ -55,7 +55,8 @@ def run(store: Path, workers: int = 2, **changes: Any) -> str:
         }
     opened = runs.open_run(store)
     picture = store / "samples" / "best.png"
-    pictures.save_png(opened.best_mixture().sample(64, seed=0), picture)
+    drawn = opened.best_mixture().sample(64, seed=0)
+    pictures.save_png(drawn, picture, facts=opened.store.description["facts"])
     page = report.write(opened)
     return "\n\n".join(
         [table(datasets), CAVEAT, spent(datasets["grid"]), f"samples: {picture}\nreport:  {page}"]

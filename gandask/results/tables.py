@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tomllib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +13,9 @@ from gandask.scores.metrics import METRICS
 
 if TYPE_CHECKING:
     import xarray as xr
+
+ELSEWHERE = ("cluster", "heartbeat")
+"""Tables beside a run's settings: where it was carried out."""
 
 
 def profile(dataset: xr.Dataset) -> xr.DataArray:
@@ -142,8 +147,27 @@ def of_all(dataset: xr.Dataset) -> xr.Dataset:
 
 
 def title(found: xr.Dataset, name: str) -> str:
-    """Call a score what it is called of any run."""
-    return METRICS[name].long_name if name in METRICS else str(found[name].attrs["long_name"])
+    """Call a score what it is called of any run: final or by round, and of how many samples.
+
+    Parameters
+    ----------
+    found : Dataset
+        As `outcome` gives it.
+    name : str
+        Of the score.
+    """
+    values = found[name]
+    if name not in METRICS:
+        return label(values)
+    when = "by round" if "round" in found.coords else "final"
+    return label(values, f"{METRICS[name].long_name}, {when}")
+
+
+def label(values: xr.DataArray, title: str = "") -> str:
+    """Call a variable by its title, or the one given; a score says of how many samples it is."""
+    title = title or str(values.attrs.get("long_name", values.name))
+    samples = values.attrs.get("samples")
+    return f"{title}, {samples:,} samples" if samples else title
 
 
 def summary(dataset: xr.Dataset) -> str:
@@ -154,7 +178,9 @@ def summary(dataset: xr.Dataset) -> str:
     found, lines = outcome(dataset), []
     if found is not None:
         early = f" after {done} rounds" if "round" in found.coords else ""
-        lines.append(f"best{early}: {display.place(place(found))}")
+        samples = found[_score(dataset)].attrs.get("samples")
+        counted = f" (scores of {samples:,} samples)" if samples else ""
+        lines.append(f"best{early}: {display.place(place(found))}{counted}")
         lines += [f"  {name!s:16} {value.item():.4g}" for name, value in found.data_vars.items()]
     together = of_all(dataset) if found is not None else dataset[[]]
     lines += ["of all:"] if together else []
@@ -165,6 +191,46 @@ def summary(dataset: xr.Dataset) -> str:
     spent = ", ".join(f"{name} {value / seconds.sum():.0%}" for name, value in seconds.items())
     lines.append(f"time: {float(dataset.elapsed.max()):.1f} s; by routine: {spent}")
     return "\n".join(lines)
+
+
+def settings(dataset: xr.Dataset) -> dict[str, Any]:
+    """Give the settings that a run was made with, by name, as its attributes have them."""
+    table = tomllib.loads(str(dataset.attrs.get("settings", "")))
+    return {key: value for key, value in table.items() if key not in ELSEWHERE}
+
+
+def differing(datasets: Sequence[xr.Dataset]) -> dict[str, list[Any]]:
+    """Give the settings that differ, by name: the value of each run, None where it has none.
+
+    What other methods do not have is told where runs of one method differ in it.
+    """
+    every = [settings(dataset) for dataset in datasets]
+    # what is left out of a table was None; of another method, there is no such setting
+    of_method: dict[Any, set[str]] = {}
+    for told in every:
+        of_method.setdefault(told.get("method"), set()).update(told)
+    names = dict.fromkeys(name for told in every for name in told)
+    columns = {name: [told.get(name) for told in every] for name in names}
+    having = {
+        name: [repr(told.get(name)) for told in every if name in of_method[told.get("method")]]
+        for name in names
+    }
+    return {name: values for name, values in columns.items() if len(set(having[name])) > 1}
+
+
+def seeds(datasets: Sequence[xr.Dataset]) -> list[xr.Dataset]:
+    """Give a Dataset for each seed: of runs with the same settings, seed and data, the longest.
+
+    Such runs are repetitions or copies of each other, and no further evidence.
+    """
+    found: dict[str, xr.Dataset] = {}
+    for place, dataset in enumerate(datasets):
+        told = settings(dataset) | {"": dataset.attrs.get("fingerprint")}
+        key = repr(sorted(told.items())) if len(told) > 1 else str(place)
+        before = found.get(key)
+        if before is None or dataset.sizes["round"] > before.sizes["round"]:
+            found[key] = dataset
+    return list(found.values())
 
 
 def _score(dataset: xr.Dataset) -> str:

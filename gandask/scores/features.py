@@ -25,6 +25,7 @@ from torch.nn import functional
 from gandask import config
 from gandask.core import DataError, SettingError, rng
 from gandask.data import Data, cache_dir
+from gandask.data.plane import NEAR
 from gandask.scores import metrics
 from gandask.scores.metrics import Reference, Statistics
 from gandask.training import networks
@@ -209,7 +210,7 @@ def train_classifier(data: Data) -> tuple[nn.Module, float]:
 def _points(data: Data) -> Extractor:
     assert data.modes is not None
     assert data.mode_std is not None
-    modes, radius = torch.from_numpy(np.asarray(data.modes)).float(), 3 * data.mode_std
+    modes, radius = torch.from_numpy(np.asarray(data.modes)).float(), NEAR * data.mode_std
 
     def apply(samples: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         samples = samples.cpu()

@@ -212,7 +212,7 @@ class Metric:
 
 
 METRICS = {
-    "fid": Metric(fid, False, "Fréchet distance"),
+    "fid": Metric(fid, False, "FID"),
     "tvd": Metric(tvd, False, "total variation distance of classes"),
     "inception_score": Metric(inception_score, True, "inception score"),
     "modes": Metric(modes, True, "modes covered"),

@@ -5,6 +5,7 @@ import shutil
 import urllib.parse
 from pathlib import Path
 
+import numpy as np
 import pytest
 import xarray as xr
 from browser import Tab, served
@@ -12,7 +13,7 @@ from conftest import tiny
 
 import gandask as gd
 from gandask import results
-from gandask.pages.compare import labels
+from gandask.pages.compare import labels, scores
 
 PAGES = ("speedup", "compare")
 DASHBOARDS = Path(__file__).parents[2] / "dashboards"
@@ -95,6 +96,13 @@ def drawn(tab, figures):
     assert tab.page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def several(tab, line, seeds):
+    """Wait for the line of several seeds, which says what it is."""
+    told = f"{line}: mean and range of {seeds} seeds"
+    named = "m => m.type === 'LegendItem' && m.label.value === " + json.dumps(told)
+    tab.wait(f"{MODELS}.some({named})")
+
+
 def chosen(tab, key):
     """What the page's address says is chosen."""
     return urllib.parse.parse_qs(urllib.parse.urlsplit(tab.page.url).query)[key][0]
@@ -129,7 +137,7 @@ def test_several_runs_are_compared(show, theme, width):
     tab.see("Samples of the best")
     tab.page.locator("img[alt=samples]").nth(3).wait_for()
     text = tab.text()
-    assert "seed-1 and 2 more" in text
+    several(tab, "seed-1", 3)
     assert "mggan" in text and "ring8" in text and "finished" in text
     for label, axis in (("wall time", "wall time"), ("batches", "generator steps")):
         tab.page.get_by_role("button", name=label).click()
@@ -153,10 +161,10 @@ def test_runs_can_be_added_and_taken_away(show):
     drawn(tab, 1)
     tab.page.locator(".choices").click()
     tab.page.locator(".choices__list--dropdown").get_by_text("seed-2", exact=True).click()
-    tab.see("seed-1 and 1 more")
+    several(tab, "seed-1", 2)
     assert json.loads(chosen(tab, "runs")) == ["seed-1", "seed-2"]
     tab.page.reload()
-    tab.see("seed-1 and 1 more")
+    several(tab, "seed-1", 2)
 
 
 # ---- what can be wrong
@@ -192,8 +200,31 @@ def test_a_folder_without_runs_says_so(show, folder, tmp_path, page):
 # ---- which runs are one line
 
 
+def told(**settings):
+    """A run of a round, by its settings."""
+    table = "\n".join(f"{name} = {json.dumps(value)}" for name, value in settings.items())
+    return xr.Dataset(coords={"round": [1]}, attrs={"settings": table})
+
+
 def test_runs_that_differ_in_the_seed_alone_are_one_line():
-    settings = {"a": "seed = 1\nx = 1", "b": "x = 1", "c": "seed = 2\nx = 1", "d": "x = 2"}
-    found = {name: xr.Dataset(attrs={"settings": told}) for name, told in settings.items()}
-    several = "a and 2 more"
-    assert labels(found) == {"a": several, "b": several, "c": several, "d": "d"}
+    found = {
+        "a": told(seed=1, x=1),
+        "b": told(x=1),
+        "c": told(x=1, seed=2),
+        "d": told(x=2),
+        "e": told(x=1, cluster={"kind": "slurm"}),
+        "f": told(x=1).assign_attrs(fingerprint="of other data"),
+    }
+    assert labels(found) == {"a": "a", "b": "a", "c": "a", "d": "d", "e": "a", "f": "f"}
+
+
+def test_what_is_final_is_told_apart_from_what_is_of_a_round():
+    score = {"better": "lower", "samples": 1000}
+    ds = told(x=1).assign_attrs(score="fid").assign_coords(node=[0])
+    ds["fid"] = ("round", "node"), [[28.9]], score
+    done = ds.assign(final_fid=("node", [26.8], score | {"samples": 10_000, "final_of": "fid"}))
+    found = scores([done, ds, told(x=1)])
+    assert list(found) == ["FID, final, 10,000 samples", "FID, by round, 1,000 samples"]
+    np.testing.assert_array_equal(
+        [*found.values()], [[26.8, np.nan, np.nan], [np.nan, 28.9, np.nan]]
+    )

@@ -93,10 +93,10 @@ def shown(tab, figures=6):
 @pytest.mark.parametrize("theme", ["default", "dark"])
 def test_a_finished_run_is_shown(tab, address, theme):
     shown(show(tab, address, run="whole", theme=theme))
-    tab.see("finished · round 3 of 3 · best Fréchet distance of the final mixture")
+    tab.see("finished · round 3 of 3 · best FID of the final mixture, 200 samples")
     tab.see("of the mixture after round 3")
     text = tab.text()
-    names = ("Samples", "Fréchet distance of the mixture", "Mean generator loss in training")
+    names = ("Samples", "FID of the mixture, 100 samples", "Mean generator loss in training")
     own = ("Mixture", "Where its weights came from", "Neighbourhood", "Replacements")
     for words in (*names, *own, "Events"):
         assert words in text
@@ -254,7 +254,8 @@ def test_a_method_of_a_users_own_has_its_pages(new_context, tmp_path):
         assert tab.wrong == []
         tab = show(Tab(new_context), f"{address}/dashboards", page="compare", runs="own-1,own-2")
         tab.wait(f"window.Bokeh && Bokeh.documents.length && {FIGURES}.length >= 1")
-        tab.see("own-1 and 1 more")
+        seeds = "'own-1: mean and range of 2 seeds'"
+        tab.wait(f"{MODELS}.some(m => m.type === 'LegendItem' && m.label.value === {seeds})")
         assert tab.page.get_by_label("quality").input_value() == "distance of fakes from own data"
         assert tab.wrong == []
 

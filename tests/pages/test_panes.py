@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import xarray as xr
+from bokeh.document import Document
 from bokeh.models import Span
 from bokeh.plotting import figure
 
@@ -31,7 +32,7 @@ def test_what_has_the_same_form_goes_into_the_same_figure(view):
     view.show(plots.trace(dataset(3)))
     drawn = figure_of(view.pane.get_root())
     before = drawn.x_range.end, drawn.y_range.end
-    view.show(plots.trace(dataset(8)))
+    view.show(plots.trace(dataset(4)))
     assert drawn.x_range.end > before[0], "the axes follow"
     assert drawn.y_range.end > before[1]
 
@@ -46,11 +47,34 @@ def test_an_axis_of_another_kind_takes_a_new_figure(view):
     assert type(figure_of(view.pane.get_root()).y_scale).__name__ == "LogScale"
 
 
+def test_colours_of_another_kind_take_a_new_figure(view):
+    view.show(plots.map(dataset(3)))
+    first = view.pane.object
+    view.show(plots.map(dataset(4)))
+    assert view.pane.object is first
+    decades = dataset(3)
+    decades["fid"][-1] *= 1e4
+    view.show(plots.map(decades))
+    assert view.pane.object is not first
+
+
+@pytest.mark.parametrize("draw", [plots.map, plots.trace])
+def test_bokeh_finds_nothing_to_warn_of(draw, caplog):
+    pane = PlotPane(sizing_mode=None)
+    pane.show(draw(dataset(3)))
+    document = Document()
+    document.add_root(pane.pane.get_root())
+    document.validate()
+    pane.show(draw(dataset(4)))
+    document.validate()
+    assert [record for record in caplog.records if "W-1" in record.getMessage()] == []
+
+
 def test_a_line_stays_where_the_cursor_is(view):
     lines = Lines()
     view.show(lines.through(plots.trace(dataset(3)), "trace"))
     drawn = figure_of(view.pane.get_root())
-    view.show(lines.through(plots.trace(dataset(8)), "trace"))
-    lines.move(5)
+    view.show(lines.through(plots.trace(dataset(4)), "trace"))
+    lines.move(4)
     spans = [model for model in drawn.center if isinstance(model, Span)]
-    assert [span.location for span in spans] == [5]
+    assert [span.location for span in spans] == [4]

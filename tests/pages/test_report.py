@@ -91,9 +91,9 @@ def test_a_report_tells_what_the_run_came_to(run, page):
     row, col = 0, int(ds["final_fid"].values[0].argmin())
     best = ds.isel(row=row, col=col)
     assert "grid on ring8: finished" in page.text
-    assert f"best by Fréchet distance row {row}, col {col}" in page.text
-    assert f"Fréchet distance {float(best['final_fid']):.3g}" in page.text
-    assert f"modes covered {int(best['final_modes'])} of 8" in page.text
+    assert f"best by FID, final, 200 samples row {row}, col {col}" in page.text
+    assert f"FID, final, 200 samples {float(best['final_fid']):.3g}" in page.text
+    assert f"modes covered, final, 200 samples {int(best['final_modes'])} of 8" in page.text
     assert f"{100 * float(best['final_high_quality']):.1f} %" in page.text
     assert "rounds 2 of 2" in page.text
     assert "workers 1" in page.text
@@ -182,8 +182,8 @@ def test_a_run_of_groups_has_maps_of_one_row_and_its_own_figures(tmp_path):
     gd.run(tiny("mggan"), store=tmp_path / "run")
     parsed = Page(report.page(gd.open_run(tmp_path / "run")))
     assert "mggan on ring8: finished" in parsed.text
-    assert "best by Fréchet distance group" in parsed.text
-    assert "Fréchet distance of the final mixture" in parsed.text
+    assert "best by FID, final, 200 samples group" in parsed.text
+    assert "FID of the final mixture, 200 samples" in parsed.text
     for title in ("Who met whom", "Mixture of all", "Generator loss", "Samples over time"):
         assert title in parsed.text
 

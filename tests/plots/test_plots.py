@@ -9,9 +9,11 @@ import torch
 import xarray as xr
 from PIL import Image
 
+import gandask as gd
 from gandask import plots
 from gandask.plots import pictures
-from gandask.plots.style import COLOURS
+from gandask.plots.style import stroke
+from gandask.plots.timeline import LOOKS
 
 FID = [[[9.0, 8.0, 7.0], [6.0, 5.0, 4.0]], [[3.0, 1.5, np.nan], [2.0, np.inf, 5.0]]]
 
@@ -20,7 +22,7 @@ def dataset(**variables):
     """Two rounds of 2x3 units, one of them not scored and one diverged."""
     unit = ("round", "row", "col")
     made = {
-        "fid": (unit, FID, {"long_name": "Fréchet distance", "units": "px²", "better": "lower"}),
+        "fid": (unit, FID, {"long_name": "FID", "units": "px²", "better": "lower"}),
         "inception_score": (unit, FID, {"long_name": "inception score", "better": "higher"}),
         "generator_learning_rate": (unit, FID, {"long_name": "learning rate", "units": "1"}),
         "final_tvd": (unit[1:], FID[0], {"long_name": "final distance", "better": "lower"}),
@@ -78,11 +80,37 @@ def test_a_heat_map_is_square_and_labelled_by_the_dataset():
     assert drawn.frame_width / 3 == drawn.frame_height / 2
     assert drawn.y_range.start > drawn.y_range.end, "the first row is on top"
     (bar,) = drawn.select({"type": hv.plotting.bokeh.element.ColorBar})
-    assert bar.title == "Fréchet distance (px²)"
-    assert (bar.color_mapper.low, bar.color_mapper.high) == (1.5, 5.0)
+    assert bar.title == "FID (px²)"
     assert drawn.title.text == "round 2"
     (hover,) = [tool for tool in drawn.tools if type(tool).__name__ == "HoverTool"]
-    assert [name for name, _ in hover.tooltips] == ["col", "row", "Fréchet distance (px²)"]
+    assert [name for name, _ in hover.tooltips] == ["col", "row", "FID (px²)"]
+
+
+@pytest.mark.parametrize(
+    ("values", "ends", "kind"),
+    [
+        (FID, (1.5, 9.0), "LinearColorMapper"),
+        (np.array(FID) ** 3, (1.5**3, 729.0), "LogColorMapper"),
+        (np.full((2, 2, 3), 2e-4), (1.8e-4, 2.2e-4), "LinearColorMapper"),
+        (np.zeros((2, 2, 3)), (-1.0, 1.0), "LinearColorMapper"),
+        (np.full((2, 2, 3), np.nan), (0.0, 1.0), "LinearColorMapper"),
+    ],
+)
+def test_colours_mean_the_same_in_every_round(values, ends, kind):
+    ds = dataset()
+    ds["fid"].values = values
+    for round in (1, 2):
+        mapper = figure(plots.map(ds, round=round)).renderers[0].glyph.fill_color.transform
+        assert (mapper.low, mapper.high) == pytest.approx(ends)
+        assert type(mapper).__name__ == kind
+
+
+def test_a_score_says_of_how_many_samples_it_is():
+    ds = dataset()
+    ds["fid"].attrs["samples"] = 1000
+    assert figure(plots.trace(ds)).yaxis.axis_label == "FID, 1,000 samples\n(px²)"
+    (bar,) = figure(plots.map(ds)).select({"type": hv.plotting.bokeh.element.ColorBar})
+    assert bar.title == "FID, 1,000 samples (px²)"
 
 
 def test_a_heat_map_is_of_the_round_asked_for():
@@ -128,7 +156,7 @@ def test_a_trace_has_one_line_per_cell_the_median_and_the_best():
     assert by_label["median"].dimension_values("fid").tolist() == [6.5, 2.5]
     drawn = figure(overlay)
     assert drawn.xaxis.axis_label == "round"
-    assert drawn.yaxis.axis_label == "Fréchet distance (px²)"
+    assert drawn.yaxis.axis_label == "FID (px²)"
 
 
 def test_long_labels_are_broken_into_lines():
@@ -168,18 +196,18 @@ def test_a_trace_of_one_round_shows_dots():
     assert {type(renderer.glyph).__name__ for renderer in drawn.renderers} <= {"Scatter", "Circle"}
 
 
-def test_a_trace_is_logarithmic_where_scores_span_decades():
+def test_a_trace_is_logarithmic_where_scores_span_a_decade():
     assert type(figure(plots.trace(dataset())).y_scale).__name__ == "LinearScale"
-    wide = dataset().assign(fid=dataset()["fid"] ** 4)
+    wide = dataset().assign(fid=dataset()["fid"] ** 2)
     assert type(figure(plots.trace(wide)).y_scale).__name__ == "LogScale"
-    with_zero = wide.assign(fid=wide["fid"] - 1.5**4)
+    with_zero = wide.assign(fid=wide["fid"] - 1.5**2)
     assert type(figure(plots.trace(with_zero)).y_scale).__name__ == "LinearScale"
 
 
 def test_a_trace_without_values_says_so():
     nothing = dataset()
     nothing["fid"] = nothing["fid"].where(False)
-    assert text(plots.trace(nothing)) == "no Fréchet distance yet"
+    assert text(plots.trace(nothing)) == "no FID yet"
 
 
 def many(values):
@@ -225,11 +253,20 @@ def test_long_traces_are_thinned_but_for_their_ends(monkeypatch):
     assert len(plots.trace(many(values).isel(row=[0], col=[0, 1])).get(0).split()[0].array()) == 4
 
 
-@pytest.mark.parametrize("constant", [2e-4, -5.0])
-def test_the_axis_of_a_constant_is_tight(constant):
-    drawn = figure(plots.trace(dataset(fid=dataset()["fid"] * 0 + constant)))
-    ends = sorted([0.9 * constant, 1.1 * constant])
-    assert (drawn.y_range.start, drawn.y_range.end) == pytest.approx(tuple(ends))
+@pytest.mark.parametrize(
+    ("constant", "ends"), [(2e-4, (1.8e-4, 2.2e-4)), (-5.0, (-5.5, -4.5)), (0.0, (-1.0, 1.0))]
+)
+@pytest.mark.parametrize("draw", [plots.trace, lambda ds: plots.compare({"a": [ds]}, "fid")])
+def test_the_axis_of_a_constant_is_tight(constant, ends, draw):
+    drawn = figure(draw(dataset(fid=dataset()["fid"] * 0 + constant)))
+    assert (drawn.y_range.start, drawn.y_range.end) == pytest.approx(ends)
+
+
+def test_lines_and_colours_can_be_told_apart():
+    strokes = [tuple(stroke(place).values()) for place in range(24)]
+    assert len(set(strokes)) == 24
+    assert len({colour for colour, _ in strokes[:12]}) == 12
+    assert len({look.colour for look in LOOKS.values()}) == len(LOOKS)
 
 
 def test_whole_numbers_of_minus_one_are_none():
@@ -240,7 +277,7 @@ def test_whole_numbers_of_minus_one_are_none():
 
 def test_plots_of_a_run_without_rounds_say_so():
     empty = dataset().isel(round=[], event=[])
-    assert text(plots.trace(empty)) == "no Fréchet distance yet"
+    assert text(plots.trace(empty)) == "no FID yet"
     assert text(plots.profile(empty)) == "no timings yet"
     assert plots.best(empty["fid"]) is None
 
@@ -253,76 +290,6 @@ def test_a_profile_has_seconds_and_shares_with_the_longest_on_top():
     assert drawn.xaxis.axis_label == "time (s)"
     idle = dataset().assign(seconds=dataset()["seconds"] * 0)
     assert text(plots.profile(idle)) == "no timings yet"
-
-
-def test_events_are_points_by_round_and_slot():
-    points = plots.events(dataset())
-    assert columns(points, "round", "slot", "kind", "detail") == [
-        (1, "cell/9", "non_finite", "b"),
-        (2, "cell/10", "regrouped", "a"),
-        (1, "cell/9", "regrouped", "c"),
-    ]
-    drawn = figure(points)
-    (legend,) = drawn.legend
-    told = [(item.label.value, item.renderers[0].glyph.fill_color) for item in legend.items]
-    assert told == list(zip(("non_finite", "regrouped"), COLOURS, strict=False))
-    assert drawn.y_range.factors == ["cell/10", "cell/9"], "the last slot is at the bottom"
-    assert drawn.xaxis.axis_label == "round of the event"
-    assert text(plots.events(dataset().isel(event=[]))) == "no events"
-
-
-def with_events(*rows):
-    made = {
-        f"event_{key}": ("event", list(values), dataset()[f"event_{key}"].attrs)
-        for key, values in zip(
-            ("round", "kind", "slot", "detail"), zip(*rows, strict=True), strict=True
-        )
-    }
-    return dataset().drop_dims("event").assign(made)
-
-
-def test_events_can_be_chosen():
-    assert columns(plots.events(dataset(), kinds=["non_finite"]), "round", "kind") == [
-        (1, "non_finite")
-    ]
-    assert len(columns(plots.events(dataset(), round=1), "round")) == 2
-    assert text(plots.events(dataset(), kinds=["hedged"])) == "no such events"
-    drawn = [figure(plots.events(dataset(), kinds)) for kinds in (None, ["regrouped"])]
-    assert [one.renderers[-1].glyph.fill_color for one in drawn] == [COLOURS[1]] * 2
-    for one in drawn:
-        assert (one.x_range.start, one.x_range.end) == (0, 3), "all rounds"
-
-
-def test_an_event_of_no_slot_is_of_all():
-    points = plots.events(with_events((1, "regrouped", "", "a"), (2, "checkpoint", "", "b")))
-    assert sorted(columns(points, "round", "slot")) == [(1, "all"), (2, "all")]
-
-
-def test_many_slots_or_events_are_counted_by_kind(monkeypatch):
-    slots = with_events(*((1 + i % 2, "hedged", f"cell/{i}", "") for i in range(31)))
-    assert columns(plots.events(slots), "round", "kind", "events", "rounds") == [
-        (2, "hedged", 15, "2 to 2"),
-        (1, "hedged", 16, "1 to 1"),
-    ]
-    figure(plots.events(slots))
-    monkeypatch.setattr("gandask.plots.charts.EVENTS", 4)
-    monkeypatch.setattr("gandask.plots.charts.SPANS", 2)
-    times = with_events(
-        *(
-            (round, kind, "cell/0", "")
-            for round, kind in zip([1, 1, 2, 3, 4, 4], "aababb", strict=True)
-        )
-    )
-    points = plots.events(times)
-    assert columns(points, "round", "kind", "events", "rounds") == [
-        (3.5, "b", 2, "3 to 4"),
-        (1.5, "b", 1, "1 to 2"),
-        (3.5, "a", 1, "3 to 4"),
-        (1.5, "a", 2, "1 to 2"),
-    ]
-    small, large = points.dimension_values("size")[1::-1]
-    assert large == pytest.approx(small * 2**0.5), "the area tells the number"
-    assert figure(points).y_range.factors == ["b", "a"]
 
 
 def test_plots_leave_the_dataset_as_it_was():
@@ -376,14 +343,59 @@ def test_what_a_diverged_generator_makes_can_be_drawn():
     assert (made[:, 132:] == 255).all()
 
 
-def test_points_become_a_scatter_of_equal_scale(tmp_path):
+RING = gd.data.load("ring8")
+FACTS = gd.data.Plane.around(RING.samples, RING.modes, RING.mode_std).facts
+BLOB = np.random.default_rng(0).normal(size=(200, 2)) * 0.1 + RING.modes[0]
+
+
+def test_points_are_drawn_on_the_scale_of_their_data_over_its_modes():
+    """One blob looks like one, whatever is drawn: not scaled to itself."""
+    far = np.array([[9.0, 0.0], [np.nan, 0.0]])
+    for points in (RING.samples[:500], BLOB, np.concatenate([BLOB, far])):
+        drawn = plots.image_grid(points, facts=FACTS)
+        shown = figure(drawn)
+        reach = FACTS["plane_reach"]
+        assert 2.4 < reach < 3.2, "the data, and some room"
+        ends = [shown.x_range.start, shown.x_range.end, shown.y_range.start, shown.y_range.end]
+        assert np.abs(ends) == pytest.approx([reach] * 4, abs=0.05)
+        assert all(axis.visible for axis in (shown.xaxis[0], shown.yaxis[0]))
+        rings, dots, _ = drawn
+        assert [type(layer) for layer in drawn] == [hv.Polygons, hv.Points, hv.Labels], "below"
+        assert len(rings.split()) == 8
+        edges = [ring.array()[:, :2] for ring in rings.split()]
+        centres = [(edge.min(0) + edge.max(0)) / 2 for edge in edges]
+        np.testing.assert_allclose(centres, RING.modes, atol=0.01)
+        assert len(dots) == np.isfinite(points).all(1).sum()
+    assert shown.title.text == "2 of 202 lie outside"
+
+
+def test_the_share_of_the_samples_on_each_mode_is_told():
+    shares = [row[0] for row in columns(plots.image_grid(BLOB, facts=FACTS).get(2), "share")]
+    assert shares == ["100%", *["0%"] * 7]
+    half = np.concatenate([BLOB, 0 * BLOB])
+    told = [row[0] for row in columns(plots.image_grid(half, facts=FACTS).get(2), "share")]
+    assert told == ["50%", *["0%"] * 7], "what is on no mode counts for none"
+
+
+def test_a_point_has_its_place_in_a_picture_whatever_else_is_drawn():
+    plane = gd.data.Plane.of(FACTS)
+    one, other = (
+        np.asarray(pictures.scatter(np.array([[1.0, 1.0], [x, -1.0]]), plane)) for x in (-1.0, 0.5)
+    )
+    assert one.shape == (512, 512)
+    np.testing.assert_array_equal(one[:200], other[:200])
+    assert (one != other).any()
+    corner = plane.centre + np.array([plane.reach, plane.reach / 2])
+    assert pictures.placed(corner[None], plane).tolist() == [pytest.approx([1.0, 0.25])]
+
+
+def test_points_of_no_known_plane_are_drawn_at_equal_scale(tmp_path):
     corners = np.array([[-2.0, 0.0], [2.0, 0.0], [0.0, 1.0], [np.nan, 1.0]])
     pictures.save_png(corners, tmp_path / "points.png")
-    made = np.asarray(Image.open(tmp_path / "points.png"))
-    rows, cols = np.nonzero(made < 128)
-    assert made.shape[0] == made.shape[1]
-    assert np.ptp(cols) == pytest.approx(4 * np.ptp(rows), abs=12)
-    assert abs(cols[rows.argmin()] - 256) < 6, "up is up"
+    assert Image.open(tmp_path / "points.png").size == (512, 512)
+    shown = figure(plots.image_grid(corners))
+    assert (shown.x_range.start, shown.x_range.end) == pytest.approx((-2.4, 2.4))
+    assert (shown.y_range.start, shown.y_range.end) == pytest.approx((-1.9, 2.9))
 
 
 @pytest.mark.parametrize("shape", [(3, 0, 8, 8), (3, 5), (0, 1, 8, 8), (8, 8)])
@@ -400,4 +412,4 @@ def test_an_image_grid_shows_the_same_tiles():
     assert isinstance(colour, hv.RGB)
     assert not figure(grey).xaxis[0].visible
     points = plots.image_grid(torch.tensor([[0.0, 1.0], [2.0, 3.0]]))
-    assert columns(points, 0, 1) == [(0, 1), (2, 3)]
+    assert columns(points.get(1), 0, 1) == [(0, 1), (2, 3)]

@@ -10,7 +10,7 @@ from gandask.plots.style import COLOURS, MUTED
 from gandask.results import published
 
 
-def run(fid, elapsed=None, batches=None, **variables):
+def run(fid, elapsed=None, batches=None, told="", **variables):
     """Give a run of 1x2 cells by the values of its better cell; the other is 1 worse."""
     rounds = len(fid)
     unit = ("round", "row", "col")
@@ -36,7 +36,7 @@ def run(fid, elapsed=None, batches=None, **variables):
     if batches is not None:
         made["batches"] = (unit, both(batches), {"long_name": "steps", "units": "batches"})
     coords = {"round": range(1, rounds + 1), "row": [0], "col": [0, 1], "routine": ["a", "b"]}
-    return xr.Dataset(made | variables, coords, {"score": "fid"})
+    return xr.Dataset(made | variables, coords, {"score": "fid", "settings": told})
 
 
 def columns(element, *names):
@@ -56,13 +56,14 @@ def bands(overlay):
 
 def test_a_line_is_the_mean_of_the_seeds_best_units_and_a_band_their_spread():
     drawn = plots.compare({"one": [run([8, 6]), run([4, 0])], "other": [run([3, 2])]})
-    assert lines(drawn) == {"one": [(1, 6), (2, 3)], "other": [(1, 3), (2, 2)]}
-    assert bands(drawn) == [[(1, 4, 8), (2, 0, 6)], [(1, 3, 3), (2, 2, 2)]]
+    several = "one: mean and range of 2 seeds"
+    assert lines(drawn) == {several: [(1, 6), (2, 3)], "other": [(1, 3), (2, 2)]}
+    assert bands(drawn) == [[(1, 4, 8), (2, 0, 6)]], "a single run has no range"
     figure = hv.render(drawn)
     assert figure.yaxis[0].axis_label == "best distance (px)"
     assert figure.xaxis[0].axis_label == "round"
-    assert [item.label.value for item in figure.legend[0].items] == ["one", "other"]
-    colours = [renderer.glyph.line_color for renderer in figure.renderers[2:]]
+    assert [item.label.value for item in figure.legend[0].items] == [several, "other"]
+    colours = [renderer.glyph.line_color for renderer in figure.renderers[1:]]
     assert colours == COLOURS[:2]
 
 
@@ -74,13 +75,68 @@ def test_the_best_unit_is_that_of_the_variables_direction():
     assert hv.render(drawn).yaxis[0].axis_label == "median learning rate"
 
 
-def test_along_wall_time_seeds_are_interpolated_and_keep_their_last_value():
+def of_seed(seed, more=""):
+    return f"method = 'grid'\nseed = {seed}\n{more}"
+
+
+SEEDS = [[8, 6], [4, 0], [5, 1]]
+
+
+@pytest.mark.parametrize("again", [[], [1], [0, 1, 1, 0]])
+def test_one_seed_counts_once_however_often_it_was_run(again):
+    """A run repeated, or copied, is no further evidence: neither mean nor label change."""
+    seeds = [run(values, told=of_seed(i)) for i, values in enumerate(SEEDS)]
+    drawn = plots.compare({"one": [*seeds, *(seeds[i].copy() for i in again)]})
+    ((label, line),) = lines(drawn).items()
+    assert label == "one: mean and range of 3 seeds"
+    assert dict(line) == pytest.approx({1: 17 / 3, 2: 7 / 3})
+    assert bands(drawn) == [[(1, 4, 8), (2, 0, 6)]]
+
+
+def test_runs_of_one_seed_alone_are_no_band_and_the_longest_is_drawn():
+    short, whole = run([8, 6], told=of_seed(1)), run([8, 6, 4], told=of_seed(1))
+    drawn = plots.compare({"one": [short, whole, whole.copy()]})
+    assert lines(drawn) == {"one": [(1, 8), (2, 6), (3, 4)]}
+    assert bands(drawn) == []
+    other = short.assign_attrs(fingerprint="of other data")
+    assert bands(plots.compare({"one": [short, other]})), "other data make another run"
+
+
+def every(overlay):
+    return [columns(e, 0, 1) for e in overlay if type(e) is hv.Curve]
+
+
+def test_a_run_ends_where_it_ends():
     seeds = [run([8, 4, 2], elapsed=[1, 3, 5]), run([6, 2], elapsed=[2, 4])]
     drawn = plots.compare({"one": seeds}, along="elapsed")
-    # seed one is at 6, 4, 3, 2 there; seed two at 6, 4, 2, 2
-    assert lines(drawn)["one"] == [(2, 6), (3, 4), (4, 2.5), (5, 2)]
-    assert bands(drawn) == [[(2, 6, 6), (3, 4, 4), (4, 2, 3), (5, 2, 2)]]
-    assert hv.render(drawn).xaxis[0].axis_label == "wall time (s)"
+    # seed one is at 6, 4, 3 where both are known; seed two at 6, 4, 2
+    assert every(drawn) == [[(1, 8), (2, 6)], [(4, 3), (5, 2)], [(2, 6), (3, 4), (4, 2.5)]]
+    assert bands(drawn) == [[(2, 6, 6), (3, 4, 4), (4, 2, 3)]]
+    figure = hv.render(drawn)
+    assert figure.xaxis[0].axis_label == "wall time (s)"
+    assert [item.label.value for item in figure.legend[0].items] == [
+        "one: mean and range of 2 seeds"
+    ]
+    *thin, mean = [r.glyph.line_width for r in figure.renderers[1:]]
+    assert max(thin) < mean
+
+
+def test_seeds_without_a_common_part_are_lines_of_their_own():
+    seeds = [run([8, 4], elapsed=[1, 2]), run([6, 2], elapsed=[3, 4])]
+    drawn = plots.compare({"one": seeds}, along="elapsed")
+    assert every(drawn) == [[(1, 8), (2, 4)], [(3, 6), (4, 2)], []]
+    hv.render(drawn)
+
+
+def test_twelve_runs_look_different_and_are_all_named():
+    drawn = plots.compare({f"run-{i:02}": [run([8, 6])] for i in range(12)})
+    figure = hv.render(drawn)
+    looks = {(r.glyph.line_color, str(r.glyph.line_dash)) for r in figure.renderers}
+    assert len(looks) == len({colour for colour, _ in looks}) == 12
+    (shown,) = figure.legend
+    assert len(shown.items) == 12
+    assert shown.ncols < 12, "in rows: what sticks out is not seen"
+    assert figure.height > 260
 
 
 def test_batches_are_counted_over_all_units_and_rounds():
@@ -94,7 +150,8 @@ def test_batches_are_counted_over_all_units_and_rounds():
 def test_rounds_that_are_not_scored_and_what_diverged_are_left_out():
     nan, inf = np.nan, np.inf
     drawn = plots.compare({"one": [run([9, nan, 3]), run([inf, 4, 5])]})
-    assert lines(drawn)["one"] == [(2, 5), (3, 4)]
+    # of the first, round 2 lies between; of the second, round 1 is not known
+    assert every(drawn) == [[(1, 9), (2, 6)], [(2, 5), (3, 4)]]
     hv.render(drawn)
 
 
@@ -105,14 +162,19 @@ def test_long_comparisons_are_thinned(monkeypatch):
 
 
 def test_scores_over_decades_are_compared_on_a_logarithmic_axis():
-    for last, scale in ((0.5, "LogScale"), (5, "LinearScale"), (0, "LinearScale")):
+    for last, scale in (
+        (0.5, "LogScale"),
+        (5, "LogScale"),
+        (15, "LinearScale"),
+        (0, "LinearScale"),
+    ):
         drawn = hv.render(plots.compare({"one": [run([100, last])]}))
         assert type(drawn.y_scale).__name__ == scale
 
 
 def test_a_single_round_is_a_dot():
     drawn = plots.compare({"one": [run([8])]})
-    assert [type(element) for element in drawn] == [hv.Area, hv.Scatter]
+    assert [type(element) for element in drawn] == [hv.Scatter]
     hv.render(drawn)
 
 

@@ -1,6 +1,7 @@
 """The Dataset: what it holds, how it is collected, and what is read off it."""
 
 import functools
+import json
 
 import numpy as np
 import pytest
@@ -425,3 +426,32 @@ def test_a_dataset_of_an_older_gandask_is_labelled_as_one_of_today(dataset):
 def test_an_unfinished_run_has_no_best():
     assert results.best(scored("fid", fid=np.full((2, 2), np.nan))) is None
     assert results.best(SERIAL) is None
+
+
+# --- Several runs ---------------------------------------------------------------------------------
+
+
+def of(rounds=1, **settings):
+    table = "\n".join(f"{name} = {json.dumps(value)}" for name, value in settings.items())
+    return xr.Dataset(coords={"round": range(rounds)}, attrs={"settings": table})
+
+
+def test_a_seed_counts_once_and_its_longest_run_is_taken():
+    runs = [of(1, seed=1), of(3, seed=1), of(2, seed=2), of(3, seed=1), of(2, seed=1, x=1)]
+    assert [any(one is run for one in results.seeds(runs)) for run in runs] == [
+        False, True, True, False, True,
+    ]  # fmt: skip
+    assert len(results.seeds([xr.Dataset(coords={"round": []})] * 2)) == 2, "nothing is known"
+
+
+def test_the_settings_that_differ_are_told():
+    grids = [of(method="a", x=1, y=0, init="p"), of(method="a", x=2, y=0)]
+    assert results.differing(grids) == {"x": [1, 2], "init": ["p", None]}
+    other = of(method="b", y=0, z=1)
+    assert results.differing([*grids, other]) == {
+        "method": ["a", "a", "b"],
+        "x": [1, 2, None],
+        "init": ["p", None, None],
+    }
+    assert results.differing([grids[0], other])["method"] == ["a", "b"], "and nothing of one alone"
+    assert results.differing([grids[0]]) == {}

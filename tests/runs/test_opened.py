@@ -145,7 +145,7 @@ def test_an_older_store_is_read(grid_run, tmp_path):
     old = gd.open_run(of_format_1(grid_run, tmp_path / "old"))
     xr.testing.assert_identical(old.ds, gd.open_run(grid_run).ds)
     page = report.page(old)
-    assert "best by Fréchet distance" in page and "Where its weights came from" in page
+    assert "best by FID, final, " in page and "Where its weights came from" in page
     half = unfinished(tmp_path / "old", tmp_path / "half")
     assert half.ds["fid"].attrs["better"] == "lower"
     assert half.rounds == 3

@@ -179,7 +179,7 @@ class Grid(Adversarial[GridView]):
         return Layout(
             coords={"row": range(rows), "col": range(cols), "neighbour": range(self._width)},
             roles={"cell": Role.numbered("cell", ("row", "col"), rows * cols)},
-            variables=cells.VARIABLES,
+            variables=cells.variables(self.score_samples, self.final_samples),
         )
 
     def figures(self) -> Mapping[str, Figure]:

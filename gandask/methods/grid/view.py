@@ -165,7 +165,8 @@ class GridView:
         }
 
 
-def _variables() -> dict[str, Variable]:
+@functools.cache
+def variables(samples: int, final_samples: int) -> Mapping[str, Variable]:
     """List what a record of a cell's round may hold."""
     of_cell = functools.partial(Variable, role="cell")
     made = {"batches": of_cell("generator steps in the round", "batches", dtype="int64")}
@@ -186,21 +187,17 @@ def _variables() -> dict[str, Variable]:
     for name, metric in METRICS.items():
         title, units, better = metric.long_name, metric.units, metric.direction
         shown = ("map", "report") if name in REPORTED else ("map",)
-        made[name] = of_cell(f"{title} of the mixture", units, better=better, shown=shown)
-        made[f"generator_{name}"] = of_cell(
-            f"{title} of the cell's own generator", units, better=better
-        )
-        made[f"final_{name}"] = of_cell(
-            f"{title} of the final mixture", units, by_round=False, better=better, final_of=name
+        score = functools.partial(of_cell, units=units, better=better)
+        made[name] = score(f"{title} of the mixture", shown=shown, samples=samples)
+        made[f"generator_{name}"] = score(f"{title} of the cell's own generator", samples=samples)
+        made[f"final_{name}"] = score(
+            f"{title} of the final mixture", by_round=False, final_of=name, samples=final_samples
         )
     ring = ("neighbour",)
     made["mixture_weight"] = of_cell("share of a neighbour in the mixture", dims=ring)
     made["neighbour_cell"] = of_cell("cell of a neighbour", "cell", ring, "int64")
     made["final_mixture_weight"] = of_cell("share in the final mixture", dims=ring, by_round=False)
     return made
-
-
-VARIABLES = _variables()
 
 
 def aggregate(losses: Array, mode: str, axis: int) -> Array:

@@ -10,17 +10,20 @@ from bokeh.models import HoverTool
 
 from gandask import plots
 from gandask.core import Array, Figure
+from gandask.data import Plane
 from gandask.plots.selection import at_round, numbers
 from gandask.plots.style import (
     COLOURS,
     INKS,
     MUTED,
-    ON_TOP,
     STILL,
     WIDE,
+    as_large_as_its_frame,
     dimension,
-    limits,
+    legend,
     message,
+    stroke,
+    upright,
     whole_numbers,
     wrapped,
 )
@@ -28,7 +31,7 @@ from gandask.plots.style import (
 if TYPE_CHECKING:
     import xarray as xr
 
-PLANE = 2  # values of a point
+COORDINATES = 2  # of a point
 BINS = 36  # of a density plot, along each axis
 PANEL = 92  # pixels of a density plot's side
 POINTS = 1500  # of a line: more cannot be seen apart
@@ -65,13 +68,13 @@ def regroupings(ds: xr.Dataset, variable: str = "generator_loss") -> hv.Element:
             dimension(values["iteration"]),
             dimension(values),
             label=f"group {group}",
-        ).opts(color=COLOURS[place % len(COLOURS)], line_width=1, **STILL)
+        ).opts(**stroke(place), line_width=1, **STILL)
         for place, group in enumerate(values["group"].values)
     ]
     marks = hv.VLines(_regrouped_at(ds), kdims=["iteration"]).opts(color=MUTED, line_width=0.8)
     label = wrapped(dimension(values), WIDE["height"] - 100)
-    ends = limits(float(thin.min()), float(thin.max()))
-    options = hv.opts.Overlay(**WIDE, **ON_TOP, ylabel=label, ylim=ends)
+    scale = upright(float(thin.min()), float(thin.max()))
+    options = hv.opts.Overlay(**legend([line.label for line in lines]), **scale, ylabel=label)
     return hv.Overlay([marks, *lines]).opts(options)
 
 
@@ -105,8 +108,11 @@ def mixture(ds: xr.Dataset, round: int = -1) -> hv.Element:
     return plots.mixture(names, weights.values.tolist(), share=share, title=title)
 
 
-def density(ds: xr.Dataset, iterations: int = 10) -> hv.Element:
+def density(ds: xr.Dataset, iterations: int = 10) -> hv.Overlay | hv.Text:
     """Draw where each group's samples lie in the plane, over time: groups down, iterations across.
+
+    Every panel shows the plane of the data, with rings around the true modes; the share of the
+    samples that is on one of them is printed in its corner.
 
     Parameters
     ----------
@@ -124,22 +130,23 @@ def density(ds: xr.Dataset, iterations: int = 10) -> hv.Element:
         raise ValueError(f"iterations={iterations}: expected at least 1")
     if "samples" not in ds:
         raise ValueError("there are no samples: expected a run with kept_samples above 0")
-    if ds.sizes["value"] != PLANE:
+    if ds.sizes["value"] != COORDINATES:
         return message("the samples are no points in the plane")
     kept = ds["samples"].dropna("snapshot", how="all")
     if not kept.sizes["snapshot"]:
         return message("no samples yet")
     chosen = np.unique(np.linspace(0, kept.sizes["snapshot"] - 1, iterations).astype(int))
     shown = kept.isel(snapshot=chosen).transpose("snapshot", ...)
-    reach = 1.25 * float(np.nanquantile(np.abs(shown.isel(snapshot=-1)), 0.99))
+    last = shown.isel(snapshot=-1).values.reshape(-1, COORDINATES)
+    plane = Plane.of(ds.attrs) or Plane.around(last)
     rows = [
-        np.hstack([_counts(one.sel(group=group).values, reach) for one in shown])
+        np.hstack([_counts(one.sel(group=group).values, plane) for one in shown])
         for group in shown["group"].values
     ]
     wide, high = shown.sizes["snapshot"], shown.sizes["group"]
     # each panel is one unit wide and high, and centred on its tick
     ends = ds["snapshot_iteration"].max("group").sel(snapshot=shown["snapshot"]).values
-    return hv.Image(
+    counts = hv.Image(
         np.vstack(rows),
         bounds=(-0.5, -0.5, wide - 0.5, high - 0.5),
         kdims=[hv.Dimension("iteration"), hv.Dimension("group")],
@@ -153,6 +160,36 @@ def density(ds: xr.Dataset, iterations: int = 10) -> hv.Element:
         xticks=[(place, f"{end:,}") for place, end in enumerate(ends)],
         yticks=[(high - 1 - place, str(g)) for place, g in enumerate(shown["group"].values)],
     )
+    (left, right), (low, top) = plane.ends
+    title = f"each panel from {left:.3g} to {right:.3g} across, {low:.3g} to {top:.3g} up"
+    return hv.Overlay([counts, *_over_modes(shown, plane)]).opts(
+        hv.opts.Overlay(title=title, hooks=[as_large_as_its_frame])
+    )
+
+
+def _over_modes(shown: xr.DataArray, plane: Plane) -> list[hv.Element]:
+    """Draw a ring around every mode of each panel, and the share of its samples on them."""
+    wide, high = shown.sizes["snapshot"], shown.sizes["group"]
+    places = (plane.modes - plane.centre) / plane.reach / 2
+    rings, told = [], []
+    for x, y in np.ndindex(wide, high):
+        samples = shown.isel(snapshot=x, group=high - 1 - y).values
+        rings += [(x + across, y + up) for across, up in places]
+        if len(places) and np.isfinite(samples).any():
+            told.append((x - 0.48, y + 0.48, f"{plane.shares(samples).sum():.0%} on modes"))
+    size = PANEL * plane.radius / plane.reach
+    return [
+        hv.Points(rings, ["iteration", "group"]).opts(
+            **STILL, size=size, fill_alpha=0, line_color=MUTED, line_width=0.8
+        ),
+        hv.Labels(told, ["iteration", "group"], "share").opts(
+            **STILL,
+            text_color="black",
+            text_font_size="7pt",
+            text_align="left",
+            text_baseline="top",
+        ),
+    ]
 
 
 def partners(ds: xr.Dataset) -> hv.Element:
@@ -219,10 +256,10 @@ def _stretches(partner: Array, ends: Array) -> list[tuple[int, float, float, int
     return rows
 
 
-def _counts(samples: Array, reach: float) -> Array:
+def _counts(samples: Array, plane: Plane) -> Array:
     """Count the samples in each square of the plane, the top row first."""
-    edges = np.linspace(-reach, reach, BINS + 1)
-    counts, _, _ = np.histogram2d(samples[:, 1], samples[:, 0], (edges, edges))
+    across, up = (np.linspace(*ends, BINS + 1) for ends in plane.ends)
+    counts, _, _ = np.histogram2d(samples[:, 1], samples[:, 0], (up, across))
     counts[:, -1] = counts[0] = np.nan  # a line between panels
     return np.asarray(counts[::-1])
 

@@ -37,7 +37,7 @@ from gandask.methods import families, tasks
 from gandask.methods.adversarial import Adversarial
 from gandask.methods.mggan.regrouping import ADAPTIVE, POLICIES, Adjustment, grown, settled
 from gandask.methods.mggan.tasks import train
-from gandask.methods.mggan.view import SNAPSHOTS, VARIABLES, Group, GroupView
+from gandask.methods.mggan.view import SNAPSHOTS, Group, GroupView, variables
 from gandask.scores import metrics
 from gandask.scores.metrics import Statistics
 from gandask.training import losses, networks
@@ -199,14 +199,14 @@ class MGGAN(Adversarial[GroupView]):
             "group": range(self.groups),
             "iteration": range(1, self.iterations + 1),
         }
-        variables = dict(VARIABLES)
+        known = dict(variables(self.score_samples, self.final_samples))
         if self.kept_samples:
             coords["snapshot"] = range(self._scorings(self.iterations))
             coords["sample"] = range(self.kept_samples)
             coords["value"] = range(math.prod(self.training.data.shape))
-            variables |= SNAPSHOTS
+            known |= SNAPSHOTS
         roles = {"group": Role.numbered("group", ("group",), self.groups)}
-        return Layout(coords, roles, variables)
+        return Layout(coords, roles, known)
 
     def figures(self) -> Mapping[str, Figure]:
         """Give the drawings of its own, by name."""
@@ -255,7 +255,8 @@ class MGGAN(Adversarial[GroupView]):
     ) -> tuple[Group, Record, list[Event]]:
         """Take one report into the group it is about."""
         values = report.values
-        ours = {key: values[key] for key in (*VARIABLES, *SNAPSHOTS) if key in values}
+        known = variables(self.score_samples, self.final_samples)
+        ours = {key: values[key] for key in (*known, *SNAPSHOTS) if key in values}
         ours |= {"partner": group.partner, "last_iteration": values["last_iteration"]}
         ours |= {"interval": self._interval(regroupings)} | self.adjustment.constants
         done = replace(

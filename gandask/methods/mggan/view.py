@@ -141,7 +141,8 @@ class GroupView:
         )
 
 
-def _variables() -> dict[str, Variable]:
+@functools.cache
+def variables(samples: int, final_samples: int) -> Mapping[str, Variable]:
     """List what the records of a run may hold, its samples apart."""
     of_group = functools.partial(Variable, role="group")
     made = {
@@ -155,7 +156,7 @@ def _variables() -> dict[str, Variable]:
         "batches": of_group("generator steps in the round", "batches", dtype="int64"),
     }
     for name, metric in METRICS.items():
-        made |= _scores(name, metric)
+        made |= _scores(name, metric, samples, final_samples)
     shares = ("group",)
     made["mixture_weight"] = Variable("share in the mixture of all", dims=shares)
     made["final_mixture_weight"] = Variable(
@@ -186,25 +187,22 @@ def _variables() -> dict[str, Variable]:
     return made
 
 
-def _scores(name: str, metric: Metric) -> dict[str, Variable]:
+def _scores(name: str, metric: Metric, samples: int, final_samples: int) -> dict[str, Variable]:
     """List the variables of one score: of each generator, and of the mixture of all."""
-    told = functools.partial(Variable, units=metric.units, better=metric.direction)
+    score = functools.partial(Variable, units=metric.units, better=metric.direction)
+    told = functools.partial(score, samples=samples)
+    final = functools.partial(score, by_round=False, samples=final_samples)
     title, shown = metric.long_name, ("map", "report") if name in REPORTED else ("map",)
     return {
         name: told(f"{title} of the generator", role="group", shown=shown),
-        f"final_{name}": told(
-            f"{title} of the final generator", role="group", by_round=False, final_of=name
-        ),
+        f"final_{name}": final(f"{title} of the final generator", role="group", final_of=name),
         f"mixture_{name}": told(f"{title} of the mixture of all"),
-        f"final_mixture_{name}": told(
-            f"{title} of the final mixture", by_round=False, final_of=f"mixture_{name}"
-        ),
+        f"final_mixture_{name}": final(f"{title} of the final mixture", final_of=f"mixture_{name}"),
     }
 
 
 REPORTED = ("fid", "tvd")
 """Scores whose course a report draws."""
-VARIABLES = _variables()
 SNAPSHOTS = {
     "samples": Variable(
         "samples of the generator, from the same noise each time",

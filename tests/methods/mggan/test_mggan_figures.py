@@ -64,7 +64,7 @@ def test_iterations_that_are_not_done_are_left_out():
 
 def test_densities_lie_where_the_samples_do():
     drawn = figures.density(dataset())
-    image = drawn.dimension_values(2, flat=False)
+    image = drawn.get(0).dimension_values(2, flat=False)
     bins = image.shape[0] // 2
     assert image.shape == (2 * bins, 2 * bins)  # two groups, two times
     low, high = image[:bins, :bins], image[bins:, :bins]  # the first group is on top
@@ -76,6 +76,24 @@ def test_densities_lie_where_the_samples_do():
     shown = hv.render(drawn)
     assert list(shown.xaxis[0].major_label_overrides.values()) == ["20", "40"]
     assert shown.yaxis[0].major_label_overrides == {1: "0", 0: "1"}
+
+
+def test_densities_are_on_the_scale_of_the_data_over_its_modes():
+    """Whatever the samples: those of the data set's plane, with rings around its modes."""
+    ring = gd.data.load("ring8")
+    facts = gd.data.Plane.around(ring.samples, ring.modes, ring.mode_std).facts
+    ds = dataset().assign_attrs(facts)
+    ds["samples"][0, 1:, :3] = ring.modes[2]  # most of the first group's are on a mode, at (0, 2)
+    drawn = figures.density(ds)
+    image, rings, told = drawn
+    at = np.unravel_index(np.nanargmax(image.dimension_values(2, flat=False)[36:, :36]), (36, 36))
+    assert at[0] == pytest.approx(18 + 18 * 2 / facts["plane_reach"], abs=1)
+    assert len(rings) == 2 * 2 * 8
+    places = rings.array()[:8] - rings.array()[:8].mean(0)
+    np.testing.assert_allclose(places * 2 * facts["plane_reach"], ring.modes, atol=1e-6)
+    shares = sorted(told.dimension_values("share"))
+    assert shares == ["0% on modes"] * 2 + ["75% on modes"] * 2
+    assert hv.render(drawn).title.text.startswith("each panel from -3.09 to 3.04")
 
 
 def test_few_times_are_spread_evenly():
@@ -140,7 +158,7 @@ def test_a_rectangle_for_each_stretch_with_the_same_partner():
 def test_rounds_that_a_group_has_not_done_are_left_out():
     drawn = figures.partners(met([[7, 1], [-1, 0]], [[10, 10], [-1, 20]]))
     assert [row[:4] for row in stretches(drawn)] == [(0, 10, 0, 7), (0, 10, 1, 1), (10, 20, 1, 0)]
-    assert stretches(drawn)[0][4] == COLOURS[1], "the colours begin again"
+    assert stretches(drawn)[0][4] == COLOURS[7], "no two of twelve are alike"
 
 
 def test_numbers_of_partners_are_printed_where_they_fit():
