@@ -18,6 +18,7 @@ import dask
 import psutil
 import pytest
 from distributed import Client
+from strangers import REFUSED, reach, strangers
 
 import gandask as gd
 from gandask import cluster
@@ -461,6 +462,25 @@ def test_local_listens_on_this_machine_alone():
         assert len(ours) >= 2  # scheduler and dashboard
         assert len(theirs) >= 2  # workers
         assert {host for host, _ in ours | theirs} <= {"127.0.0.1", "::1"}
+
+
+def test_local_answers_nobody_else_on_this_machine():
+    others, ports = family(), listening(psutil.Process())
+    with gd.cluster.local(1) as client:
+        (worker,) = client.scheduler_info()["workers"]
+        scheduler = client.scheduler.address
+        assert scheduler.startswith("tls://") and worker.startswith("tls://")
+        open_to_all = listening(psutil.Process(), *(family() - others)) - ports
+        dashboard = client.cluster.scheduler_info["services"]["dashboard"]
+        open_to_all.discard(("127.0.0.1", dashboard))  # shows, and takes no orders
+        assert len(open_to_all) >= 3  # scheduler, worker and its nanny
+        for host, port in open_to_all:
+            for where, security in strangers(f"tls://{host}:{port}"):
+                with pytest.raises(REFUSED):
+                    reach(where, security)
+        told = [reach(one, client.security)["type"] for one in (scheduler, worker)]
+        assert told == ["Scheduler", "Worker"]
+        assert client.submit(sum, [1, 2]).result(timeout=SOON) == 3
 
 
 @pytest.mark.parametrize(
