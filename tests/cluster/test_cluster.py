@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 
 import dask
 import psutil
@@ -467,19 +468,25 @@ def test_local_listens_on_this_machine_alone():
 def test_local_answers_nobody_else_on_this_machine():
     others, ports = family(), listening(psutil.Process())
     with gd.cluster.local(1) as client:
-        (worker,) = client.scheduler_info()["workers"]
-        scheduler = client.scheduler.address
-        assert scheduler.startswith("tls://") and worker.startswith("tls://")
-        open_to_all = listening(psutil.Process(), *(family() - others)) - ports
-        dashboard = client.cluster.scheduler_info["services"]["dashboard"]
-        open_to_all.discard(("127.0.0.1", dashboard))  # shows, and takes no orders
-        assert len(open_to_all) >= 3  # scheduler, worker and its nanny
-        for host, port in open_to_all:
-            for where, security in strangers(f"tls://{host}:{port}"):
+        ((worker, told),) = client.scheduler_info()["workers"].items()
+        listeners = {
+            "Scheduler": client.scheduler.address,
+            "Worker": worker,
+            "Nanny": told["nanny"],
+        }
+        for kind, address in listeners.items():
+            for where, security in strangers(address):
                 with pytest.raises(REFUSED):
                     reach(where, security)
-        told = [reach(one, client.security)["type"] for one in (scheduler, worker)]
-        assert told == ["Scheduler", "Worker"]
+            assert reach(address, client.security)["type"] == kind
+        # what else listens shows how Dask fares, and takes no orders
+        found = listening(psutil.Process(), *(family() - others)) - ports
+        shown = {port for _, port in found} - {
+            int(a.rpartition(":")[2]) for a in listeners.values()
+        }
+        for port in shown:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=SOON) as health:
+                assert health.read() == b"ok"
         assert client.submit(sum, [1, 2]).result(timeout=SOON) == 3
 
 
