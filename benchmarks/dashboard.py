@@ -91,17 +91,18 @@ def synthetic(variable, cells: int, round: int, chance) -> np.ndarray:
 
 @contextlib.contextmanager
 def served(runs: Path):
-    """Serve the pages as a user would, and give the server's process."""
+    """Serve the pages as a user would; give the server's process, and its token."""
     command = [sys.executable, "-m", "gandask", "dashboard", str(runs), "--port", str(PORT)]
-    log = subprocess.DEVNULL
-    server = subprocess.Popen(command, stdout=log, stderr=log)
+    log, state = subprocess.DEVNULL, os.environ | {"XDG_STATE_HOME": str(runs.parent)}
+    server = subprocess.Popen(command, stdout=log, stderr=log, env=state)
     until = time.monotonic() + 60
     while time.monotonic() < until:
         with contextlib.suppress(OSError), urllib.request.urlopen(f"http://localhost:{PORT}/"):
             break
         time.sleep(0.2)
     try:
-        yield psutil.Process(server.pid)
+        (told,) = runs.parent.glob(f"gandask/pages-{server.pid}.html")
+        yield psutil.Process(server.pid), told.read_text("utf-8").rpartition("token=")[2].strip()
     finally:
         server.terminate()
         server.wait()
@@ -118,9 +119,10 @@ def browser(program: Path = CHROMIUM):
         started.close()
 
 
-def visit(chromium, run: str):
+def visit(chromium, run: str, token: str):
     """Open the live page of a run; give it, and the seconds until all its plots are there."""
     page = chromium.new_page(viewport={"width": 1366, "height": 768})
+    page.goto(f"http://localhost:{PORT}/live/metadata?token={token}")  # for its cookie
     begun = time.perf_counter()
     page.goto(f"http://localhost:{PORT}/live?run={run}")
     page.wait_for_function(SHOWN, timeout=120_000)
@@ -143,12 +145,12 @@ def open_large(folder: Path, repeats: int) -> xr.Dataset:
     large_run(runs / "unfinished", False)
     with browser() as chromium:
         for run in ("finished", "unfinished"):
-            with served(runs):
-                page, first = visit(chromium, run)
+            with served(runs) as (_, token):
+                page, first = visit(chromium, run, token)
                 page.close()
                 opened, cursor, played = [], [], []
                 for _ in range(repeats):
-                    page, seconds = visit(chromium, run)
+                    page, seconds = visit(chromium, run, token)
                     opened.append(seconds)
                     page.wait_for_timeout(1000)
                     cursor += [moved(page, ROUNDS - step, rest=500) for step in range(1, 11)]
@@ -202,14 +204,14 @@ def follow(folder: Path, repeats: int) -> xr.Dataset:
     niced = folder / "chromium"
     niced.write_text(f'#!/bin/sh\nexec nice -n 19 {CHROMIUM} "$@"\n')
     niced.chmod(0o755)
-    with browser(niced) as chromium, served(runs):
+    with browser(niced) as chromium, served(runs) as (_, token):
         for repeat in range(repeats):
             for watchers in walls:
                 path = runs / f"{watchers}-{repeat}"
                 training = train(path)
                 while not (path / "heartbeat.json").exists():
                     time.sleep(0.1)
-                pages = [visit(chromium, path.name)[0] for _ in range(watchers)]
+                pages = [visit(chromium, path.name, token)[0] for _ in range(watchers)]
                 if watchers == 1:
                     late += lateness(pages[0], path, training)
                 training.wait()
@@ -235,8 +237,8 @@ def memory(folder: Path, minutes: int) -> xr.Dataset:
     method = gd.Grid(**SMALL, rounds=100_000)
     run = gd.start(method, store=runs / "long", checkpoint_every=50, progress=False)
     sizes, tab = [], []
-    with browser() as chromium, served(runs) as server:
-        page, _ = visit(chromium, "long")
+    with browser() as chromium, served(runs) as (server, token):
+        page, _ = visit(chromium, "long", token)
         for minute in range(minutes + 1):
             page.wait_for_timeout(60_000 if minute else 5_000)
             sizes.append(server.memory_info().rss / 2**20)

@@ -30,6 +30,7 @@ import xarray as xr
 from distributed import Client, default_client
 
 import gandask as gd
+from gandask.cluster import credentials
 from gandask.cluster.batch import dask_variable
 from gandask.cluster.local import UNPROFILED
 from gandask.config import setting, settings
@@ -174,11 +175,16 @@ def separate_cluster(workers: int) -> Iterator[Client]:
     told = {dask_variable(key): str(value) for key, value in UNPROFILED.items()}
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         file = Path(folder) / "scheduler.json"
-        python = [sys.executable, "-m"]
+        python, secured = [sys.executable, "-m"], credentials.make()
+        key, certificate = Path(folder) / "key.pem", Path(folder) / "certificate.pem"
+        key.write_text(secured.tls_client_key)
+        certificate.write_text(secured.tls_ca_file)
+        tls = ["--tls-ca-file", certificate, "--tls-cert", certificate, "--tls-key", key]
         commands = [
-            [*python, "distributed.cli.dask_scheduler", "--port", "0", "--no-dashboard"],
+            [*python, "distributed.cli.dask_scheduler", "--protocol", "tls", "--port", "0"],
             [*python, "distributed.cli.dask_worker", "--nworkers", str(workers), "--nthreads", "1"],
         ]
+        commands = [[*command, "--no-dashboard", *tls] for command in commands]
         for command in commands:
             process = subprocess.Popen(
                 [*command, "--scheduler-file", str(file)],
@@ -188,7 +194,7 @@ def separate_cluster(workers: int) -> Iterator[Client]:
             )
             stack.callback(process.wait)
             stack.callback(process.terminate)
-        client = stack.enter_context(Client(scheduler_file=str(file)))
+        client = stack.enter_context(Client(scheduler_file=str(file), security=secured))
         client.wait_for_workers(workers)
         yield client
 

@@ -1,8 +1,14 @@
-"""What Panel does when it begins to serve this folder: load what takes seconds to load."""
+"""What Panel does when it begins to serve this folder: load the pages, and ask who comes."""
 
-import importlib
+import panel as pn
+from bokeh.settings import settings
+
+from gandask.pages import guard, server
+
+settings.auth_module = str(guard.MODULE)
 
 
 def on_server_loaded(server_context: object) -> None:
-    """Load the pages before the first visit."""
-    importlib.import_module("gandask.pages")
+    """Tell the owner the token, unless there is a login of Panel's."""
+    if not pn.config.basic_auth and not pn.config.oauth_provider:
+        server.tell()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -28,6 +31,8 @@ SWITCHES = [
 # Chromium's own remarks about drawing without a graphics card, and those of Panel's list of choices
 IGNORED = ("GL Driver Message", "allowHTML will default to false")
 LONGEST = 120  # seconds that a busy machine may take
+tokens = {}
+"""Of the servers, by their ports."""
 
 
 def launching():
@@ -50,7 +55,9 @@ def served(runs, *options, command=("panel", "serve", str(ROOT / "dashboards")),
     """Serve the pages of a folder of runs, as a user would; give the address of the server."""
     port = free_port()
     arguments = [*command, "--port", str(port), *options]
+    state = Path(tempfile.mkdtemp())
     environment = os.environ | {"GANDASK_RUNS": str(runs), "GANDASK_IMPORT": str(imported)}
+    environment["XDG_STATE_HOME"] = str(state)
     server = subprocess.Popen(
         [sys.executable, "-m", *arguments], env=environment, cwd=runs,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -64,8 +71,11 @@ def served(runs, *options, command=("panel", "serve", str(ROOT / "dashboards")),
             with contextlib.suppress(OSError), urllib.request.urlopen(address):
                 break
             time.sleep(0.1)
+        for file in state.rglob("*.html"):
+            tokens[port] = re.findall(r"token=(.+)", file.read_text())[-1]
         yield address
     finally:
+        tokens.pop(port, None)
         server.terminate()
         server.communicate(timeout=60)
 
@@ -94,7 +104,13 @@ class Tab:
             self.wrong.append(f"request: {request.url}")
 
     def open(self, address):
-        self.page.goto(address)
+        """Open an address as it is told: with the token of its server."""
+        token = tokens.get(urllib.parse.urlsplit(address).port)
+        if token is None:
+            self.page.goto(address)
+            return self
+        self.page.goto(f"{address}{'&' if '?' in address else '?'}token={token}")
+        self.page.wait_for_url(lambda url: "token=" not in url)
         return self
 
     def wait(self, expression):

@@ -17,8 +17,8 @@ from typing import Any
 
 from distributed import Client, Scheduler
 from distributed.core import rpc
-from distributed.security import Security
 
+from gandask.cluster import credentials
 from gandask.cluster.batch import jobqueue
 from gandask.cluster.local import UNPROFILED
 from gandask.core import ClusterError
@@ -52,7 +52,7 @@ class Allocation(SLURMRunner):
 
     async def before_scheduler_start(self) -> None:
         """Make credentials, in a file that only the user can read."""
-        made = Security.temporary()
+        made = credentials.make()
         told = json.dumps({"certificate": made.tls_ca_file, "key": made.tls_scheduler_key})
         partial = self.credentials.with_suffix(".partial")
         partial.unlink(missing_ok=True)
@@ -86,10 +86,7 @@ class Allocation(SLURMRunner):
                 )
             await asyncio.sleep(0.1)
         told = json.loads(self.credentials.read_text())
-        roles = ("client", "scheduler", "worker")
-        files = {f"tls_{role}_cert": told["certificate"] for role in roles}
-        files |= {f"tls_{role}_key": told["key"] for role in roles}
-        self.security = Security(tls_ca_file=told["certificate"], require_encryption=True, **files)
+        self.security = credentials.secured(told["certificate"], told["key"])
 
 
 class AllocationClient(Client):

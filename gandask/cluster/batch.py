@@ -17,6 +17,7 @@ from typing import Any
 
 from distributed import Client
 
+from gandask.cluster import credentials
 from gandask.cluster.local import FAILURES, UNPROFILED, OwnedClient, check_workers
 from gandask.core import ClusterError, SettingError
 from gandask.display import suggestion
@@ -209,7 +210,7 @@ def _defaults(kind: str, folder: Path, options: Mapping[str, Any]) -> dict[str, 
         "worker_extra_args": [],
         "scheduler_options": {},
     }
-    given: dict[str, Any] = {"security": True, **options}
+    given: dict[str, Any] = {"security": credentials.make(), **options}
     for key, default in wanted.items():
         if key not in given:
             setting = dask.config.get(f"jobqueue.{kind}.{key.replace('_', '-')}", None)

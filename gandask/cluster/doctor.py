@@ -110,15 +110,15 @@ def _on_worker(client: Client, table: Mapping[str, Any]) -> list[Finding]:
         if version != here["versions"][name]
     ]
     threads = next(iter(client.nthreads().values()))
-    secure = client.scheduler.address.startswith("tls://") or table["kind"] == "local"
+    secure = client.scheduler.address.startswith("tls://")
     gpu = there["gpus"] > 0 or not _asks_for_gpu(table)
     return [
         Finding("worker", True, f"on {there['host']}, {threads} thread(s)"),
         Finding(
             "encryption",
             secure,
-            "on" if client.scheduler.address.startswith("tls://") else "off",
-            "use tls://: on a shared network anyone can submit tasks to a plain scheduler",
+            "on" if secure else "off",
+            "use tls://: whoever reaches a plain scheduler can run code as you",
         ),
         Finding(
             "versions",

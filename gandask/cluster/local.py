@@ -9,6 +9,7 @@ from typing import Any
 from distributed import Client, LocalCluster
 from tornado.ioloop import PeriodicCallback
 
+from gandask.cluster import credentials
 from gandask.core import SettingError
 from gandask.execution.dask_internals import tolerate, wait_for_workers
 
@@ -88,6 +89,8 @@ def check_workers(workers: int) -> None:
 def local(workers: int = 1) -> Client:
     """Start single-threaded worker processes on this machine; one per GPU where there are several.
 
+    Traffic is encrypted and authenticated: other users of the machine get no answer.
+
     Parameters
     ----------
     workers : int
@@ -115,6 +118,7 @@ def local(workers: int = 1) -> Client:
         torch.cuda.device_count(),
         threads_per_worker=1,
         host="127.0.0.1",
+        security=credentials.make(),
         dashboard_address="127.0.0.1:0",
         config=UNPROFILED,
     )

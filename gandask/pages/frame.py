@@ -1,9 +1,7 @@
-"""What all pages share: the head with its links, the look, messages, and who may see them."""
+"""What all pages share: the head with its links, the look, messages."""
 
 from __future__ import annotations
 
-import contextlib
-import ipaddress
 import os
 import urllib.parse
 from collections.abc import Callable, Mapping
@@ -15,6 +13,7 @@ from markupsafe import Markup
 
 from gandask import extensions
 from gandask.core import SettingError
+from gandask.pages import guard
 
 STYLE = Path(__file__).with_name("style.css").read_text("utf-8")
 NAMES = ("live", "speedup", "compare")
@@ -35,7 +34,7 @@ def page(name: str, content: Callable[[], Any]) -> Any:
     pn.config.raw_css = [STYLE]
     if hasattr(os, "nice") and os.nice(0) < NICENESS:
         os.nice(NICENESS)
-    barred = refused() or _lacking()
+    barred = guard.refused() or _lacking()
     body = message(barred) if barred else content()
     return pn.Column(head(name), body, sizing_mode="stretch_width", css_classes=["gandask"])
 
@@ -77,28 +76,6 @@ def card(title: str, *content: Any, **options: Any) -> Any:
     """Put a heading over content."""
     heading = html(Markup("<h2>{}</h2>").format(title))
     return pn.Column(heading, *content, **{"css_classes": ["card"], **options})
-
-
-def refused() -> str:
-    """Say why this session may not see runs, if it may not.
-
-    Where there is a login it needs one; elsewhere it has to come from this machine. The server asks
-    for a login too, but not who connects without opening the page first.
-    """
-    context = pn.state.curdoc.session_context if pn.state.curdoc else None
-    request = context.request if context else None
-    address = (getattr(request, "remote_ip", None) or "unknown") if request else "127.0.0.1"
-    if pn.config.basic_auth or pn.config.oauth_provider:
-        # anyone may call himself a guest
-        return "Log in first." if pn.state.user in (None, "guest") else ""
-    with contextlib.suppress(ValueError):
-        if ipaddress.ip_address(address.split("%")[0]).is_loopback:
-            return ""
-    return (
-        "This server shows runs to its own machine alone. To let others see them, start it with "
-        "an address and a login: gandask dashboard --address 0.0.0.0 --login FILE, or panel serve "
-        "with --basic-auth or one of Panel's OAuth providers."
-    )
 
 
 def _lacking() -> str:

@@ -87,9 +87,12 @@ def _serve(started: Future[int]) -> None:
 def _shown() -> Any:
     """Make the page of the run that the address names."""
     pn.config.raw_css = [STYLE]
-    path = offered.get(argument("run"))
-    if path is None:
-        return message("There is no such page.")
-    page = LivePage()
-    page.open(path)
+    if barred := _barred():
+        return message(barred)
+    page = LivePage(_barred)
+    page.open(offered[argument("run")])
     return pn.Column(page.head, page.body, sizing_mode="stretch_width")
+
+
+def _barred() -> str:
+    return "" if argument("run") in offered else "There is no such page."

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from markupsafe import Markup
 from gandask import plots, results
 from gandask.core import StoreError
 from gandask.display import place as spoken
-from gandask.pages import catalogue, status, units
+from gandask.pages import catalogue, guard, status, units
 from gandask.pages.cursor import Player
 from gandask.pages.frame import argument, card, html, message, page
 from gandask.pages.pace import Pace
@@ -77,9 +78,15 @@ def _chosen() -> Any:
 
 
 class LivePage:
-    """The views of one run, and what they share: the run, the round cursor and the unit."""
+    """The views of one run, and what they share: the run, the round cursor and the unit.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    barred : callable
+        Says why who asks may not steer a run, or nothing.
+    """
+
+    def __init__(self, barred: Callable[[], str] = guard.refused) -> None:
         self.followed: Followed | None = None
         self.version = -1
         self.drawn = -1
@@ -88,7 +95,7 @@ class LivePage:
         self.mapped: dict[str, list[str]] = {}
         self.unit: dict[str, Any] = {}
         self.state = html(Markup(""))
-        self.steering = Steering(lambda: self.followed)
+        self.steering = Steering(lambda: self.followed, barred)
         self.head = pn.Column(self.state, self.steering.view, sizing_mode="stretch_width")
         self.words = message("loading ...")
         self.role = pn.widgets.Select(name="of", width=120, visible=False)

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import ipaddress
+import atexit
 import os
-import secrets
 import socket
+import sys
+import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 
-import panel as pn
+import click
+import platformdirs
+from bokeh.server.auth_provider import AuthModule
+from panel.io.server import get_server
 
 from gandask.core import SettingError
-from gandask.pages import PAGES, catalogue, chosen
-
-LOCAL = "localhost"
+from gandask.pages import PAGES, catalogue, chosen, guard, passwords
 
 
 def serve(
     runs: Path,
     port: int = 5006,
-    address: str = LOCAL,
+    address: str = guard.LOCAL,
     login: Path | None = None,
     origins: Sequence[str] = (),
     show: bool = False,
@@ -36,7 +38,7 @@ def serve(
     address : str
         Interface to listen on. Any but this machine's own needs a `login`.
     login : Path, optional
-        JSON file of names and passwords, as Panel's basic authentication takes it.
+        JSON file of names and passwords, asked for in place of a token.
     origins : sequence of str
         ``host:port`` by which browsers reach the server, where that is not `address`.
     show : bool
@@ -45,45 +47,68 @@ def serve(
     Raises
     ------
     SettingError
-        For an address without a login, a folder or file that is not there, or a port in use.
+        For an address without a login, a folder or file that is not there or that others may
+        write, or a port in use.
     """
     if not runs.is_dir():
         raise SettingError(f"{str(runs)!r}: expected a folder of runs, such as runs")
-    if not is_local(address) and login is None:
+    if not guard.is_local(address) and login is None:
         raise SettingError(
             f"address={address!r}: whoever reaches it could see and stop runs; give a login file, "
-            f'--login users.json with {{"name": "password"}}, or leave the address at {LOCAL}'
+            f'--login users.json with {{"name": "password"}}, or leave the address at {guard.LOCAL}'
         )
-    if login is not None and not login.is_file():
-        raise SettingError(f"login={str(login)!r}: expected a JSON file of names and passwords")
+    if login is not None:
+        guard.require(passwords.read(login))
     os.environ[catalogue.VARIABLE] = str(runs.resolve())
-    here = {LOCAL, "127.0.0.1", socket.gethostname(), address}
+    here = {guard.LOCAL, "127.0.0.1", socket.gethostname(), address}
     try:
-        pn.serve(
+        server = get_server(
             {"/": chosen, **PAGES},
             port=port,
             address=address,
             websocket_origin=[*(f"{host}:{port}" for host in sorted(here)), *origins],
-            basic_auth=str(login) if login else None,
-            cookie_secret=secrets.token_hex(32) if login else None,
+            auth_provider=AuthModule(str(guard.MODULE)),
             title="gandask",
-            show=show,
         )
     except OSError as error:
         raise SettingError(f"port={port}: {error.strerror or error}; choose another") from error
+    host = address if guard.is_local(address) else socket.gethostname()
+    tell(f"http://{host}:{port}/", show)
+    server.run_until_shutdown()
 
 
-def is_local(address: str) -> bool:
-    """Tell whether an address reaches this machine alone.
+def tell(address: str = "", show: bool = False) -> None:
+    """Tell the owner the address of the pages with its token, and nobody else.
 
-    Examples
-    --------
-    >>> [is_local(address) for address in ("localhost", "127.0.0.1", "::1", "0.0.0.0", "")]
-    [True, True, True, False, False]
+    What is no terminal may be a log that others can read, and the arguments of a browser are seen
+    by all: there the address is in a file that only the owner can read.
+
+    Parameters
+    ----------
+    address : str
+        Of the pages; without, only what has to be at its end is told.
+    show : bool
+        Open it in a browser.
     """
-    if address == LOCAL:
-        return True
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False
+    if not guard.token():
+        click.echo(f"pages: {address}", err=True)
+        if show:
+            webbrowser.open(address)
+        return
+    whole = f"{address or 'their address, and at its end '}?token={guard.token()}"
+    file = None if sys.stderr.isatty() and not show else _write(whole, leading=bool(address))
+    click.echo(f"pages: {whole if sys.stderr.isatty() else f'see {file}'}", err=True)
+    if show and file:
+        webbrowser.open(file.as_uri())
+
+
+def _write(told: str, leading: bool) -> Path:
+    """Write what is told to a page for the owner alone, which leads there if it can."""
+    file = platformdirs.user_state_path("gandask") / f"pages-{os.getpid()}.html"
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file.unlink(missing_ok=True)
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as page:
+        page.write(f"{guard.ONWARD.format(told) if leading else ''}\n<p>{told}\n")
+    atexit.register(file.unlink, missing_ok=True)
+    return file

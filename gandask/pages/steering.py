@@ -29,10 +29,13 @@ class Steering:
     ----------
     followed : callable
         Gives the run that is watched, or None.
+    barred : callable
+        Says why who asks may not steer it, or nothing.
     """
 
-    def __init__(self, followed: Callable[[], Followed | None]) -> None:
+    def __init__(self, followed: Callable[[], Followed | None], barred: Callable[[], str]) -> None:
         self.followed = followed
+        self.barred = barred
         self.pause = pn.widgets.Button(name="Pause", width=80, align="end", on_click=self._pause)
         self.stop = pn.widgets.Button(
             name="Stop after this round", width=160, align="end", on_click=self._stop
@@ -90,6 +93,9 @@ class Steering:
         self._ask(lambda: followed.run.change(**changes))
 
     def _ask(self, command: Callable[[], None]) -> None:
+        if barred := self.barred():
+            self._say(barred)
+            return
         try:
             command()
         except (SettingError, StoreError, OSError) as error:

@@ -13,11 +13,13 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 
 import dask
 import psutil
 import pytest
 from distributed import Client
+from strangers import REFUSED, reach, strangers
 
 import gandask as gd
 from gandask import cluster
@@ -461,6 +463,31 @@ def test_local_listens_on_this_machine_alone():
         assert len(ours) >= 2  # scheduler and dashboard
         assert len(theirs) >= 2  # workers
         assert {host for host, _ in ours | theirs} <= {"127.0.0.1", "::1"}
+
+
+def test_local_answers_nobody_else_on_this_machine():
+    others, ports = family(), listening(psutil.Process())
+    with gd.cluster.local(1) as client:
+        ((worker, told),) = client.scheduler_info()["workers"].items()
+        listeners = {
+            "Scheduler": client.scheduler.address,
+            "Worker": worker,
+            "Nanny": told["nanny"],
+        }
+        for kind, address in listeners.items():
+            for where, security in strangers(address):
+                with pytest.raises(REFUSED):
+                    reach(where, security)
+            assert reach(address, client.security)["type"] == kind
+        # what else listens shows how Dask fares, and takes no orders
+        found = listening(psutil.Process(), *(family() - others)) - ports
+        shown = {port for _, port in found} - {
+            int(a.rpartition(":")[2]) for a in listeners.values()
+        }
+        for port in shown:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=SOON) as health:
+                assert health.read() == b"ok"
+        assert client.submit(sum, [1, 2]).result(timeout=SOON) == 3
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 import json
 import shutil
 import urllib.parse
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,8 +15,6 @@ from gandask import results
 from gandask.pages.compare import labels, scores
 
 PAGES = ("speedup", "compare")
-DASHBOARDS = Path(__file__).parents[2] / "dashboards"
-COMMAND = ("panel", "serve", *(str(DASHBOARDS / f"{name}.py") for name in PAGES))
 EVIL = "<img src=x onerror=alert(1)>"
 MODELS = "[...Bokeh.documents[0]._all_models.values()]"
 FIGURES = f"{MODELS}.filter(m => m.type === 'Figure').length"
@@ -70,7 +67,7 @@ def folder(runs):
 
 @pytest.fixture(scope="module")
 def address(folder):
-    with served(folder, command=COMMAND) as found:
+    with served(folder, command=("gandask", "dashboard", str(folder))) as found:
         yield found
 
 
