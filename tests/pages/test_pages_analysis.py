@@ -209,7 +209,7 @@ def test_runs_that_differ_in_the_seed_alone_are_one_line():
         "b": told(x=1),
         "c": told(x=1, seed=2),
         "d": told(x=2),
-        "e": told(x=1, cluster={"kind": "slurm"}),
+        "e": told(x=1, cluster="slurm"),
         "f": told(x=1).assign_attrs(fingerprint="of other data"),
     }
     assert labels(found) == {"a": "a", "b": "a", "c": "a", "d": "d", "e": "a", "f": "f"}
