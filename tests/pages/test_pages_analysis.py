@@ -139,7 +139,7 @@ def test_several_runs_are_compared(show, theme, width):
     for label, axis in (("wall time", "wall time"), ("batches", "generator steps")):
         tab.page.get_by_role("button", name=label).click()
         tab.wait(f"{AXES}.some(label => label && label.startsWith('{axis}'))")
-    tab.page.get_by_label("quality").select_option("modes covered of the mixture")
+    tab.page.get_by_label("quality").select_option("modes covered of the mixture, 100 samples")
     tab.wait(f"{AXES}.some(label => label && label.includes('modes'))")
 
 
