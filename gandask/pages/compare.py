@@ -163,8 +163,7 @@ def labels(runs: Mapping[str, xr.Dataset]) -> dict[str, str]:
     first: dict[str, str] = {}
     made = {}
     for name, ds in runs.items():
-        told = results.settings(ds) | {"seed": None, "": ds.attrs.get("fingerprint")}
-        made[name] = first.setdefault(repr(sorted(told.items())), name)
+        made[name] = first.setdefault(results.setup(ds, but=("seed",)), name)
     return made
 
 

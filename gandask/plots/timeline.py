@@ -69,6 +69,7 @@ LOOKS = {
     "worker joined": Look(COLOURS[7]),
     "worker left": Look(COLOURS[10]),
     "worker silent": Look(COLOURS[8]),
+    "versions": Look("#00DD00", "square"),
     "checkpoint": Look(MUTED, "square"),
 }
 """By kind, in the order that they are drawn from the top; a method's own are between."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gandask import display
+from gandask.core import IDENTITY
 from gandask.scores.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -199,6 +200,25 @@ def settings(dataset: xr.Dataset) -> dict[str, Any]:
     return {key: value for key, value in table.items() if key not in ELSEWHERE}
 
 
+def setup(dataset: xr.Dataset, but: Collection[str] = ()) -> str:
+    """Say in one text what a run was made of: settings, and what their names stand for.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    but : collection of str
+        Settings to leave out.
+
+    Returns
+    -------
+    str
+        The same for runs that were set up alike; empty where nothing is known.
+    """
+    told = {key: value for key, value in settings(dataset).items() if key not in but}
+    facts = {key: dataset.attrs[key] for key in IDENTITY if key in dataset.attrs}
+    return repr(sorted((told | facts).items())) if told else ""
+
+
 def differing(datasets: Sequence[xr.Dataset]) -> dict[str, list[Any]]:
     """Give the settings that differ, by name: the value of each run, None where it has none.
 
@@ -225,8 +245,7 @@ def seeds(datasets: Sequence[xr.Dataset]) -> list[xr.Dataset]:
     """
     found: dict[str, xr.Dataset] = {}
     for place, dataset in enumerate(datasets):
-        told = settings(dataset) | {"": dataset.attrs.get("fingerprint")}
-        key = repr(sorted(told.items())) if len(told) > 1 else str(place)
+        key = setup(dataset) or str(place)
         before = found.get(key)
         if before is None or dataset.sizes["round"] > before.sizes["round"]:
             found[key] = dataset

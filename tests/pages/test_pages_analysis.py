@@ -139,7 +139,7 @@ def test_several_runs_are_compared(show, theme, width):
     for label, axis in (("wall time", "wall time"), ("batches", "generator steps")):
         tab.page.get_by_role("button", name=label).click()
         tab.wait(f"{AXES}.some(label => label && label.startsWith('{axis}'))")
-    tab.page.get_by_label("quality").select_option("modes covered of the mixture")
+    tab.page.get_by_label("quality").select_option("modes covered of the mixture, 100 samples")
     tab.wait(f"{AXES}.some(label => label && label.includes('modes'))")
 
 
@@ -209,7 +209,7 @@ def test_runs_that_differ_in_the_seed_alone_are_one_line():
         "b": told(x=1),
         "c": told(x=1, seed=2),
         "d": told(x=2),
-        "e": told(x=1, cluster={"kind": "slurm"}),
+        "e": told(x=1, cluster="slurm"),
         "f": told(x=1).assign_attrs(fingerprint="of other data"),
     }
     assert labels(found) == {"a": "a", "b": "a", "c": "a", "d": "d", "e": "a", "f": "f"}

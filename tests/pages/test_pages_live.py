@@ -16,7 +16,7 @@ from browser import Tab, served
 from conftest import tiny
 
 import gandask as gd
-from gandask import extensions
+from gandask import extensions, results
 from gandask.methods.testing import Toy
 
 ROOT = Path(__file__).parents[2]
@@ -180,7 +180,7 @@ def test_other_variables_can_be_mapped(tab, address, runs):
     shown(show(tab, address, run="whole"))
     ds = gd.open_run(runs / "whole").ds
     for name in ("loss", "generator_learning_rate", "generator_replaced", "fid"):
-        title = ds[name].attrs["long_name"]
+        title = results.label(ds[name])
         tab.page.get_by_label("colour").select_option(label=title)
         tab.wait(f"{FIGURES}.length >= 6")
     tab.page.wait_for_timeout(500)
