@@ -124,11 +124,11 @@ def _refuse_forgetful(
             same, reason = False, _spoken(error)
         if not same:
             named = ", ".join(map(repr, _outside(module)))
-            kept = f"{named} would be lost; " if named else ""
+            told = f"it keeps {named} elsewhere" if named else reason
             raise SettingError(
-                f"{key}: its {kind} does not survive being saved and loaded ({reason}): {kept}keep "
-                "all that it needs in parameters and persistent buffers (self.register_buffer), "
-                "and let the builder do under torch.device('meta'), as loading calls it there"
+                f"{key}: its {kind} is not the same once it was saved and loaded ({told}): keep "
+                "all that it needs in parameters and persistent buffers (self.register_buffer); "
+                "loading calls its builder under torch.device('meta')"
             )
 
 
