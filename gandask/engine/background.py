@@ -17,6 +17,8 @@ from gandask.runs import Run
 
 if TYPE_CHECKING:
     import xarray as xr
+    from distributed import Client
+    from distributed.deploy import Cluster
 
     from gandask.execution.heartbeat import Heartbeat
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 def start(
     method: Method[Any],
     *,
-    client: engine.Reachable | None = None,
+    client: Client | Cluster | str | os.PathLike[str] | None = None,
     store: str | os.PathLike[str] | None = None,
     checkpoint_every: int = 10,
     synchronous: bool = True,
@@ -60,10 +62,10 @@ def start(
     """
     if store is None and resume:
         raise StoreError(engine.NO_STORE)
-    folder = Path(tempfile.mkdtemp(prefix="gandask-")) / method.name if store is None else store
     ended: Future[xr.Dataset] = Future()
     with contextlib.ExitStack() as opened:
         reaching = opened.enter_context(engine.reached(client))
+        folder = Path(tempfile.mkdtemp(prefix="gandask-"), method.name) if store is None else store
         begun = engine.begin(method, folder, checkpoint_every, synchronous, resume)
         if not isinstance(begun, Session):
             ended.set_result(begun)
@@ -75,7 +77,8 @@ def start(
     def carry_out() -> None:
         try:
             with held:
-                ended.set_result(engine.carry_out(begun, bar, reaching, heartbeat, strict_places))
+                dataset = engine.carry_out(begun, bar, reaching, heartbeat, strict_places)
+            ended.set_result(dataset)
         except BaseException as error:  # whoever waits gets it; perhaps nobody does
             logger.error("%s ended: %s: %s", folder, type(error).__name__, error)
             ended.set_exception(error)

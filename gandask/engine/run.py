@@ -30,15 +30,13 @@ if TYPE_CHECKING:
     from distributed import Client
     from distributed.deploy import Cluster
 
-    Reachable = Client | Cluster | str | os.PathLike[str]
-
 NO_STORE = "resume=True needs store=, the folder of the run to continue"
 
 
 def run(
     method: Method[Any],
     *,
-    client: Reachable | None = None,
+    client: Client | Cluster | str | os.PathLike[str] | None = None,
     store: str | os.PathLike[str] | None = None,
     checkpoint_every: int = 10,
     synchronous: bool = True,
@@ -108,7 +106,9 @@ def run(
             return carry_out(begun, bar, reaching, heartbeat, strict_places)
 
 
-def reached(client: Reachable | None) -> contextlib.AbstractContextManager[Client | None]:
+def reached(
+    client: Client | Cluster | str | os.PathLike[str] | None,
+) -> contextlib.AbstractContextManager[Client | None]:
     """Give the client to what `run` is given, before anything else: refusing it leaves nothing."""
     if client is None:
         return contextlib.nullcontext()

@@ -7,6 +7,8 @@ worker, and finds afterwards what it found before.
 from __future__ import annotations
 
 import contextlib
+import functools
+import os
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -40,6 +42,8 @@ def _process_settled(threads: int, precision: str) -> Iterator[None]:
     with _settling:
         _before.append(_before[0] if _before else [read() for read, _ in _PROCESS])
         torch.set_num_threads(threads)
+        if threads > 1:
+            _let_fork()
         torch.set_float32_matmul_precision(precision)
         torch.set_default_dtype(torch.float32)
         torch.set_deterministic_debug_mode("default")
@@ -52,6 +56,15 @@ def _process_settled(threads: int, precision: str) -> Iterator[None]:
             if not _before:
                 for (_, write), value in zip(_PROCESS, before, strict=True):
                     write(value)
+
+
+@functools.cache
+def _let_fork() -> None:
+    """Give processes that are forked from now on one thread in torch.
+
+    The others that there are here are not forked along: an operation would wait for them for ever.
+    """
+    os.register_at_fork(after_in_child=functools.partial(torch.set_num_threads, 1))
 
 
 @contextlib.contextmanager

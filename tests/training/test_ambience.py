@@ -1,6 +1,9 @@
 """What a notebook has told torch is none of a task's business, and is there afterwards."""
 
 import contextlib
+import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -128,3 +131,25 @@ def test_tasks_come_to_the_same_bits(grid, name):
     for one, other in zip(expected, found, strict=True):
         assert one.dtype == other.dtype
         np.testing.assert_array_equal(one, other)
+
+
+FORKED = """
+import multiprocessing, sys, torch
+from gandask.training import ambience
+
+def total(size):
+    return float(torch.ones(size, size).mul(2).sum())
+
+torch.set_num_threads(2)
+with ambience.settled(2, "highest"):
+    total(2000)
+pool = multiprocessing.get_context("fork").Pool(1)
+print(pool.map_async(total, [2000]).get(20), torch.get_num_threads())
+"""
+
+
+@pytest.mark.deep
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
+def test_a_pool_can_be_forked_after_tasks_of_several_threads():
+    done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True)
+    assert done.stdout == "[8000000.0] 2\n", done.stderr
