@@ -36,7 +36,9 @@ class Heartbeat:
     )
     delay_minimum: float = setting(10.0, "seconds before which no slot is delayed", minimum=0)
     lost_after: float = setting(
-        60.0, "seconds of silence after which a worker is given up, and its slots move", above=0
+        60.0,
+        "seconds of silence, or of full memory, after which a worker is given up: its slots move",
+        above=0,
     )
     hedge: bool = setting(
         False, "perform a delayed task a second time on another worker; the first to report counts"
@@ -45,10 +47,14 @@ class Heartbeat:
 
 @dataclass(frozen=True)
 class Heard:
-    """What the scheduler knows of a worker: its name, and for how many seconds it was silent."""
+    """What the scheduler knows of a worker: its name, and for how many seconds it was silent.
+
+    `paused` tells for how many seconds its memory was so full that it began nothing.
+    """
 
     name: str
     silence: float
+    paused: float | None = None
 
 
 @dataclass
@@ -125,14 +131,36 @@ class Monitor:
         for address in known.keys() - workers.keys():
             self._event("worker left", self.names[address])
         for address, heard in workers.items():
-            if heard.silence > self.settings.lost_after and address not in self.given_up:
-                self.given_up.add(address)
-                self.noticed.silent.append(address)
-                self._event("worker silent", f"{heard.name}: {heard.silence:.0f} s, given up")
+            self._tell_pause(known.get(address), heard)
+            if address in self.given_up:
+                continue
+            if heard.silence > self.settings.lost_after:
+                self._give_up(address, "worker silent", f"{heard.name}: {heard.silence:.0f} s")
+            elif self._stuck(address, heard):
+                self._give_up(address, "worker paused", f"{heard.name}: {heard.paused:.0f} s")
         waiting = bool(self.tasks) and not workers
         if waiting and not self.waiting:
             self._event("waiting", "there is no worker")
         self.waiting = waiting
+
+    def _tell_pause(self, before: Heard | None, heard: Heard) -> None:
+        """Notice that a worker's memory is full, once."""
+        if heard.paused is not None and (before is None or before.paused is None):
+            self._event("worker paused", f"{heard.name}: its memory is all but full")
+
+    def _stuck(self, address: str, heard: Heard) -> bool:
+        """Tell whether a worker with full memory has nothing to do by which it might be freed."""
+        if heard.paused is None or heard.paused <= self.settings.lost_after:
+            return False
+        busy = (
+            one.begun is not None for one in self.tasks.values() if one.signal.worker == address
+        )
+        return bool(self.tasks) and not any(busy)
+
+    def _give_up(self, address: str, kind: str, detail: str) -> None:
+        self.given_up.add(address)
+        self.noticed.silent.append(address)
+        self._event(kind, f"{detail}, given up")
 
     def note(self, events: Iterable[Event]) -> None:
         """Take up what others have noticed, in the round that is under way."""

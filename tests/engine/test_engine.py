@@ -451,3 +451,46 @@ def test_losing_a_worker_changes_nothing(assert_same, tmp_path, monkeypatch):
         ds = gd.run(method, client=client, store=tmp_path / "run", checkpoint_every=2)
     assert killed
     assert_same(expected, ds)
+
+
+@pytest.mark.deep
+def test_a_worker_with_full_memory_does_not_hold_up_a_run(assert_same):
+    """Tasks that were sent to it go elsewhere."""
+
+    def fill(dask_worker):
+        dask_worker.memory_manager.memory_pause_fraction = 1e-9  # of all memory
+
+    method, settings = Toy(rounds=2, sleep=2.0), gd.Heartbeat(interval=0.1, lost_after=8.0)
+    with (
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50
+        ) as cluster,
+        Client(cluster) as client,
+        no_stealing(client),
+    ):
+        run = gd.start(method, client=client, heartbeat=settings, progress=False)
+        # one that is at work, with another task behind it
+        while not (full := [one for one, keys in client.processing().items() if len(keys) > 1]):
+            time.sleep(0.02)
+        client.run(fill, workers=full)
+        ds = run.wait(60)
+    assert_same(gd.run(method), ds)
+    details = ds.event_detail.values[ds.event.values == "worker paused"]
+    assert any(detail.endswith(": its memory is all but full") for detail in details)
+    assert any(detail.endswith("s, given up") for detail in details)
+
+
+@pytest.mark.deep
+def test_a_client_that_is_restarted_says_what_happened():
+    with (
+        LocalCluster(
+            n_workers=1, threads_per_worker=1, dashboard_address=":0", silence_logs=50
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        run = gd.start(Toy(rounds=3, sleep=0.3), client=client, progress=False)
+        while not any(client.processing().values()):
+            time.sleep(0.02)
+        client.restart()
+        with pytest.raises(gd.ClusterError, match=r"cancelled, as client.restart\(\) does"):
+            run.wait(60)

@@ -55,8 +55,9 @@ def nowhere(client, *, loose):
 def test_workers_are_told_by_address_with_name_and_time(client):
     told = client.run_on_scheduler(tend, {})
     assert told.keys() == client.scheduler_info(n_workers=-1)["workers"].keys()
-    for name, heard in told.values():
+    for name, heard, paused in told.values():
         assert name in ("0", "1")
+        assert not paused
         assert abs(time.time() - heard) < 60
 
 
