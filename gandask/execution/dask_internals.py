@@ -63,9 +63,10 @@ def reaching_the_scheduler(client: Client) -> Iterator[None]:
 def tend(
     moved: Mapping[str, str], dask_scheduler: Any = None
 ) -> dict[str, tuple[str, float, bool]]:
-    """Give a scheduler's workers by address: name, when each was last heard from, whether paused.
+    """Give a scheduler's workers by address: name, when each was last heard from, whether stuck.
 
-    A worker pauses itself when its memory is all but full.
+    A worker pauses itself when its memory is all but full; it is stuck when it has ended what it
+    was at by then.
 
     On the way, free waiting tasks of workers that are gone, where others would do. Dask does so as
     long as there is a worker; a task that came to wait without any stays bound to the address it
@@ -95,7 +96,11 @@ def tend(
     freed = {task.key: "processing" for task in waiting}
     dask_scheduler.transitions(freed, stimulus_id="gandask-heartbeat")
     return {
-        address: (str(worker.name), worker.last_seen, worker.status.name == "paused")
+        address: (
+            str(worker.name),
+            worker.last_seen,
+            worker.status.name == "paused" and not worker.executing,
+        )
         for address, worker in dask_scheduler.workers.items()
     }
 

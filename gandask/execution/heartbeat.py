@@ -49,12 +49,12 @@ class Heartbeat:
 class Heard:
     """What the scheduler knows of a worker: its name, and for how many seconds it was silent.
 
-    `paused` tells for how many seconds its memory was so full that it began nothing.
+    `stuck` tells for how many seconds it did nothing as its memory was full.
     """
 
     name: str
     silence: float
-    paused: float | None = None
+    stuck: float | None = None
 
 
 @dataclass
@@ -131,31 +131,23 @@ class Monitor:
         for address in known.keys() - workers.keys():
             self._event("worker left", self.names[address])
         for address, heard in workers.items():
-            self._tell_pause(known.get(address), heard)
+            self._tell_stuck(known.get(address), heard)
             if address in self.given_up:
                 continue
             if heard.silence > self.settings.lost_after:
                 self._give_up(address, "worker silent", f"{heard.name}: {heard.silence:.0f} s")
-            elif self._stuck(address, heard):
-                self._give_up(address, "worker paused", f"{heard.name}: {heard.paused:.0f} s")
+            elif self.tasks and (heard.stuck or 0.0) > self.settings.lost_after:
+                self._give_up(address, "worker paused", f"{heard.name}: {heard.stuck:.0f} s")
         waiting = bool(self.tasks) and not workers
         if waiting and not self.waiting:
             self._event("waiting", "there is no worker")
         self.waiting = waiting
 
-    def _tell_pause(self, before: Heard | None, heard: Heard) -> None:
+    def _tell_stuck(self, before: Heard | None, heard: Heard) -> None:
         """Notice that a worker's memory is full, once."""
-        if heard.paused is not None and (before is None or before.paused is None):
-            self._event("worker paused", f"{heard.name}: its memory is all but full")
-
-    def _stuck(self, address: str, heard: Heard) -> bool:
-        """Tell whether a worker with full memory has nothing to do by which it might be freed."""
-        if heard.paused is None or heard.paused <= self.settings.lost_after:
-            return False
-        busy = (
-            one.begun is not None for one in self.tasks.values() if one.signal.worker == address
-        )
-        return bool(self.tasks) and not any(busy)
+        if heard.stuck is not None and (before is None or before.stuck is None):
+            detail = f"{heard.name}: its memory is all but full, and it begins no task"
+            self._event("worker paused", detail)
 
     def _give_up(self, address: str, kind: str, detail: str) -> None:
         self.given_up.add(address)

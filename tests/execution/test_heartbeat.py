@@ -487,18 +487,13 @@ def test_a_silent_worker_is_given_up_once():
     assert len(noticed.silent) == len(said(noticed, "worker silent")) == 1
 
 
-@pytest.mark.parametrize(
-    ("paused", "at_work", "given_up"),
-    [(0.0, False, False), (60.0, False, False), (60.1, False, True), (1e6, True, False)],
-)
-def test_a_worker_with_full_memory_is_told_and_given_up_once_it_does_nothing(
-    paused, at_work, given_up
-):
-    full = BOTH | {A: Heard("ann", 0.0, paused)}
-    story = [(0, BOTH), (0, sent(0)), *([(1, running(0))] if at_work else []), (2, full), (3, full)]
-    _, noticed = play(*story)
-    assert noticed.silent == ([A] if given_up else [])
-    told = ["ann: its memory is all but full"] + ["ann: 60 s, given up"] * given_up
+@pytest.mark.parametrize(("stuck", "given_up"), [(0.0, False), (60.0, False), (60.1, True)])
+def test_a_worker_with_full_memory_is_told_and_given_up(stuck, given_up):
+    full = BOTH | {A: Heard("ann", 0.0, stuck)}
+    _, noticed = play((0, BOTH), (0, sent(0)), (2, full), (3, full))
+    assert noticed.silent == [A] * given_up
+    told = ["ann: its memory is all but full, and it begins no task"]
+    told += ["ann: 60 s, given up"] * given_up
     assert said(noticed, "worker paused") == [("worker paused", "", detail) for detail in told]
 
 
