@@ -478,7 +478,7 @@ def test_a_worker_with_full_memory_does_not_hold_up_a_run(assert_same):
         client.run(fill, workers=full[:1])
         ds = run.wait(60)
     assert_same(gd.run(method), ds)
-    told = " ".join(ds.event_detail.values[ds.event.values == "worker paused"])
+    told = " ".join(ds.event_detail.values[ds.event_kind.values == "worker paused"])
     assert "its memory is all but full, and it begins no task" in told
     assert "s, given up" in told
 
