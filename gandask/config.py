@@ -100,10 +100,23 @@ def settings(cls: type[T]) -> type[T]:
         initialise(self, **_checked(type(self), given))
 
     made.__init__ = checked
+    made.__hash__ = _hash
     made.__repr__ = _spoken_short
     made._repr_html_ = _drawn
     made.__doc__ = f"{cls.__doc__}\n\n{described(made)}"
     return typing.cast("type[T]", made)
+
+
+def _hash(self: Any) -> int:
+    """Hash settings, the same for equal ones: tables among them count as their items."""
+    return hash((type(self), *(_hashable(getattr(self, f.name)) for f in fields(self))))
+
+
+def _hashable(value: Any) -> Any:
+    """Give what may be hashed in the place of a value, the same for equal ones."""
+    if isinstance(value, Mapping):
+        return frozenset((key, _hashable(item)) for key, item in value.items())
+    return tuple(map(_hashable, value)) if isinstance(value, list | tuple) else value
 
 
 def fields(method: Any) -> list[dataclasses.Field[Any]]:

@@ -359,6 +359,24 @@ def through_toml(method):
     return config.from_toml(config.to_toml(method), METHODS)
 
 
+@pytest.mark.parametrize(
+    "tables",
+    [
+        [{}, {}],
+        [
+            {"mutation_scale_schedule": {2: 0.1, 3: 1}},
+            {"mutation_scale_schedule": {3: 1.0, 2: 0.1}},
+        ],
+        [{"neighbourhood": {(0, 0): [(1, 1)]}}, {"neighbourhood": {(0, 0): [(1, 1)]}}],
+        [{"loss": ["bce", "hinge"]}, {"loss": ("bce", "hinge")}],
+    ],
+)
+def test_equal_settings_have_the_same_hash(tables):
+    one, other = (Grid(shape=(2, 2), **table) for table in tables)
+    assert one == other
+    assert len({one, other, Grid(shape=(2, 2), seed=2)}) == 2
+
+
 def test_toml_gives_back_every_setting():
     defaults = Grid()
     same = [f.name for f in dataclasses.fields(Grid) if getattr(OTHER, f.name) == f.default]

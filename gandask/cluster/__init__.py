@@ -11,8 +11,10 @@ import contextlib
 import functools
 import inspect
 import json
+import os
 import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ from gandask.display import suggestion
 
 WRITTEN_WITHIN = 1.0  # seconds that a scheduler may take to fill its file
 
-__all__ = ["batch", "connect", "local", "slurm", "srun", "start"]
+__all__ = ["batch", "connect", "local", "reached", "slurm", "srun", "start"]
 
 
 def start(kind: str = "local", **options: Any) -> Client:
@@ -61,6 +63,53 @@ def start(kind: str = "local", **options: Any) -> Client:
     return _called(kind, known[kind], options)
 
 
+@contextlib.contextmanager
+def reached(given: Any) -> Iterator[Client]:
+    """Give a client to what a run was given: itself, or one that is closed in the end.
+
+    Parameters
+    ----------
+    given : distributed.Client, cluster, str or path-like
+        A cluster is whatever has a scheduler and makes clients; text is the address of a scheduler,
+        or its scheduler file.
+
+    Raises
+    ------
+    SettingError
+        For anything else, and for what is closed or asynchronous.
+    ClusterError
+        If no scheduler answers at the address.
+    """
+    if isinstance(given, Client):
+        _refuse_unfit(given)
+        yield given
+        return
+    text = os.fspath(given) if isinstance(given, str | os.PathLike) else ""
+    if hasattr(given, "get_client") and hasattr(given, "scheduler_address"):
+        _refuse_unfit(given)
+        made = given.get_client()
+    elif ":" in text or text.endswith(".json"):
+        made = connect(text)
+    else:
+        raise SettingError(
+            f"client={given!r}: expected a Dask client, such as gandask.cluster.local(2) makes, a "
+            "cluster, or the address of a scheduler (tcp://host:port) or its scheduler file "
+            "(*.json)"
+        )
+    with made:
+        yield made
+
+
+def _refuse_unfit(given: Any) -> None:
+    """Raise SettingError for a client or a cluster that no run can wait for."""
+    told = f"client: the {type(given).__name__} given"
+    if given.asynchronous:
+        raise SettingError(f"{told} is asynchronous: give one made with asynchronous=False")
+    status = getattr(given.status, "name", given.status)
+    if status != "running":
+        raise SettingError(f"{told} is {status}, where it has to be running: make another one")
+
+
 def connect(address: str, timeout: float = 30.0) -> Client:
     """Reach a scheduler that is already running.
 
@@ -68,7 +117,8 @@ def connect(address: str, timeout: float = 30.0) -> Client:
     ----------
     address : str
         Such as ``tls://host:8786`` with Dask's own settings for certificates
-        (``distributed.comm.tls``), or the path of its scheduler file.
+        (``distributed.comm.tls``), or the path of its scheduler file. One that is in this very
+        process (``inproc://``) will do.
     timeout : float
         Seconds to wait for it.
 
@@ -81,9 +131,10 @@ def connect(address: str, timeout: float = 30.0) -> Client:
         found = address
         if address.endswith(".json"):
             found = _address_in(Path(address))
-        host, port = parse_host_port(found.partition("://")[2])
-        # Dask would try again and again, and leave half a client behind
-        socket.create_connection((host, port), timeout).close()
+        if not found.startswith("inproc://"):
+            # Dask would try again and again, and leave half a client behind
+            where = parse_host_port(found.rpartition("://")[2])
+            socket.create_connection(where, timeout).close()
         return Client(found, timeout=timeout)
     except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
         raise ClusterError(

@@ -18,6 +18,7 @@ from gandask.runs import Run
 if TYPE_CHECKING:
     import xarray as xr
     from distributed import Client
+    from distributed.deploy import Cluster
 
     from gandask.execution.heartbeat import Heartbeat
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 def start(
     method: Method[Any],
     *,
-    client: Client | None = None,
+    client: Client | Cluster | str | os.PathLike[str] | None = None,
     store: str | os.PathLike[str] | None = None,
     checkpoint_every: int = 10,
     synchronous: bool = True,
@@ -61,20 +62,23 @@ def start(
     """
     if store is None and resume:
         raise StoreError(engine.NO_STORE)
-    folder = Path(tempfile.mkdtemp(prefix="gandask-")) / method.name if store is None else store
-    begun = engine.begin(method, folder, checkpoint_every, synchronous, resume)
     ended: Future[xr.Dataset] = Future()
-    if not isinstance(begun, Session):
-        ended.set_result(begun)
-        return Run(folder, ended, trust=True)
-    drawn = contextlib.ExitStack()
-    # here, not in the thread: a notebook shows it below this very cell
-    bar = drawn.enter_context(engine.progress_bar(begun.method, progress))
+    with contextlib.ExitStack() as opened:
+        reaching = opened.enter_context(engine.reached(client))
+        folder = Path(tempfile.mkdtemp(prefix="gandask-"), method.name) if store is None else store
+        begun = engine.begin(method, folder, checkpoint_every, synchronous, resume)
+        if not isinstance(begun, Session):
+            ended.set_result(begun)
+            return Run(folder, ended, trust=True)
+        # here, not in the thread: a notebook shows it below this very cell
+        bar = opened.enter_context(engine.progress_bar(begun.method, progress))
+        held = opened.pop_all()
 
     def carry_out() -> None:
         try:
-            with drawn:
-                ended.set_result(engine.carry_out(begun, bar, client, heartbeat, strict_places))
+            with held:
+                dataset = engine.carry_out(begun, bar, reaching, heartbeat, strict_places)
+            ended.set_result(dataset)
         except BaseException as error:  # whoever waits gets it; perhaps nobody does
             logger.error("%s ended: %s: %s", folder, type(error).__name__, error)
             ended.set_exception(error)

@@ -28,6 +28,7 @@ from gandask.store.checkpoint import SAFE
 if TYPE_CHECKING:
     import xarray as xr
     from distributed import Client
+    from distributed.deploy import Cluster
 
 NO_STORE = "resume=True needs store=, the folder of the run to continue"
 
@@ -35,7 +36,7 @@ NO_STORE = "resume=True needs store=, the folder of the run to continue"
 def run(
     method: Method[Any],
     *,
-    client: Client | None = None,
+    client: Client | Cluster | str | os.PathLike[str] | None = None,
     store: str | os.PathLike[str] | None = None,
     checkpoint_every: int = 10,
     synchronous: bool = True,
@@ -50,8 +51,9 @@ def run(
     ----------
     method : Method
         What to do, such as ``gandask.Grid(shape=(2, 2), rounds=20)``.
-    client : distributed.Client, optional
-        Where to do it; in this process by default, with identical numbers.
+    client : distributed.Client, cluster, str or path-like, optional
+        Where to do it: a client, a cluster, or a scheduler's address or its scheduler file; in this
+        process by default, with identical numbers.
     store : path-like, optional
         Folder to keep the run in. It must be one that the workers share. Without one nothing is
         kept, and a lost worker costs recomputing from the start.
@@ -80,7 +82,8 @@ def run(
     Raises
     ------
     SettingError, DataError, StoreError, MethodError
-        Before anything starts; MethodError also when a method breaks its contract later.
+        Before anything starts; MethodError also when a method breaks its contract later. What a
+        run that ends before its first step leaves in `store` is in nobody's way.
     TaskError
         When a task fails: with slot, round, seed and the original traceback.
     ClusterError
@@ -95,11 +98,23 @@ def run(
     >>> dict(ds.fid.sizes)
     {'round': 1, 'row': 1, 'col': 2}
     """
-    begun = begin(method, store, checkpoint_every, synchronous, resume)
-    if not isinstance(begun, Session):
-        return begun
-    with progress_bar(begun.method, progress) as bar:
-        return carry_out(begun, bar, client, heartbeat, strict_places)
+    with reached(client) as reaching:
+        begun = begin(method, store, checkpoint_every, synchronous, resume)
+        if not isinstance(begun, Session):
+            return begun
+        with progress_bar(begun.method, progress) as bar:
+            return carry_out(begun, bar, reaching, heartbeat, strict_places)
+
+
+def reached(
+    client: Client | Cluster | str | os.PathLike[str] | None,
+) -> contextlib.AbstractContextManager[Client | None]:
+    """Give the client to what `run` is given, before anything else: refusing it leaves nothing."""
+    if client is None:
+        return contextlib.nullcontext()
+    from gandask import cluster
+
+    return cluster.reached(client)
 
 
 def begin(

@@ -81,6 +81,7 @@ class Distributed:
         self.arriving: queue.SimpleQueue[tuple[Bundle, Future] | None] = queue.SimpleQueue()
         self.seconds: dict[str, float] = {}  # by name, what a task took of late
         self.last_seen: dict[str, tuple[float, float]] = {}
+        self.stuck: dict[str, float] = {}  # by address, since when
         self.anchors: dict[str, Future] = {}
         for file in extensions.files():
             # not loaded: the scheduler may be in this very process
@@ -156,17 +157,19 @@ class Distributed:
             self.client.unsubscribe_topic(self.topic)
 
     def hear(self) -> Mapping[str, Heard]:
-        """Give the workers by address, with the seconds since each last spoke to the scheduler."""
+        """Give the workers by address: for how long each was silent, and its memory full."""
         with reaching_the_scheduler(self.client):
             told = self.client.run_on_scheduler(tend, dict(self.moved))
         now = time.monotonic()
-        self._settle_places({address: name for address, (name, _) in told.items()})
+        self._settle_places({address: name for address, (name, _, _) in told.items()})
+        self.stuck = {a: self.stuck.get(a, now) for a, (_, _, stuck) in told.items() if stuck}
         heard = {}
-        for address, (name, last_seen) in told.items():
+        for address, (name, last_seen, stuck) in told.items():
             # the scheduler's clock may differ from ours: only whether it has moved on counts
             if self.last_seen.get(address, (None, 0.0))[0] != last_seen:
                 self.last_seen[address] = (last_seen, now)
-            heard[address] = Heard(name, now - self.last_seen[address][1])
+            silence = now - self.last_seen[address][1]
+            heard[address] = Heard(name, silence, now - self.stuck[address] if stuck else None)
         return heard
 
     def happened(self) -> list[Event]:

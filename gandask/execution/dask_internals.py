@@ -26,7 +26,8 @@ def reaching_the_scheduler(client: Client) -> Iterator[None]:
     Raises
     ------
     ClusterError
-        If the scheduler cannot be reached, or lacks a module that the tasks need.
+        If the scheduler cannot be reached, lacks a module that the tasks need, or was told to
+        cancel them.
     """
     from concurrent.futures import CancelledError
 
@@ -44,17 +45,28 @@ def reaching_the_scheduler(client: Client) -> Iterator[None]:
             "from the same environment, where modules of your own can be imported"
         ) from error
     except (CancelledError, ClosedClientError, OSError) as error:
+        cancelled = isinstance(error, CancelledError) and "connection" not in str(error)
+        happened = (
+            "the run's tasks were cancelled, as client.restart() does"
+            if cancelled
+            else "the scheduler cannot be reached any more"
+        )
         raise ClusterError(
-            f"the scheduler cannot be reached any more ({type(error).__name__}: {error}); a run "
-            "with a store continues from its last checkpoint: gandask resume DIR"
+            f"{happened} ({type(error).__name__}: {error}); a run with a store continues from its "
+            "last checkpoint: gandask resume DIR"
         ) from error
 
 
 # --- On the scheduler -----------------------------------------------------------------------------
 
 
-def tend(moved: Mapping[str, str], dask_scheduler: Any = None) -> dict[str, tuple[str, float]]:
-    """Give a scheduler's workers by address: name, and when each was last heard from.
+def tend(
+    moved: Mapping[str, str], dask_scheduler: Any = None
+) -> dict[str, tuple[str, float, bool]]:
+    """Give a scheduler's workers by address: name, when each was last heard from, whether stuck.
+
+    A worker pauses itself when its memory is all but full; it is stuck when it has ended what it
+    was at by then.
 
     On the way, free waiting tasks of workers that are gone, where others would do. Dask does so as
     long as there is a worker; a task that came to wait without any stays bound to the address it
@@ -84,7 +96,11 @@ def tend(moved: Mapping[str, str], dask_scheduler: Any = None) -> dict[str, tupl
     freed = {task.key: "processing" for task in waiting}
     dask_scheduler.transitions(freed, stimulus_id="gandask-heartbeat")
     return {
-        address: (str(worker.name), worker.last_seen)
+        address: (
+            str(worker.name),
+            worker.last_seen,
+            worker.status.name == "paused" and not worker.executing,
+        )
         for address, worker in dask_scheduler.workers.items()
     }
 

@@ -36,7 +36,9 @@ class Heartbeat:
     )
     delay_minimum: float = setting(10.0, "seconds before which no slot is delayed", minimum=0)
     lost_after: float = setting(
-        60.0, "seconds of silence after which a worker is given up, and its slots move", above=0
+        60.0,
+        "seconds of silence, or of full memory, after which a worker is given up: its slots move",
+        above=0,
     )
     hedge: bool = setting(
         False, "perform a delayed task a second time on another worker; the first to report counts"
@@ -45,10 +47,14 @@ class Heartbeat:
 
 @dataclass(frozen=True)
 class Heard:
-    """What the scheduler knows of a worker: its name, and for how many seconds it was silent."""
+    """What the scheduler knows of a worker: its name, and for how many seconds it was silent.
+
+    `stuck` tells for how many seconds it did nothing as its memory was full.
+    """
 
     name: str
     silence: float
+    stuck: float | None = None
 
 
 @dataclass
@@ -125,14 +131,28 @@ class Monitor:
         for address in known.keys() - workers.keys():
             self._event("worker left", self.names[address])
         for address, heard in workers.items():
-            if heard.silence > self.settings.lost_after and address not in self.given_up:
-                self.given_up.add(address)
-                self.noticed.silent.append(address)
-                self._event("worker silent", f"{heard.name}: {heard.silence:.0f} s, given up")
+            self._tell_stuck(known.get(address), heard)
+            if address in self.given_up:
+                continue
+            if heard.silence > self.settings.lost_after:
+                self._give_up(address, "worker silent", f"{heard.name}: {heard.silence:.0f} s")
+            elif self.tasks and (heard.stuck or 0.0) > self.settings.lost_after:
+                self._give_up(address, "worker paused", f"{heard.name}: {heard.stuck:.0f} s")
         waiting = bool(self.tasks) and not workers
         if waiting and not self.waiting:
             self._event("waiting", "there is no worker")
         self.waiting = waiting
+
+    def _tell_stuck(self, before: Heard | None, heard: Heard) -> None:
+        """Notice that a worker's memory is full, once."""
+        if heard.stuck is not None and (before is None or before.stuck is None):
+            detail = f"{heard.name}: its memory is all but full, and it begins no task"
+            self._event("worker paused", detail)
+
+    def _give_up(self, address: str, kind: str, detail: str) -> None:
+        self.given_up.add(address)
+        self.noticed.silent.append(address)
+        self._event(kind, f"{detail}, given up")
 
     def note(self, events: Iterable[Event]) -> None:
         """Take up what others have noticed, in the round that is under way."""

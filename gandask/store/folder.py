@@ -18,6 +18,7 @@ import datetime
 import hashlib
 import json
 import os
+import shutil
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -71,7 +72,7 @@ class Store:
     def create(
         cls, path: str | os.PathLike[str], method: Method[Any], facts: Mapping[str, Any]
     ) -> Store:
-        """Begin a new store.
+        """Begin a new store, in the place of a run that came to nothing if there is one.
 
         Raises
         ------
@@ -81,16 +82,21 @@ class Store:
         store = cls(path)
         settings = config.to_toml(method)
         store.refuse_existing()
+        fresh = not store.path.exists()
         try:
-            store.checkpoints.path.mkdir(parents=True)
-            (store.path / "samples").mkdir()
+            store.described.file.unlink(missing_ok=True)
+            store.heartbeat.unlink(missing_ok=True)
+            for folder in (store.checkpoints.path, store.path / "samples"):
+                folder.mkdir(parents=True, exist_ok=True)
             write_whole(store.path / "config.toml", settings)
             store._lay_out(method)
             for journal in (store.log, store.columns, store.happened, store.commands):
-                journal.path.touch()
+                journal.path.write_bytes(b"")
             told = results.versions() | dict(facts)
             store.describe("running", 0, facts=told, settings=_digest(settings))
         except OSError as error:
+            if fresh:
+                shutil.rmtree(store.path, ignore_errors=True)
             raise StoreError(f"store={str(path)!r} cannot be created: {error}") from error
         return store
 
@@ -115,12 +121,20 @@ class Store:
         return store
 
     def refuse_existing(self) -> None:
-        """Raise StoreError if something is there already."""
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        """Raise StoreError if something is there already, but for a run that came to nothing."""
+        if self.path.is_dir() and (not any(self.path.iterdir()) or self._came_to_nothing()):
+            return
+        if self.path.exists():
             raise StoreError(
                 f"store={str(self.path)!r} exists already: continue that run with resume=True "
                 "(gandask resume DIR), or choose another name"
             )
+
+    def _came_to_nothing(self) -> bool:
+        """Tell whether a run ended here before its first step: there is nothing to keep of it."""
+        if not (self.described.file.is_file() and self.log.path.is_file()):
+            return False
+        return self.state in ("failed", "stopped", "interrupted") and not self.log.size
 
     @property
     def description(self) -> dict[str, Any]:

@@ -20,11 +20,35 @@ ADAM_EPSILON = 1e-8
 
 
 def load_module(build: Callable[[], nn.Module], state: State, device: torch.device) -> nn.Module:
-    """Make a network that holds copies of the arrays in `state`."""
+    """Make a network that holds copies of the arrays in `state`; what is tied stays tied."""
     with torch.device("meta"):
         module = build()
+    ties = tied(module)
     module.load_state_dict({name: torch.tensor(a) for name, a in state.items()}, assign=True)
+    for name, first in ties.items():
+        owner, _, own_name = name.rpartition(".")
+        setattr(module.get_submodule(owner), own_name, module.get_parameter(first))
     return module.to(device).eval()
+
+
+def tied(module: nn.Module) -> dict[str, str]:
+    """Give the name of each parameter that has another one already, with that first name.
+
+    Examples
+    --------
+    >>> layer = nn.Linear(2, 2)
+    >>> tied(nn.Sequential(layer, nn.Tanh(), layer))
+    {'2.weight': '0.weight', '2.bias': '0.bias'}
+    """
+    known: dict[int, str] = {}
+    named = module.named_parameters(remove_duplicate=False)
+    firsts = {name: known.setdefault(id(parameter), name) for name, parameter in named}
+    return {name: first for name, first in firsts.items() if name != first}
+
+
+def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
+    """Give the parameters that are trained, each once, by name: others are left as they are."""
+    return {name: part for name, part in module.named_parameters() if part.requires_grad}
 
 
 def save_module(module: nn.Module) -> dict[str, Array]:
@@ -34,7 +58,7 @@ def save_module(module: nn.Module) -> dict[str, Array]:
 
 @dataclass
 class Learner:
-    """A network in training, with what Adam remembers of each of its parameters.
+    """A network in training, with what Adam remembers of each parameter that is trained.
 
     Attributes
     ----------
@@ -53,7 +77,7 @@ class Learner:
     @classmethod
     def of(cls, module: nn.Module, moments: State, betas: tuple[float, float]) -> Learner:
         """Continue training from stored Adam moments and learning rate."""
-        named = dict(module.train().named_parameters())
+        named = trainable(module.train())
 
         def tensors(pattern: str) -> list[Tensor]:
             """Give an array for each parameter, at its device."""
@@ -72,9 +96,19 @@ class Learner:
             betas,
         )
 
-    def gradients(self, loss: Tensor) -> tuple[Tensor, ...]:
-        """Compute the gradient of a loss for each parameter; other networks' are never computed."""
-        return torch.autograd.grad(loss, self.parameters)
+    def gradients(self, loss: Tensor, slope: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Compute the gradient of a loss for each parameter; other networks' are never computed.
+
+        It is 0 for one that the loss does not depend on.
+
+        Parameters
+        ----------
+        slope : tensor, optional
+            The gradient for each number of `loss`, where that is more than one.
+        """
+        return torch.autograd.grad(
+            loss, self.parameters, slope, allow_unused=True, materialize_grads=True
+        )
 
     def apply(self, gradients: Sequence[Tensor], clip: float | None = None) -> None:
         """Take one Adam step down the gradients, one for each parameter.
@@ -120,7 +154,7 @@ class Learner:
             "learning_rate": np.array(self.learning_rate),
             "step": self.steps[0].cpu().numpy(),
         }
-        for index, (name, _) in enumerate(self.module.named_parameters()):
+        for index, name in enumerate(trainable(self.module)):
             saved[f"{name}.exp_avg"] = self.exp_avg[index].cpu().numpy()
             saved[f"{name}.exp_avg_sq"] = self.exp_avg_sq[index].cpu().numpy()
         return saved
@@ -132,7 +166,8 @@ def fresh_moments(module: nn.Module, learning_rate: float) -> dict[str, Array]:
         "learning_rate": np.array(learning_rate),
         "step": np.array(0.0, np.float32),
     }
-    for name, parameter in module.named_parameters():
+    for name, parameter in trainable(module).items():
+        zeros = torch.zeros(parameter.shape, dtype=parameter.dtype)
         for key in ("exp_avg", "exp_avg_sq"):
-            moments[f"{name}.{key}"] = np.zeros(parameter.shape, np.float32)
+            moments[f"{name}.{key}"] = zeros.numpy()
     return moments

@@ -14,8 +14,9 @@ A network of one's own is one more entry, made of two plain functions::
 torch.Size([5, 1, 28, 28])
 """
 
+import contextlib
 import threading
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -118,15 +119,22 @@ def _nearest(sizes: Container[int], side: int) -> list[int]:
     return [size for size in (below, above) if size is not None]
 
 
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Let torch's global generator draw from a seed, and put it back, one thread at a time."""
+    with _global_generator, torch.random.fork_rng(devices=[]):
+        # Not torch.manual_seed: it would also reseed the generators of every accelerator.
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
 def build(builder: Callable[[], nn.Module], seed: int, std: float | None = None) -> nn.Module:
     """Call a builder on the CPU, with initial weights that follow from a seed alone.
 
-    Torch's global generator, which draws them, is put back as it was, one thread at a time. With
-    `std`, the weights of all layers but normalisation are drawn from N(0, std²), and biases are 0.
+    Torch's global generator, which draws them, is put back as it was. With `std`, the weights of
+    all layers but normalisation are drawn from N(0, std²), and biases are 0.
     """
-    with _global_generator, torch.random.fork_rng(devices=[]), torch.device("cpu"):
-        # Not torch.manual_seed: it would also reseed the generators of every accelerator.
-        torch.default_generator.manual_seed(seed)
+    with seeded(seed), torch.device("cpu"):
         module = builder()
         if std is not None:
             for name, parameter in module.named_parameters():

@@ -77,7 +77,7 @@ def gradients_from(
     normalisation, which took these fakes in when they were made, are left as they are.
     """
     buffers = [(buffer, buffer.clone()) for buffer in generator.module.buffers()]
-    gradients = torch.autograd.grad(generator.module(*inputs), generator.parameters, slope)
+    gradients = generator.gradients(generator.module(*inputs), slope)
     with torch.no_grad():
         for buffer, before in buffers:
             buffer.copy_(before)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,12 +15,9 @@ from torch import Tensor, nn
 from gandask import data as data_sets
 from gandask.core import Array, DataError, SettingError, StoreError, rng, torch_seed
 from gandask.data import Data
-from gandask.training import identity, networks, stored
+from gandask.training import ambience, identity, networks, stored
 from gandask.training.losses import Loss
 from gandask.training.networks import Network
-
-_settling = threading.Lock()
-_settled: list[tuple[int, str]] = []  # what the process had, then one entry for each task
 
 
 @dataclass(frozen=True)
@@ -111,53 +107,6 @@ class Training:
         """A digest of the networks that all start from; there must be some."""
         return identity.of_states(stored.best_pair(self.init or ""))
 
-    def check_networks(self, key: str) -> None:
-        """Pass two samples through both networks.
-
-        Parameters
-        ----------
-        key : str
-            The setting that names them, and its value, for messages.
-
-        Raises
-        ------
-        SettingError
-            If a network cannot be built, gives another shape than it should, or does not go
-            with the loss.
-        """
-        shape = (2, *self.data.shape)
-        labels: tuple[Tensor, ...] = ()
-        try:
-            # not on the device "meta", which computes nothing: torch takes a second to load that
-            with torch.no_grad():
-                if self.network.conditional:
-                    labels = (torch.zeros(2, dtype=torch.int64),)
-                generator = networks.build(self.build_generator, seed=0)
-                samples = generator(torch.zeros(2, self.latent), *labels)
-                discriminator = networks.build(self.build_discriminator, seed=0)
-                logits = discriminator(torch.zeros(shape), *labels)
-        except Exception as error:  # whatever a user's network raises
-            raise SettingError(
-                f"{key}: cannot be built for samples of shape {self.data.shape} "
-                f"({type(error).__name__}: {error}); generator(shape, latent, classes, activation) "
-                "and discriminator(shape, classes, activation) give the modules"
-            ) from error
-        for kind, found, expected in (
-            ("generator", samples.shape, shape),
-            ("discriminator", logits.shape, (2, 1)),
-        ):
-            if tuple(found) != expected:
-                raise SettingError(
-                    f"{key}: its {kind} gives {tuple(found)} for two samples, expected {expected}"
-                )
-        kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-        normalised = any(isinstance(module, kinds) for module in discriminator.modules())
-        if normalised and any(loss.gradient_penalty for loss in self.losses):
-            raise SettingError(
-                f"{key}: its discriminator normalises over the batch, where a gradient penalty "
-                "(loss='wgan_gp') needs logits that depend on one sample each; network 'wgan' does"
-            )
-
     def check_init(self) -> None:
         """Compare the networks to start from, where there are any, with those to be trained.
 
@@ -205,30 +154,15 @@ class Training:
 
     @contextlib.contextmanager
     def settled(self) -> Iterator[torch.device]:
-        """Compute with this training's threads and precision, and restore those of the process.
+        """Compute with this training's threads and precision, whatever torch was told before.
 
-        One thread by default: several torch processes thrash the cores otherwise, and the order
-        of a sum, hence its last bit, depends on the number of threads.
+        That is restored. One thread by default: several torch processes thrash the cores
+        otherwise, and the order of a sum, hence its last bit, depends on the number of threads.
         """
         device = self.resolve_device()
         keep_freed_memory()
-        with _settling:
-            if not _settled:
-                before = torch.get_num_threads(), torch.get_float32_matmul_precision()
-                _settled.append(before)
-            _settled.append((self.torch_threads, self.precision))
-        torch.set_num_threads(self.torch_threads)
-        torch.set_float32_matmul_precision(self.precision)
-        try:
+        with ambience.settled(self.torch_threads, self.precision):
             yield device
-        finally:
-            # the threads of one worker share what is set: the last to leave restores it
-            with _settling:
-                _settled.pop()
-                if len(_settled) == 1:
-                    threads, precision = _settled.pop()
-                    torch.set_num_threads(threads)
-                    torch.set_float32_matmul_precision(precision)
 
 
 @functools.cache

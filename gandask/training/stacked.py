@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from gandask.core import Array, routine
-from gandask.training.learner import ADAM_EPSILON, Learner
+from gandask.training.learner import ADAM_EPSILON, Learner, trainable
 from gandask.training.losses import Loss
 from gandask.training.pair import KINDS, Pair, Samples
 from gandask.training.settings import Training, real_batch
@@ -65,7 +65,7 @@ def _known(layer: nn.Module) -> bool:
     if type(layer) is nn.Unflatten:
         return bool(layer.dim == 1)
     if type(layer) is nn.Linear:
-        return {name for name, _ in layer.named_parameters()} <= {"weight", "bias"}
+        return {*trainable(layer)} == {*dict(layer.named_parameters())} <= {"weight", "bias"}
     return type(layer) in ELEMENTWISE
 
 

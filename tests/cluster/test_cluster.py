@@ -3,6 +3,7 @@
 Batch systems are scripts here that write down what they are asked; test_slurm.py has a real one.
 """
 
+import asyncio
 import datetime
 import gc
 import importlib
@@ -18,13 +19,14 @@ import urllib.request
 import dask
 import psutil
 import pytest
-from distributed import Client
+from distributed import Client, LocalCluster
 from strangers import REFUSED, reach, strangers
 
 import gandask as gd
 from gandask import cluster
 from gandask.cluster.batch import SYSTEMS, lifetime, seconds_of
 from gandask.core import ClusterError, SettingError
+from gandask.methods.testing import Toy
 
 SOON = 60  # seconds within which a busy machine does what takes a few
 
@@ -544,6 +546,57 @@ def test_connect_by_a_file_that_is_being_written(clients, tmp_path, monkeypatch)
     with cluster.start(str(path), timeout=SOON) as client:
         assert client.submit(sum, [1, 2]).result(timeout=SOON) == 3
     assert seen == []
+
+
+@pytest.mark.parametrize("given", ["client", "cluster", "address", "bare address", "file"])
+def test_a_run_is_given_any_way_to_a_scheduler(clients, tmp_path, given):
+    file = tmp_path / "scheduler.json"
+    file.write_text(json.dumps({"address": clients[1].scheduler.address}))
+    ways = {
+        "client": clients[1],
+        "cluster": clients[1].cluster,
+        "address": clients[1].scheduler.address,
+        "bare address": clients[1].scheduler.address.partition("://")[2],
+        "file": file,
+    }
+    with cluster.reached(ways[given]) as client:
+        assert client.submit(sum, [1, 2]).result(timeout=SOON) == 3
+        assert (client is clients[1]) == (given == "client")
+    # what was made here is closed, and nothing else is
+    assert (client.status == "closed") == (given != "client")
+    assert clients[1].submit(sum, [2, 3]).result(timeout=SOON) == 5
+
+
+@pytest.mark.parametrize("given", [4, True, "local", "", object(), b"tcp://127.0.0.1:1", Client])
+def test_what_is_no_way_to_a_scheduler_is_refused(given):
+    with pytest.raises(SettingError, match=r"client=.*expected a Dask client"):
+        gd.run(Toy(), client=given)
+
+
+def test_what_is_closed_or_asynchronous_is_refused_by_name(tmp_path):
+    def refused(given, said):
+        for begin in (gd.run, gd.start):
+            with pytest.raises(SettingError, match=said):
+                begin(Toy(), client=given, store=tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+
+    async def asynchronous():
+        options = {"n_workers": 0, "processes": False, "dashboard_address": None}
+        async with (
+            LocalCluster(**options, asynchronous=True) as local,
+            Client(local, asynchronous=True) as client,
+        ):
+            refused(local, "the LocalCluster given is asynchronous")
+            refused(client, "the Client given is asynchronous")
+
+    asyncio.run(asynchronous())
+    with LocalCluster(n_workers=0, processes=False, dashboard_address=None) as local:
+        with Client(local.scheduler_address) as client:  # inproc://
+            pass
+        refused(client, "the Client given is closed")
+        with cluster.reached(local.scheduler_address) as client:
+            assert client.status == "running"
+    refused(local, "the LocalCluster given is closed")
 
 
 @pytest.mark.parametrize(

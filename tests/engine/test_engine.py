@@ -2,10 +2,15 @@
 
 import contextlib
 import dataclasses
+import importlib
+import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 import dask
 import numpy as np
@@ -16,11 +21,12 @@ from torch import nn
 import gandask as gd
 from gandask.core import Event, StoreError, Task, TaskError
 from gandask.engine.session import Session
+from gandask.execution import serial
 from gandask.execution.dask import Distributed
 from gandask.execution.heartbeat import Noticed
 from gandask.execution.serial import Serial
 from gandask.methods.testing import Toy
-from gandask.store import Store
+from gandask.store import Store, folder
 from gandask.training.networks import NETWORKS
 
 
@@ -146,6 +152,56 @@ def test_an_existing_store_is_not_overwritten(tmp_path):
     gd.run(Toy(), store=tmp_path / "run")
     with pytest.raises(StoreError, match=r"exists already.*resume=True.*another name"):
         gd.run(Toy(), store=tmp_path / "run")
+
+
+@pytest.mark.parametrize("ended", ["by a task", "by a key", "by a missing place", "by a kill"])
+def test_a_run_that_ended_before_its_first_step_is_in_nobodys_way(
+    assert_same, tmp_path, monkeypatch, clients, ended
+):
+    """What else is in its folder stays."""
+    path, method = tmp_path / "run", Toy(rounds=2, server=True)
+    with monkeypatch.context() as patch:
+        if ended == "by a missing place":
+            patch.setattr(Toy, "places", lambda self: {"server/0": "nobody"})
+            failing = {"client": clients[1], "strict_places": True}
+            with pytest.raises(gd.ClusterError, match="no worker is named 'nobody'"):
+                gd.run(method, store=path, **failing)
+        else:
+            error = ValueError("by hand") if ended == "by a task" else KeyboardInterrupt()
+            patch.setattr(serial, "perform_all", mock.Mock(side_effect=error))
+            with pytest.raises(type(error)):
+                gd.run(method, store=path)
+    store = Store.open(path)
+    assert store.state in ("failed", "stopped")
+    if ended == "by a kill":
+        gone = subprocess.Popen([sys.executable, "-c", ""])
+        gone.wait()
+        told = store.description | {"state": "running", "process": gone.pid}
+        (path / "run.json").write_text(json.dumps(told))
+        assert store.state == "interrupted"
+    store.note(Event(0, "checkpoint", "", "of another run", machine=True))
+    (path / "notes.txt").write_text("mine")
+    # with other settings, which is what it may have failed by
+    method = dataclasses.replace(method, seed=2)
+    assert_same(gd.run(method), gd.run(method, store=path))
+    assert gd.open_run(path).settings["seed"] == 2
+    assert (path / "notes.txt").read_text() == "mine"
+
+
+def test_a_run_with_a_step_is_kept(tmp_path, monkeypatch):
+    stop_after(1, Toy(), monkeypatch, tmp_path / "run")
+    assert Store.open(tmp_path / "run").state == "failed"
+    with pytest.raises(StoreError, match="exists already"):
+        gd.run(Toy(), store=tmp_path / "run")
+
+
+def test_what_could_not_be_created_is_in_nobodys_way(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(folder, "write_whole", mock.Mock(side_effect=OSError(28, "no space left")))
+        with pytest.raises(StoreError, match=r"cannot be created: .*no space left"):
+            gd.run(Toy(), store=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    assert gd.run(Toy(), store=tmp_path / "run").sizes["round"]
 
 
 class StopError(Exception):
@@ -396,3 +452,48 @@ def test_losing_a_worker_changes_nothing(assert_same, tmp_path, monkeypatch):
         ds = gd.run(method, client=client, store=tmp_path / "run", checkpoint_every=2)
     assert killed
     assert_same(expected, ds)
+
+
+@pytest.mark.deep
+def test_a_worker_with_full_memory_does_not_hold_up_a_run(assert_same):
+    """Tasks that were sent to it go elsewhere."""
+
+    def fill(dask_worker):
+        dask_worker.memory_manager.memory_pause_fraction = 1e-9  # of all memory
+
+    method, settings = Toy(rounds=2, sleep=2.0), gd.Heartbeat(interval=0.1, lost_after=8.0)
+    with (
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50
+        ) as cluster,
+        Client(cluster) as client,
+        no_stealing(client),
+    ):
+        # else a busy machine may take long to import it, in which a worker is silent
+        client.run(importlib.import_module, "gandask.methods.testing.toy")
+        run = gd.start(method, client=client, heartbeat=settings, progress=False)
+        # one that is at work, with another task behind it
+        while not (full := [one for one, keys in client.processing().items() if len(keys) > 1]):
+            time.sleep(0.02)
+        client.run(fill, workers=full[:1])
+        ds = run.wait(60)
+    assert_same(gd.run(method), ds)
+    told = " ".join(ds.event_detail.values[ds.event_kind.values == "worker paused"])
+    assert "its memory is all but full, and it begins no task" in told
+    assert "s, given up" in told
+
+
+@pytest.mark.deep
+def test_a_client_that_is_restarted_says_what_happened():
+    with (
+        LocalCluster(
+            n_workers=1, threads_per_worker=1, dashboard_address=":0", silence_logs=50
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        run = gd.start(Toy(rounds=3, sleep=0.3), client=client, progress=False)
+        while not any(client.processing().values()):
+            time.sleep(0.02)
+        client.restart()
+        with pytest.raises(gd.ClusterError, match=r"cancelled, as client.restart\(\) does"):
+            run.wait(60)

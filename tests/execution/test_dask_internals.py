@@ -1,5 +1,6 @@
 """What gandask takes for granted of Dask's private parts: one test for each use."""
 
+import threading
 import time
 
 import dask
@@ -22,6 +23,7 @@ from gandask.execution.dask_internals import (
 )
 
 SOON = 120
+released = threading.Event()
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +57,39 @@ def nowhere(client, *, loose):
 def test_workers_are_told_by_address_with_name_and_time(client):
     told = client.run_on_scheduler(tend, {})
     assert told.keys() == client.scheduler_info(n_workers=-1)["workers"].keys()
-    for name, heard in told.values():
+    for name, heard, stuck in told.values():
         assert name in ("0", "1")
+        assert not stuck
         assert abs(time.time() - heard) < 60
+
+
+def wait_for_release():
+    return released.wait(SOON)
+
+
+def test_a_worker_with_full_memory_is_stuck_once_it_does_nothing(cluster, client, monkeypatch):
+    worker = cluster.workers[0]
+    known = cluster.scheduler.workers[worker.address]
+    future = client.submit(wait_for_release, workers=[worker.address], pure=False)
+
+    def awaited(ready):
+        deadline = time.monotonic() + SOON
+        while not ready():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+    def stuck():
+        return client.run_on_scheduler(tend, {})[worker.address][2]
+
+    with monkeypatch.context() as patch:
+        awaited(lambda: known.executing)
+        patch.setattr(worker.memory_manager, "memory_pause_fraction", 1e-9)
+        awaited(lambda: known.status.name == "paused")
+        assert not stuck()
+        released.set()
+        assert future.result(timeout=SOON)
+        awaited(stuck)
+    awaited(lambda: not stuck())
 
 
 def test_a_bound_task_waits_for_its_worker_and_goes_to_the_one_in_its_place(client):

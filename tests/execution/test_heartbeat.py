@@ -487,6 +487,23 @@ def test_a_silent_worker_is_given_up_once():
     assert len(noticed.silent) == len(said(noticed, "worker silent")) == 1
 
 
+@pytest.mark.parametrize(("stuck", "given_up"), [(0.0, False), (60.0, False), (60.1, True)])
+def test_a_worker_with_full_memory_is_told_and_given_up(stuck, given_up):
+    full = BOTH | {A: Heard("ann", 0.0, stuck)}
+    _, noticed = play((0, BOTH), (0, sent(0)), (2, full), (3, full))
+    assert noticed.silent == [A] * given_up
+    told = ["ann: its memory is all but full, and it begins no task"]
+    told += ["ann: 60 s, given up"] * given_up
+    assert said(noticed, "worker paused") == [("worker paused", "", detail) for detail in told]
+
+
+def test_a_worker_with_full_memory_is_kept_where_nothing_waits_and_told_of_again():
+    full = BOTH | {A: Heard("ann", 0.0, 100.0)}
+    _, noticed = play((0, BOTH), (1, full), (2, BOTH), (3, full))
+    assert noticed.silent == []
+    assert len(said(noticed, "worker paused")) == 2
+
+
 # ---- workers that come and go
 
 

@@ -1,6 +1,5 @@
 """The steps of a pair, whole and cut in two."""
 
-import dataclasses
 import subprocess
 import sys
 
@@ -89,12 +88,3 @@ def test_data_dieting_gives_each_cell_its_own_share(grid):
     # two random quarters share a quarter of each
     assert 2800 < len(shards[0] & shards[1]) < 3450
     assert shards[0] == set(training.shard("cell/0"))
-
-
-def test_threads_and_precision_of_the_process_are_left_as_they_were(training):
-    torch.set_num_threads(2)
-    with dataclasses.replace(training, precision="medium").settled():
-        assert torch.get_num_threads() == 1
-        assert torch.get_float32_matmul_precision() == "medium"
-    assert torch.get_num_threads() == 2
-    assert torch.get_float32_matmul_precision() == "highest"

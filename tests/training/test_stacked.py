@@ -107,6 +107,7 @@ def test_what_cannot_be_stacked():
         [nn.Unflatten(2, (2, 2))],
         [nn.Linear(4, 4), nn.Dropout()],
         [nn.LazyLinear(4)],
+        [nn.Linear(4, 4).requires_grad_(False), nn.Linear(4, 4)],
     ):
         assert not stacked.stackable([LOSSES["bce"]], nn.Sequential(*layers))
     tied = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4))

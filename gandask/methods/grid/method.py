@@ -46,6 +46,7 @@ from gandask.scores import metrics
 from gandask.scores.metrics import Statistics
 from gandask.training import losses, networks
 from gandask.training.settings import Training
+from gandask.training.trial import check_networks
 
 LOSS_SETS = {"mustangs": ("bce", "least_squares", "heuristic")}
 
@@ -170,7 +171,7 @@ class Grid(Adversarial[GridView]):
                 "no step of the generator; take smaller batches or more epochs_per_round"
             )
         networks.check(self.network, self.training.network, loaded.shape, loaded.classes)
-        self.training.check_networks(f"network={self.network!r}")
+        check_networks(self.training, f"network={self.network!r}")
         self.training.check_init()
 
     def layout(self) -> Layout:

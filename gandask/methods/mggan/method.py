@@ -42,6 +42,7 @@ from gandask.scores import metrics
 from gandask.scores.metrics import Statistics
 from gandask.training import losses, networks
 from gandask.training.settings import Training
+from gandask.training.trial import check_networks
 
 
 @settings
@@ -189,7 +190,7 @@ class MGGAN(Adversarial[GroupView]):
                 training = self.pair(one, other)
             except SettingError as error:
                 raise SettingError(f"{met}: {error}") from error
-            training.check_networks(met)
+            check_networks(training, met)
         for index in range(self.groups):
             self.pair(index, index).check_init()
 

@@ -1,0 +1,180 @@
+"""Networks tried before a run, in training's own way: what would fail there is refused here.
+
+Both are made, saved, loaded, trained for a step, saved and loaded again, on two samples.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from gandask.core import SettingError
+from gandask.training import ambience, networks
+from gandask.training.learner import fresh_moments, load_module, save_module, trainable
+from gandask.training.pair import KINDS, Pair, Samples
+from gandask.training.settings import Noise, Training, real_batch
+
+SAMPLES = 2
+CPU = torch.device("cpu")
+logger = logging.getLogger("gandask")
+
+
+def check_networks(training: Training, key: str) -> None:
+    """Try the networks of a run.
+
+    Parameters
+    ----------
+    key : str
+        The setting that names them, and its value, for messages.
+
+    Raises
+    ------
+    SettingError
+        If a network cannot be built, gives another shape than it should, does not go with the
+        loss, or is not the same any more once it was saved and loaded.
+    """
+    training = dataclasses.replace(training, batch_size=min(SAMPLES, training.batch_size))
+    with ambience.settled(training.torch_threads, training.precision):
+        real = real_batch(training, np.arange(SAMPLES) % len(training.data), CPU)
+        noise = Noise(training, CPU, "trial").draw(SAMPLES)
+        inputs = dict(zip(KINDS, (noise, real), strict=True))
+        made = _made(training, key, inputs)
+        _refuse_normalisation(training, key, made["discriminator"])
+        _refuse_forgetful(training, key, made, inputs)
+        # training may change what is kept nowhere
+        _refuse_forgetful(training, key, _trained(training, key, made, real), inputs)
+
+
+def _builder(training: Training, kind: str) -> Callable[[], nn.Module]:
+    return training.build_generator if kind == "generator" else training.build_discriminator
+
+
+def _made(training: Training, key: str, inputs: Mapping[str, Samples]) -> dict[str, nn.Module]:
+    """Build both networks, and pass samples through them."""
+    made, found = {}, {}
+    try:
+        for kind in KINDS:
+            made[kind] = networks.build(_builder(training, kind), seed=0)
+            _refuse_lazy(made[kind], f"{key}: its {kind}")
+            # not on the device "meta", which computes nothing: torch takes a second to load that
+            with torch.no_grad(), networks.seeded(0):
+                before = torch.get_rng_state()
+                found[kind] = tuple(made[kind](*inputs[kind]).shape)
+                if not torch.equal(before, torch.get_rng_state()):
+                    logger.warning(
+                        "%s: its %s draws random numbers as it computes, as dropout does: no seed "
+                        "of the run reaches them, and a repetition comes to other numbers",
+                        *(key, kind),
+                    )
+    except SettingError:
+        raise
+    except Exception as error:  # whatever a user's network raises
+        raise SettingError(
+            f"{key}: cannot be built for samples of shape {training.data.shape} "
+            f"({_spoken(error)}); generator(shape, latent, classes, activation) and "
+            "discriminator(shape, classes, activation) give the modules"
+        ) from error
+    expected = {"generator": (SAMPLES, *training.data.shape), "discriminator": (SAMPLES, 1)}
+    for kind, shape in expected.items():
+        if found[kind] != shape:
+            raise SettingError(
+                f"{key}: its {kind} gives {found[kind]} for two samples, expected {shape}"
+            )
+        if not trainable(made[kind]):
+            raise SettingError(f"{key}: its {kind} has no parameter to train")
+    return made
+
+
+def _refuse_lazy(module: nn.Module, whose: str) -> None:
+    for name, part in [*module.named_parameters(), *module.named_buffers()]:
+        if is_lazy(part):
+            raise SettingError(
+                f"{whose} does not know the size of {name!r} before its first batch: name the "
+                "sizes of lazy layers, which follow from what the builder is called with"
+            )
+
+
+def _refuse_normalisation(training: Training, key: str, discriminator: nn.Module) -> None:
+    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+    normalised = any(isinstance(module, kinds) for module in discriminator.modules())
+    if normalised and any(loss.gradient_penalty for loss in training.losses):
+        raise SettingError(
+            f"{key}: its discriminator normalises over the batch, where a gradient penalty "
+            "(loss='wgan_gp') needs logits that depend on one sample each; network 'wgan' does"
+        )
+
+
+def _refuse_forgetful(
+    training: Training, key: str, made: Mapping[str, nn.Module], inputs: Mapping[str, Samples]
+) -> None:
+    """Refuse networks of which something is lost when they are saved and loaded."""
+    for kind, module in made.items():
+        try:
+            again = load_module(_builder(training, kind), save_module(module), CPU)
+            one, other = (_given(network, inputs[kind]) for network in (module, again))
+            same = torch.allclose(one, other, rtol=1e-3, atol=1e-5, equal_nan=True)
+            reason = "it gives something else then"
+        except Exception as error:  # whatever a user's network raises
+            same, reason = False, _spoken(error)
+        if not same:
+            named = ", ".join(map(repr, _outside(module)))
+            told = f"it keeps {named} elsewhere" if named else reason
+            raise SettingError(
+                f"{key}: its {kind} is not the same once it was saved and loaded ({told}): keep "
+                "all that it needs in parameters and persistent buffers (self.register_buffer); "
+                "loading calls its builder under torch.device('meta')"
+            )
+
+
+def _given(module: nn.Module, inputs: Samples) -> Tensor:
+    """Compute what a network gives, with the same random numbers each time if it draws any."""
+    with torch.no_grad(), networks.seeded(0):
+        given: Tensor = module.eval()(*inputs)
+    return given
+
+
+def _outside(module: nn.Module) -> list[str]:
+    """Name the tensors of a network that its state dict does not hold."""
+    plain = [
+        f"{prefix}.{name}".lstrip(".")
+        for prefix, part in module.named_modules()
+        for name, value in vars(part).items()
+        if isinstance(value, Tensor)
+    ]
+    kept = module.state_dict()
+    return [*plain, *(name for name, _ in module.named_buffers() if name not in kept)]
+
+
+def _trained(
+    training: Training, key: str, made: Mapping[str, nn.Module], real: Samples
+) -> dict[str, nn.Module]:
+    """Take a step of each network with each loss, from how they were saved."""
+    states = [
+        state
+        for kind in KINDS
+        for state in (save_module(made[kind]), fresh_moments(made[kind], training.learning_rate))
+    ]
+    try:
+        pair = Pair.load(states, training, training.losses[0], "trial", 0, CPU)
+        real = tuple(part[: training.batch_size] for part in real)
+        with networks.seeded(0):
+            for loss in training.losses:
+                pair.loss = loss
+                pair.generator_step()
+                pair.discriminator_step(real)
+        pair.generator.states(), pair.discriminator.states()
+    except Exception as error:  # whatever a user's network raises
+        raise SettingError(
+            f"{key}: cannot be trained on batches of {training.batch_size} ({_spoken(error)})"
+        ) from error
+    return {"generator": pair.generator.module, "discriminator": pair.discriminator.module}
+
+
+def _spoken(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
