@@ -8,6 +8,7 @@ from gandask.results.dataset import (
     versions,
     without_timings,
 )
+from gandask.results.joined import joined
 from gandask.results.storage import fixed, read, write
 from gandask.results.tables import (
     best,
@@ -24,6 +25,7 @@ from gandask.results.tables import (
     speedup,
     summary,
     title,
+    to_dataframe,
     workers,
 )
 
@@ -34,6 +36,7 @@ __all__ = [
     "described",
     "differing",
     "fixed",
+    "joined",
     "label",
     "labelled",
     "latest",
@@ -48,6 +51,7 @@ __all__ = [
     "speedup",
     "summary",
     "title",
+    "to_dataframe",
     "versions",
     "without_timings",
     "workers",
