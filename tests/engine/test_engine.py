@@ -309,25 +309,21 @@ def test_what_waits_behind_a_slow_task_is_hedged_with_it(clients, tmp_path):
         executor.cancel()
 
 
-def test_a_slot_stays_where_dask_has_moved_it(clients, tmp_path):
+def test_a_slot_stays_where_dask_has_moved_it(clients, monkeypatch):
     """A worker that had nothing to do took it, and its states are there now."""
-    path = tmp_path / "released"
-    executor = Distributed(clients[2], 1)
-    executor.homes = dict.fromkeys(("s/0", "s/1", "s/2"), named(clients[2], "0"))
-    blocks, *waiting = (
-        Task(slot, 0, await_file, (), (f"{slot}/x",), {"path": str(path), "own": own})
-        for slot, own in (("s/0", 1), ("s/1", 0), ("s/2", 0))
-    )
-    (slow,) = executor.submit([blocks])
-    try:
-        numbers = [number for task in waiting for number in executor.submit([task])]
-        reports = collect(executor, numbers)
-    finally:
-        path.touch()
-    assert {report.worker for report in reports.values()} == {"1"}
-    collect(executor, [slow])
-    executor.submit([Task("s/1", 1, follow, ("s/1/x",), (), {"path": str(path), "own": 0})])
-    assert executor.homes["s/1"] == named(clients[2], "1")
+    executor, there = Distributed(clients[2], 1), named(clients[2], "1")
+    executor.homes = {"s/0": named(clients[2], "0")}
+    submitted = executor._submitted
+
+    def elsewhere(graph, where, wanted):
+        return submitted(graph, dict.fromkeys(where, ([there], False)), wanted)
+
+    monkeypatch.setattr(executor, "_submitted", elsewhere)
+    one = Task("s/0", 0, make, writes=("s/0/x",), arguments={"value": 1})
+    (number,) = executor.submit([one])
+    assert executor.homes["s/0"] != there
+    assert collect(executor, [number])[number].worker == "1"
+    assert executor.homes["s/0"] == there
     executor.cancel()
 
 

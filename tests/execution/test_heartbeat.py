@@ -567,9 +567,9 @@ def test_a_slot_whose_worker_left_is_lost_and_moves():
 
 def test_a_slot_that_goes_on_elsewhere_has_moved():
     story = [(0, BOTH), (0, sent(0)), (1, running(0)), (2, reported(0))]
-    story += [(3, sent(0, B, round=2)), (4, running(0, B, round=2)), (5, BOTH)]
-    _, noticed = play(*story)
-    assert said(noticed) == [("moved", "cell/0", "ann to bob")]
+    story += [(3, workers(B)), (3, sent(0, B, round=2)), (4, running(0, B, round=2))]
+    _, noticed = play(*story, (5, workers(B)))
+    assert said(noticed) == [("worker left", "", "ann"), ("moved", "cell/0", "ann to bob")]
     assert noticed.events[-1].round == 2
 
 
@@ -641,9 +641,9 @@ def test_what_was_noticed_is_given_once():
     looked(monitor, 0, BOTH)
     monitor.take(sent(), 0)
     monitor.take(running(), 1)
-    monitor.take(running(0, B), 2)
-    assert [event.kind for event in looked(monitor, 3, BOTH).events] == ["moved"]
-    assert looked(monitor, 4, BOTH) == Noticed()
+    found = looked(monitor, 3, workers(B)).events
+    assert sorted(event.kind for event in found) == ["lost", "worker left"]
+    assert looked(monitor, 4, workers(B)) == Noticed()
 
 
 # ---- settings
