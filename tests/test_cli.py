@@ -597,10 +597,12 @@ def test_resume_says_that_a_run_is_finished(finished, monkeypatch):
     assert result.output.startswith(f"{finished} is finished: nothing is left to do\n")
 
 
-def test_what_the_locale_does_not_know_is_spelt(finished):
-    result = CliRunner(charset="ascii").invoke(main, ["show", str(finished)])
+def test_what_the_locale_does_not_know_is_spelt(finished, tmp_path):
+    run = shutil.copytree(finished, tmp_path / "Ω")
+    result = CliRunner(charset="latin-1").invoke(main, ["show", str(run)])
     assert result.exit_code == 0
-    assert "events: 1 \\xd7 checkpoint" in result.output
+    assert r"\u03a9', finished" in result.output
+    assert "events: 1 × checkpoint" in result.output
     assert refused("show", "d_\udcff").startswith(r"'d_\udcff' is not a run")
 
 

@@ -30,14 +30,14 @@ def cache_dir() -> Path:
     DataError
         If it lies in a home folder that is not known.
     """
-    chosen = os.environ.get("GANDASK_CACHE") or str(platformdirs.user_cache_path("gandask"))
-    folder = os.path.expanduser(chosen)  # noqa: PTH111
-    if folder.startswith("~"):
+    chosen = os.environ.get("GANDASK_CACHE")
+    try:
+        return (Path(chosen) if chosen else platformdirs.user_cache_path("gandask")).expanduser()
+    except RuntimeError as error:  # of an account without a passwd entry, for one
         raise DataError(
-            f"{chosen!r}, the cache of decoded data: there is no such home folder; set "
+            f"{chosen or '~'}: there is no such home folder to keep decoded data in; set "
             "GANDASK_CACHE to the whole path of a folder"
-        )
-    return Path(folder)
+        ) from error
 
 
 def key(name: str, root: Path, image_size: int | None, skip: bool) -> str:

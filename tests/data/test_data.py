@@ -803,9 +803,9 @@ def test_an_address_is_no_store(address, tmp_path, monkeypatch):
 
 
 def test_without_a_home_folder_the_cache_is_to_be_named(monkeypatch):
-    """Of an account without a passwd entry."""
-    monkeypatch.delenv("GANDASK_CACHE")
-    monkeypatch.setattr(platformdirs, "user_cache_path", lambda name: Path("~/.cache", name))
-    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
-    with pytest.raises(DataError, match="no such home folder; set GANDASK_CACHE"):
-        cache_dir()
+    """Of an account without a passwd entry, say."""
+    monkeypatch.setattr(platformdirs, "user_cache_path", lambda name: Path("~nobody-of-that-name"))
+    for chosen in ("", "~nobody-of-that-name/cache"):
+        monkeypatch.setenv("GANDASK_CACHE", chosen)
+        with pytest.raises(DataError, match="no such home folder .*; set GANDASK_CACHE"):
+            cache_dir()
