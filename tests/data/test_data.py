@@ -807,5 +807,5 @@ def test_without_a_home_folder_the_cache_is_to_be_named(monkeypatch):
     monkeypatch.setattr(platformdirs, "user_cache_path", lambda name: Path("~nobody-of-that-name"))
     for chosen in ("", "~nobody-of-that-name/cache"):
         monkeypatch.setenv("GANDASK_CACHE", chosen)
-        with pytest.raises(DataError, match="no such home folder .*; set GANDASK_CACHE"):
+        with pytest.raises(DataError, match=r"no such home folder .*; set GANDASK_CACHE"):
             cache_dir()
