@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from gandask.methods import METHODS
     from gandask.methods.grid.method import Grid
     from gandask.methods.mggan.method import MGGAN
-    from gandask.results import profile, speedup, without_timings
-    from gandask.runs import Run, open_run
+    from gandask.results import profile, speedup, to_dataframe, without_timings
+    from gandask.runs import Run, open_run, open_runs
     from gandask.scores.metrics import METRICS
     from gandask.training.losses import LOSSES, Loss
     from gandask.training.networks import NETWORKS, Network
@@ -48,8 +48,8 @@ _HOMES = {
     "methods.mggan": ("MGGAN",),
     "scores.metrics": ("METRICS",),
     "training.networks": ("NETWORKS", "Network"),
-    "results": ("profile", "speedup", "without_timings"),
-    "runs": ("Run", "open_run"),
+    "results": ("profile", "speedup", "to_dataframe", "without_timings"),
+    "runs": ("Run", "open_run", "open_runs"),
 }
 _PACKAGES = ("cluster", "data", "plots")
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -74,11 +74,13 @@ __all__ = [
     "cluster",
     "data",
     "open_run",
+    "open_runs",
     "plots",
     "profile",
     "run",
     "speedup",
     "start",
+    "to_dataframe",
     "without_timings",
 ]
 

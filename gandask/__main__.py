@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -100,6 +101,9 @@ def main() -> None:
 
     Example: gandask train demo --workers 2 --store runs/first
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names and signs that the locale does not know
+            stream.reconfigure(errors="backslashreplace")
 
 
 @main.command()
@@ -327,14 +331,18 @@ def carry_out(settings: RunSettings, store: Path | None, resumed: bool, **option
     from gandask.engine import run as engine
     from gandask.store import Store
 
-    settings.method.check()  # before any worker starts
+    done = resumed and store is not None and Store.open(store).state == "finished"
+    if not done:
+        settings.method.check()  # before any worker starts
     if store and not resumed:
         Store(store).refuse_existing()
-    if sys.stderr.isatty():
+    if done:
+        click.echo(f"{store} is finished: nothing is left to do", err=True)
+    elif sys.stderr.isatty():
         click.echo("preparing; the first time a data set is used takes longest", err=True)
     try:
-        start = cluster.start if settings.cluster else contextlib.nullcontext
-        with start(**settings.cluster) as client:
+        starting = cluster.start(**settings.cluster) if settings.cluster and not done else None
+        with starting or contextlib.nullcontext() as client:
             if client and client.dashboard_link:
                 click.echo(f"Dask's dashboard: {client.dashboard_link}", err=True)
             dataset = engine.run(

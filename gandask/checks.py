@@ -17,6 +17,10 @@ import numpy as np
 from gandask.core import SettingError
 from gandask.display import suggestion
 
+NO_TEXT = (
+    "it is no UTF-8, in which a run writes down its settings: rename it, or, where the shell's "
+    "locale is another one, set PYTHONUTF8=1"
+)
 UNIONS = (types.UnionType, typing.Union)
 
 BOUNDS = {
@@ -50,6 +54,8 @@ def check(key: str, hint: Any, bounds: Mapping[str, Any]) -> Callable[[Any], Any
         except ValidationError as error:
             told = [f"{key}={value!r}: expected {_spoken(hint, bounds)}"]
             for found in error.errors(include_url=False):
+                if isinstance(found.get("ctx", {}).get("error"), UnicodeEncodeError):
+                    told[1:] = [NO_TEXT]
                 if "choices" in bounds and isinstance(found["input"], str):
                     told[1:] = [suggestion(found["input"], bounds["choices"])]
             raise SettingError("; ".join(told)) from None
@@ -96,7 +102,9 @@ def _ordinary(value: Any) -> Any:
     if isinstance(value, list):
         return tuple(value)
     if isinstance(value, os.PathLike):
-        return spelt(value)
+        value = spelt(value)
+    if isinstance(value, str):
+        value.encode("utf-8")  # as it is written down
     return value.item() if isinstance(value, np.generic) else value
 
 

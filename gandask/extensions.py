@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
+from gandask.checks import spelt_out
 from gandask.core import SettingError
 
 VARIABLE = "GANDASK_IMPORT"
@@ -36,7 +37,7 @@ def load(references: Iterable[str]) -> None:
         If one is not there, or fails.
     """
     for reference in references:
-        file = Path(reference if reference.endswith(".py") else f"{reference}.py").expanduser()
+        file = Path(spelt_out(reference if reference.endswith(".py") else f"{reference}.py"))
         try:
             if file.is_file():
                 _load_file(file.resolve())

@@ -568,6 +568,11 @@ def test_sample_refuses(finished, tmp_path):
     assert refused("sample", finished, "-o", missing) == f"{missing}: No such file or directory"
     assert refused("sample", finished, "-o", tmp_path) == f"{tmp_path}: Is a directory"
     assert call("sample", finished, "-n", 0).exit_code == 2
+    other = tmp_path / "a.jpg"
+    assert refused("sample", finished, "-o", other).startswith(
+        f"{other}: expected a name that ends"
+    )
+    assert not other.exists()
 
 
 def test_report(pictured, tmp_path):
@@ -576,6 +581,29 @@ def test_report(pictured, tmp_path):
     assert result.exit_code == 0, result.output
     assert result.output == f"{output}\n"
     assert "<html" in output.read_text(encoding="utf-8")[:500]
+
+
+def test_report_names_a_way_out_where_it_cannot_write(finished, tmp_path):
+    run = shutil.copytree(finished, tmp_path / "run")
+    (run / "report.html.partial").mkdir()  # as little can be written as on a read-only disk
+    assert refused("report", run).endswith("name another file: gandask report RUN -o FILE.html")
+    assert call("report", run, "-o", tmp_path / "report.html").exit_code == 0
+
+
+def test_resume_says_that_a_run_is_finished(finished, monkeypatch):
+    monkeypatch.setattr("gandask.cluster.start", None)  # and starts no worker for it
+    result = call("resume", finished, "--workers", 2)
+    assert result.exit_code == 0
+    assert result.output.startswith(f"{finished} is finished: nothing is left to do\n")
+
+
+def test_what_the_locale_does_not_know_is_spelt(finished, tmp_path):
+    run = shutil.copytree(finished, tmp_path / "Ω")
+    result = CliRunner(charset="latin-1").invoke(main, ["show", str(run)])
+    assert result.exit_code == 0
+    assert r"\u03a9', finished" in result.output
+    assert "events: 1 × checkpoint" in result.output
+    assert refused("show", "d_\udcff").startswith(r"'d_\udcff' is not a run")
 
 
 def test_presets_lists_them_all():

@@ -551,3 +551,10 @@ def test_objects_load_by_reference():
 def test_references_that_lead_nowhere_are_refused(name):
     with pytest.raises(SettingError, match=f"{name!r}: expected 'package.module:name'"):
         config.load_object(name)
+
+
+def test_what_is_no_utf_8_cannot_be_written_down():
+    for path in ("d_\udcff.npy", Path("d_\udcff.npy")):
+        with pytest.raises(SettingError, match=r"data=.*d_.udcff.*: .*set PYTHONUTF8=1"):
+            Grid(data=path)
+    assert Grid(data="d_ö.npy").data == "d_ö.npy"

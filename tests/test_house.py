@@ -209,3 +209,34 @@ def test_what_a_method_calls_its_own_is_found(tmp_path):
     path = tmp_path / "module.py"
     path.write_text('"""row"""\nfrom a import Grid\nf(row=1)\nx = "col"\nrow = 2\n')
     assert [text for _, text in said_in(path)] == ["Grid", "col", "row"]
+
+
+# ---- text is read and written as UTF-8, whatever the locale
+
+
+def unspoken(tree: ast.Module) -> list[int]:
+    """Give the lines that read or write text in the locale's encoding."""
+
+    def text_mode(call: ast.Call) -> bool:
+        modes = [one.value for one in call.args if isinstance(one, ast.Constant)]
+        return any(mode in ("r", "w", "a", "x") for mode in modes)
+
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    named = [(getattr(c.func, "attr", getattr(c.func, "id", "")), c) for c in calls]
+    return [
+        call.lineno
+        for name, call in named
+        if "encoding" not in {keyword.arg for keyword in call.keywords}
+        if name in ("read_text", "write_text")
+        or (name in ("open", "fdopen", "NamedTemporaryFile") and text_mode(call))
+    ]
+
+
+def test_text_is_utf_8_whatever_the_locale():
+    found = {
+        module: lines
+        for module, path in MODULES.items()
+        if (lines := unspoken(ast.parse(path.read_text(encoding="utf-8"))))
+    }
+    assert found == {}
+    assert unspoken(ast.parse("a.write_text('b')\na.open('w')\na.open('wb')")) == [1, 2]

@@ -57,7 +57,7 @@ class Allocation(SLURMRunner):
         partial = self.credentials.with_suffix(".partial")
         partial.unlink(missing_ok=True)
         partial.touch(mode=0o600)
-        partial.write_text(told)
+        partial.write_text(told, encoding="utf-8")
         partial.replace(self.credentials)
         await self._secure()
         self.scheduler_options["security"] = self.security
@@ -85,7 +85,7 @@ class Allocation(SLURMRunner):
                     "already, or this folder is not shared"
                 )
             await asyncio.sleep(0.1)
-        told = json.loads(self.credentials.read_text())
+        told = json.loads(self.credentials.read_text(encoding="utf-8"))
         self.security = credentials.secured(told["certificate"], told["key"])
 
 

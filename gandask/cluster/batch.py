@@ -246,7 +246,7 @@ def dask_variable(key: str) -> str:
 
 def _ask_slurm(script: str) -> None:
     """Let Slurm check a job without submitting it: a job it refuses would go unnoticed later."""
-    with tempfile.NamedTemporaryFile("w", suffix=".sh") as file:
+    with tempfile.NamedTemporaryFile("w", suffix=".sh", encoding="utf-8") as file:
         file.write(script)
         file.flush()
         asked = subprocess.run(

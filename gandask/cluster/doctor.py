@@ -84,7 +84,7 @@ def _no_worker(table: Mapping[str, Any], timeout: float) -> Finding:
     """Say why there may be no worker: the end of what its job has written."""
     folder = Path(table.get("log_directory", table.get("folder", "gandask-jobs")))
     logs = sorted(folder.glob("*.err"), key=lambda path: path.stat().st_mtime)
-    told = logs[-1].read_text(errors="replace").splitlines()[-5:] if logs else []
+    told = logs[-1].read_text(encoding="utf-8", errors="replace").splitlines()[-5:] if logs else []
     remedy = (
         f"is the job still waiting (squeue)? Then wait longer (--timeout). Else its log in "
         f"{folder} says why it ended; if it cannot reach the scheduler, name the network that "
@@ -152,7 +152,7 @@ def _shared_folder(client: Client, folder: Path) -> Finding:
     path = folder / f".gandask-doctor-{uuid.uuid4().hex[:8]}"
     try:
         told = client.submit(write, str(path), pure=False).result()
-        seen = path.read_text() == told
+        seen = path.read_text(encoding="utf-8") == told
         detail = f"{folder} is the same here and there" if seen else f"{path} differs"
     except OSError as error:
         seen, detail = False, f"{folder}: {error}"
@@ -183,5 +183,5 @@ def _versions(version: Callable[[str], str]) -> dict[str, str]:
 def write(path: str) -> str:
     """Write a small file, and give its text."""
     text = platform.node()
-    Path(path).write_text(text)
+    Path(path).write_text(text, encoding="utf-8")
     return text

@@ -23,9 +23,21 @@ FORMAT = 2  # raise it when the same sources come to be decoded differently
 
 
 def cache_dir() -> Path:
-    """Give the cache folder: ``$GANDASK_CACHE``, or the user's (on Linux ``~/.cache/gandask``)."""
+    """Give the cache folder: ``$GANDASK_CACHE``, or the user's (on Linux ``~/.cache/gandask``).
+
+    Raises
+    ------
+    DataError
+        If it lies in a home folder that is not known.
+    """
     chosen = os.environ.get("GANDASK_CACHE")
-    return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("gandask")
+    try:
+        return (Path(chosen) if chosen else platformdirs.user_cache_path("gandask")).expanduser()
+    except RuntimeError as error:  # of an account without a passwd entry, for one
+        raise DataError(
+            f"{chosen or '~'}: there is no such home folder to keep decoded data in; set "
+            "GANDASK_CACHE to the whole path of a folder"
+        ) from error
 
 
 def key(name: str, root: Path, image_size: int | None, skip: bool) -> str:
@@ -65,7 +77,7 @@ def _write(folder: Path, blocks: Iterable[Block | None]) -> None:
     digest.update(repr((header["shape"], header["descr"], labels.tolist())).encode())
     about = {"classes": len(distinct), "fingerprint": digest.hexdigest(), "skipped": skipped}
     about |= {file: (folder / file).stat().st_size for file in ("samples.npy", "labels.npy")}
-    (folder / "about.json").write_text(json.dumps(about))
+    (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
 
 
 def keep(folder: Path, blocks: Iterable[Block | None]) -> None:
@@ -86,7 +98,7 @@ def keep(folder: Path, blocks: Iterable[Block | None]) -> None:
 def recall(folder: Path) -> tuple[Array, Array, dict[str, Any]] | None:
     """Map a cache entry into memory; None if it is not there, not whole or not readable."""
     try:
-        about = json.loads((folder / "about.json").read_text())
+        about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
         for file in ("samples.npy", "labels.npy"):
             if (folder / file).stat().st_size != about[file]:
                 return None

@@ -187,5 +187,6 @@ class KeptSession(Session):
         others = resuming.other_versions(store)
         if others:
             self._tell("versions", f"{others}: from here on, bits may differ")
-        detail = f"after round {self.saved}; {cut} rounds of one slot are computed again"
-        self._tell("resumed", detail)
+        again = f"{cut} turns of slots are" if cut > 1 else "one turn of a slot is"
+        lost = f"{again} computed again" if cut else "nothing is computed again"
+        self._tell("resumed", f"after round {self.saved}; {lost}")

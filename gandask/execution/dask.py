@@ -73,6 +73,7 @@ class Distributed:
         self.better_together: set[str] = set()  # addresses of workers
         self.states: dict[str, Future] = {}
         self.homes: dict[str, str] = {}
+        self.addresses: dict[str, str] = {}  # of workers, by name
         self.token = uuid.uuid4().hex[:8]
         self.topic = f"gandask-{self.token}"
         self.numbers, self.keys = itertools.count(), itertools.count()
@@ -133,10 +134,13 @@ class Distributed:
         for number, future in first.items():
             sent = self.under_way.pop(number)
             counted = self._settle(sent, future)
-            states = sent.copies[0].states
-            if counted is not sent.copies[0]:
+            states, hedged = sent.copies[0].states, counted is not sent.copies[0]
+            if hedged:
                 dropped |= {states[name]: made for name, made in counted.states.items()}
             report = reports[number] = fetched[future][counted.position][1]
+            # Dask may have let a worker that had nothing to do take it: its states are there now
+            if report.worker in self.addresses and (sent.task.writes or hedged):
+                self.homes[sent.task.slot] = self.addresses[report.worker]
             taken.setdefault(sent.task.name, []).append(spent(report))
             if report.together:
                 self.better_together.add(counted.worker)
@@ -337,7 +341,6 @@ class Distributed:
             if first:
                 counted = copy
         if counted is not sent.copies[0]:
-            self.homes[sent.task.slot] = counted.worker
             for name, future in counted.states.items():
                 if self.states.get(name) is sent.copies[0].states[name]:
                     self.states[name] = future
@@ -356,7 +359,9 @@ class Distributed:
 
     def _find_homes(self, slots: Sequence[str], workers: Mapping[str, Any]) -> None:
         """Give every slot a living worker, where there is one."""
-        self._settle_places({address: str(told["name"]) for address, told in workers.items()})
+        names = {address: str(told["name"]) for address, told in workers.items()}
+        self.addresses = {name: address for address, name in names.items()}
+        self._settle_places(names)
         if self.failure is not None:
             raise self.failure
         if self.places.homes and self.places.unclaimed and not self.warned:

@@ -199,7 +199,8 @@ class Monitor:
             if watched is not None and watched.signal.worker != signal.worker:
                 self._lose(watched)
             self.places[signal.slot] = signal.worker
-            if before != signal.worker:
+            # a worker that had nothing to do may have taken it: nothing has happened then
+            if before != signal.worker and before not in self.workers:
                 self._note("moved", signal, f"{self._name(before)} to {self._name(signal.worker)}")
         if watched is None:
             # its report is here already, so it runs for the sake of a state that was lost

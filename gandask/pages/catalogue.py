@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from gandask.checks import spelt_out
 from gandask.core import StoreError
 
 VARIABLE = "GANDASK_RUNS"
@@ -15,7 +16,7 @@ DEPTH = 3  # folders down
 
 def folder() -> Path:
     """Give the folder of the runs that pages show."""
-    return Path(os.environ.get(VARIABLE, "runs")).expanduser().resolve()
+    return Path(spelt_out(os.environ.get(VARIABLE, "runs"))).resolve()
 
 
 def names(root: Path) -> list[str]:

@@ -15,7 +15,7 @@ from gandask import extensions
 from gandask.core import SettingError
 from gandask.pages import guard
 
-STYLE = Path(__file__).with_name("style.css").read_text("utf-8")
+STYLE = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
 NAMES = ("live", "speedup", "compare")
 NICENESS = 5  # a run on the same machine goes first, but pages still answer beside it
 

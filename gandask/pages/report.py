@@ -18,6 +18,7 @@ from bokeh.resources import Resources
 from markupsafe import Markup
 
 from gandask import plots, results
+from gandask.core import StoreError
 from gandask.display import place as spoken
 from gandask.pages import parts, units
 from gandask.plots import pictures
@@ -49,11 +50,24 @@ def write(run: Run, path: Path | None = None) -> Path:
     -------
     Path
         Of the file.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be written there.
     """
     target = run.store.path / "report.html" if path is None else Path(path)
     partial = target.with_name(target.name + ".partial")
-    partial.write_text(page(run), encoding="utf-8")
-    partial.replace(target)
+    text = page(run)
+    try:
+        # a path may hold what is no UTF-8
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
+        partial.replace(target)
+    except OSError as error:
+        raise StoreError(
+            f"{target} cannot be written: {error.strerror}; name another file: "
+            "gandask report RUN -o FILE.html"
+        ) from error
     return target
 
 
@@ -271,4 +285,6 @@ def _bokeh() -> str:
 
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    return environment.from_string(Path(__file__).with_name("report.html").read_text("utf-8"))
+    return environment.from_string(
+        Path(__file__).with_name("report.html").read_text(encoding="utf-8")
+    )

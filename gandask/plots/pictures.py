@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from gandask.core import Array
+from gandask.core import Array, SettingError
 from gandask.data import Plane
 
 if TYPE_CHECKING:
@@ -47,10 +47,15 @@ def save_png(
 
     Raises
     ------
+    SettingError
+        For the name of another kind of picture.
     ValueError
         If `images` are neither images nor points.
     """
-    Path(path).write_bytes(png_bytes(images, columns, facts))
+    target = Path(path)
+    if target.suffix.lower() not in ("", ".png"):
+        raise SettingError(f"{target}: expected a name that ends in .png, the kind that is written")
+    target.write_bytes(png_bytes(images, columns, facts))
 
 
 def png_bytes(

@@ -8,6 +8,7 @@ from gandask.results.dataset import (
     versions,
     without_timings,
 )
+from gandask.results.joined import joined
 from gandask.results.storage import fixed, read, write
 from gandask.results.tables import (
     best,
@@ -25,6 +26,7 @@ from gandask.results.tables import (
     speedup,
     summary,
     title,
+    to_dataframe,
     workers,
 )
 
@@ -35,6 +37,7 @@ __all__ = [
     "described",
     "differing",
     "fixed",
+    "joined",
     "label",
     "labelled",
     "latest",
@@ -50,6 +53,7 @@ __all__ = [
     "speedup",
     "summary",
     "title",
+    "to_dataframe",
     "versions",
     "without_timings",
     "workers",

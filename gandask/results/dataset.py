@@ -15,7 +15,7 @@ import numpy as np
 from gandask import config
 from gandask.core import Array, Event, Layout, Method, Report, Variable, View
 from gandask.results.columns import Columns, Traffic, columns
-from gandask.results.storage import fixed
+from gandask.results.storage import fixed, whole
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -32,7 +32,8 @@ SENT = Variable("bytes of states read from other slots", "B", ("term",), "int64"
 machine, and what would travel if every slot had a machine of its own."""
 
 COMMON = (*TIMINGS.values(), SECONDS, SENT)
-EMPTY = {"f": np.nan, "i": -1, "b": False}
+EMPTY = {"f": np.nan, "i": -1, "b": False, "U": ""}
+"""What stands where nothing is known, by the kind of the dtype."""
 
 
 class Results:
@@ -193,7 +194,7 @@ class Results:
         made = xr.Dataset(variables, coords, dict(attributes))
         for name in coords:
             made[name].attrs |= {"long_name": name, "units": ""}
-        return made
+        return _numbered(made)
 
     def _variable(
         self, variable: Variable, values: Array, words: Iterable[str] = ()
@@ -240,7 +241,7 @@ def described(name: str, settings: str, seed: int, facts: Mapping[str, Any]) -> 
 
     The versions are those of today, unless `facts` say others.
     """
-    return {"method": name, "settings": settings, "seed": seed, **versions(), **facts}
+    return {"method": name, "settings": settings, "seed": whole(seed), **versions(), **facts}
 
 
 def versions() -> dict[str, str]:
@@ -271,15 +272,22 @@ def labelled(dataset: xr.Dataset, layout: Layout) -> xr.Dataset:
     made = dataset[[*ordered, *(name for name in dataset.data_vars if name not in ordered)]]
     for name in ordered:
         made[name].attrs = layout.variables[name].attributes | made[name].attrs
-    return made
+    return _numbered(made)
 
 
 def without_timings(dataset: xr.Dataset) -> xr.Dataset:
     """Drop what the machine took and did: what is left is the same in every repetition."""
     timings = [name for name, variable in dataset.variables.items() if "timing" in variable.attrs]
     kept = dataset.drop_vars(timings).drop_dims("routine", errors="ignore")
+    kept = _numbered(kept.isel(event=~kept["event_machine"].values))
     # strings are as wide as the longest of them
-    return kept.isel(event=~kept["event_machine"].values).map(
+    return kept.map(
         lambda v: v.copy(data=fixed(v.values.astype(object))) if v.dtype.kind == "U" else v,
         keep_attrs=True,
     )
+
+
+def _numbered(dataset: xr.Dataset) -> xr.Dataset:
+    """Number the events, so that those of several runs can be put side by side."""
+    numbers = np.arange(dataset.sizes["event"])
+    return dataset.assign_coords(event=("event", numbers, {"long_name": "event", "units": ""}))

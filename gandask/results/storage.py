@@ -23,6 +23,19 @@ def fixed(values: Array) -> Array:
     return texts.astype(f"U{max(1, np.strings.str_len(texts).max(initial=1))}")
 
 
+def whole(number: int) -> int | str:
+    """Give a whole number, as text where netCDF-3 cannot hold it.
+
+    That is what xarray writes where only scipy is there.
+
+    Examples
+    --------
+    >>> whole(7), whole(2**31)
+    (7, '2147483648')
+    """
+    return number if abs(number) < 2**31 else str(number)
+
+
 def write(dataset: xr.Dataset, path: Path) -> None:
     """Write a Dataset as zarr, whole or not at all."""
     partial = path.with_name(path.name + ".partial")

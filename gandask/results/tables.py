@@ -9,14 +9,68 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gandask import display
-from gandask.core import IDENTITY
+from gandask.core import IDENTITY, SettingError
+from gandask.results.dataset import EMPTY
 from gandask.scores.metrics import METRICS
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xarray as xr
 
 ELSEWHERE = ("cluster", "heartbeat")
 """Tables beside a run's settings: where it was carried out."""
+
+
+def to_dataframe(dataset: xr.Dataset, *along: str) -> pd.DataFrame:
+    """Give what lies along the same dimensions as a table of pandas.
+
+    xarray's own `Dataset.to_dataframe` has a row for each combination of all dimensions: none,
+    where a run has no events.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Of a run, or of several as `gandask.open_runs` gives it.
+    *along : str
+        Dimensions besides ``run``, such as ``"event"``: round and the unit by default.
+
+    Returns
+    -------
+    DataFrame
+        A row for each place along these where anything is known, and a column for each variable
+        that lies along just these; the settings in which several runs differ, too.
+
+    Raises
+    ------
+    SettingError
+        If no variable lies along these.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> ds = xr.Dataset({"fid": ("round", [7.5, 7.0])}, {"round": [1, 2]})
+    >>> to_dataframe(ds, "round")["fid"].to_dict()
+    {1: 7.5, 2: 7.0}
+    """
+    told = [dataset[name].dims for name in ("elapsed", "sent_bytes") if name in dataset]
+    usual = [str(dim) for dims in told[:1] for dim in dims if dim != "term"]
+    several = ["run"] if "run" in dataset.dims else []
+    dims = list(dict.fromkeys([*several, *(along or usual)]))
+    names = [str(name) for name, one in dataset.data_vars.items() if {*one.dims} == {*dims}]
+    if not names:
+        known = sorted({", ".join(map(str, one.dims)) for one in dataset.data_vars.values()})
+        raise SettingError(
+            f"no variable lies along {', '.join(dims)}: expected the dimensions of one: "
+            f"{'; '.join(filter(None, known))}"
+        )
+    table = dataset[names].to_dataframe(dim_order=dims)
+    telling = [name for name in names if dataset[name].dtype.kind != "b"]
+    return table[table[telling].apply(_known).any(axis=1)] if telling else table
+
+
+def _known(column: pd.Series) -> pd.Series:
+    """Tell where a variable says anything."""
+    return column.notna() & (column != EMPTY.get(column.dtype.kind, ""))
 
 
 def profile(dataset: xr.Dataset) -> xr.DataArray:
@@ -262,7 +316,8 @@ def _finals(dataset: xr.Dataset, of_all: bool = False) -> dict[str, str]:
     if scores is None:
         return {}
     units = () if of_all else tuple(dim for dim in scores.dims if dim != "round")
-    images = len(dataset.attrs.get("sample_shape", ())) > 1
+    # of a list of one, netCDF keeps the number alone
+    images = np.size(dataset.attrs.get("sample_shape", ())) > 1
     found = {}
     for name, variable in dataset.data_vars.items():
         of = str(variable.attrs.get("final_of", ""))

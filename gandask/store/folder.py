@@ -49,7 +49,7 @@ class Store:
     Raises
     ------
     StoreError
-        For an address: a run is kept in a folder.
+        For an address, since a run is kept in a folder, and for a home that is not known.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -58,7 +58,12 @@ class Store:
                 f"store={os.fspath(path)!r}: expected a folder, got an address; keep the run in a "
                 "folder, and copy that"
             )
-        self.path = Path(path).expanduser().resolve()
+        try:
+            self.path = Path(path).expanduser().resolve()
+        except RuntimeError as error:
+            raise StoreError(
+                f"store={os.fspath(path)!r}: there is no such home folder; give the whole path"
+            ) from error
         self.log = Journal(self.path / "reports.jsonl")
         self.columns = Journal(self.path / "steps.jsonl")
         self.commands = Journal(self.path / "commands.jsonl")
@@ -67,6 +72,9 @@ class Store:
         self.described = Description(self.path)
         self.heartbeat = self.described.heartbeat
         self.layout_file = self.path / "layout.json"
+
+    def __repr__(self) -> str:
+        return f"Store({str(self.path)!r})"
 
     @classmethod
     def create(
@@ -274,7 +282,7 @@ class Store:
         """Write what every slot is doing: for readers only, so that a full disk is no harm."""
         with contextlib.suppress(OSError):
             partial = self.heartbeat.with_name("heartbeat.json.partial")
-            partial.write_text(json.dumps(told))
+            partial.write_text(json.dumps(told), encoding="utf-8")
             partial.replace(self.heartbeat)
 
     def slots(self) -> dict[str, dict[str, Any]]:

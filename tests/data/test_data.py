@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import platformdirs
 import pytest
 import torch
 from PIL import Image
@@ -21,6 +22,7 @@ import gandask as gd
 from gandask import data
 from gandask.core import Array, DataError, SettingError
 from gandask.data import loading
+from gandask.data.cache import cache_dir
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 needs_mnist = pytest.mark.skipif(
@@ -798,3 +800,12 @@ def test_an_address_is_no_store(address, tmp_path, monkeypatch):
         with pytest.raises(gd.StoreError, match="expected a folder, got an address"):
             call(address)
     assert {path.name for path in tmp_path.iterdir()} <= {"cache"}
+
+
+def test_without_a_home_folder_the_cache_is_to_be_named(monkeypatch):
+    """Of an account without a passwd entry, say."""
+    monkeypatch.setattr(platformdirs, "user_cache_path", lambda name: Path("~nobody-of-that-name"))
+    for chosen in ("", "~nobody-of-that-name/cache"):
+        monkeypatch.setenv("GANDASK_CACHE", chosen)
+        with pytest.raises(DataError, match=r"no such home folder .*; set GANDASK_CACHE"):
+            cache_dir()

@@ -365,6 +365,24 @@ def test_what_waits_behind_a_slow_task_is_hedged_with_it(clients, tmp_path):
         executor.cancel()
 
 
+def test_a_slot_stays_where_dask_has_moved_it(clients, monkeypatch):
+    """A worker that had nothing to do took it, and its states are there now."""
+    executor, there = Distributed(clients[2], 1), named(clients[2], "1")
+    executor.homes = {"s/0": named(clients[2], "0")}
+    submitted = executor._submitted
+
+    def elsewhere(graph, where, wanted):
+        return submitted(graph, dict.fromkeys(where, ([there], False)), wanted)
+
+    monkeypatch.setattr(executor, "_submitted", elsewhere)
+    one = Task("s/0", 0, make, writes=("s/0/x",), arguments={"value": 1})
+    (number,) = executor.submit([one])
+    assert executor.homes["s/0"] != there
+    assert collect(executor, [number])[number].worker == "1"
+    assert executor.homes["s/0"] == there
+    executor.cancel()
+
+
 def follow(state, path, own):
     return await_file(path, own)
 

@@ -431,12 +431,12 @@ def test_a_copy_that_was_dropped_goes_on_without_being_noticed():
     assert monitor.states()["cell/0"]["state"] == "finished"
 
 
-def test_two_copies_of_a_task_move_at_most_once():
-    hedged = [(0, BOTH), (0, sent()), (0, running()), (50, sent(0, B, copy="'"))]
-    for now in range(51, 55):
-        hedged += [(now, running(0, B, copy="'", fraction=0.1)), (now, running(fraction=0.6))]
-    _, noticed = play(*hedged, (60, BOTH))
-    assert len(said(noticed, "moved")) <= 1
+@pytest.mark.parametrize("left", [True, False])
+def test_a_slot_has_moved_only_if_its_worker_is_gone(left):
+    """One that was taken by a worker with nothing to do, or performed twice, has not."""
+    story = [(0, BOTH), (0, sent()), (0, running()), (1, workers(B) if left else BOTH)]
+    _, noticed = play(*story, (2, running(0, B)), (3, workers(B) if left else BOTH))
+    assert said(noticed, "moved") == [("moved", "cell/0", "ann to bob")] * left
 
 
 # ---- silence
@@ -584,9 +584,9 @@ def test_a_slot_whose_worker_left_is_lost_and_moves():
 
 def test_a_slot_that_goes_on_elsewhere_has_moved():
     story = [(0, BOTH), (0, sent(0)), (1, running(0)), (2, reported(0))]
-    story += [(3, sent(0, B, round=2)), (4, running(0, B, round=2)), (5, BOTH)]
-    _, noticed = play(*story)
-    assert said(noticed) == [("moved", "cell/0", "ann to bob")]
+    story += [(3, workers(B)), (3, sent(0, B, round=2)), (4, running(0, B, round=2))]
+    _, noticed = play(*story, (5, workers(B)))
+    assert said(noticed) == [("worker left", "", "ann"), ("moved", "cell/0", "ann to bob")]
     assert noticed.events[-1].round == 2
 
 
@@ -658,9 +658,9 @@ def test_what_was_noticed_is_given_once():
     looked(monitor, 0, BOTH)
     monitor.take(sent(), 0)
     monitor.take(running(), 1)
-    monitor.take(running(0, B), 2)
-    assert [event.kind for event in looked(monitor, 3, BOTH).events] == ["moved"]
-    assert looked(monitor, 4, BOTH) == Noticed()
+    found = looked(monitor, 3, workers(B)).events
+    assert sorted(event.kind for event in found) == ["lost", "worker left"]
+    assert looked(monitor, 4, workers(B)) == Noticed()
 
 
 # ---- settings

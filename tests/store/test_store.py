@@ -102,6 +102,8 @@ def test_an_empty_folder_is_as_good_as_none(tmp_path):
 def test_home_is_understood(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert Store("~/runs/first").path == tmp_path.resolve() / "runs" / "first"
+    with pytest.raises(gd.StoreError, match="no such home folder; give the whole path"):
+        Store("~nobody-of-that-name/run")
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path, monkeypatch):
