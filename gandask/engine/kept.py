@@ -6,6 +6,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from gandask.core import Event, Method, Report, SettingError, Signal, StoreError, View, slot_of
@@ -118,17 +119,18 @@ class KeptSession(Session):
         for name in sorted(self.needed()):
             files.setdefault(slot_of(name).replace("/", "-") + ".safetensors", []).append(name)
         # a name of its own: a worker given up during an earlier one may still come back and write
-        partial = checkpoints.begin(uuid.uuid4().hex[:8])
+        token = uuid.uuid4().hex[:8]
+        partial = checkpoints.begin(token)
         try:
-            self.perform([saving(partial / file, names) for file, names in files.items()])
+            self.perform([saving(partial / file, names, token) for file, names in files.items()])
             self.store.described.refuse_stranger()
-            folder = checkpoints.seal(partial, self.view, files, self.store.log.size)
+            folder = checkpoints.seal(partial, self.view, files, self.store.log)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
         self.saved = self.view.round
         if not last:
-            self.perform([loading(folder / file, names) for file, names in files.items()])
+            self.perform([loading(folder / file, names, token) for file, names in files.items()])
         self.watch.tell(Signal("saved"))
         self._tell("checkpoint", f"{folder.name} in {time.monotonic() - begun:.1f} s", self.saved)
 
@@ -170,22 +172,47 @@ class KeptSession(Session):
         self.note([Event(now, kind, "", detail, machine=True)])
 
     def _take_up(self) -> None:
-        """Go on where the last checkpoint left the run."""
+        """Go on where the last checkpoint that is sound left the run."""
         store = self.store
         self.results.events += store.noted()
-        found = store.checkpoints.last()
+        found, wrong = self._sound()
         cut = store.truncate(found[1]["log_bytes"] if found else 0)
         elapsed = replay(self, store)
         self.origin, self.saved = time.monotonic() - elapsed, self.view.round
+        for folder, error in wrong:
+            self._tell("passed over", f"{folder.name}: {error}")
+            shutil.rmtree(folder, ignore_errors=True)
         if found:
             folder, told = found
             files = told["files"].items()
             lacking = self.needed().difference(*told["files"].values())
             if lacking:
                 raise StoreError(f"{folder} does not hold {', '.join(sorted(lacking))}")
-            self.perform([loading(folder / file, names) for file, names in files])
+            self.perform([loading(folder / file, names, told["token"]) for file, names in files])
         others = resuming.other_versions(store)
         if others:
             self._tell("versions", f"{others}: from here on, bits may differ")
+        if store.described.copy_of:
+            self._tell("forked", f"from a copy of {store.described.copy_of}")
         detail = f"after round {self.saved}; {cut} rounds of one slot are computed again"
         self._tell("resumed", detail)
+
+    def _sound(self) -> tuple[tuple[Path, dict[str, Any]] | None, list[tuple[Path, StoreError]]]:
+        """Give the newest checkpoint that is sound, if any, and what is wrong with later ones.
+
+        Raises
+        ------
+        StoreError
+            If there are some, and none of them is.
+        """
+        wrong: list[tuple[Path, StoreError]] = []
+        for folder, told in self.store.checkpoints.sound(self.store.log):
+            if not isinstance(told, StoreError):
+                return (folder, told), wrong
+            wrong.append((folder, told))
+        if wrong:
+            raise StoreError(
+                f"no checkpoint can be gone on from: {wrong[0][1]}; remove "
+                f"{self.store.checkpoints.path} to have the run computed again from its start"
+            )
+        return None, wrong

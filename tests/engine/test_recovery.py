@@ -188,7 +188,7 @@ def assert_recovered(undisturbed, assert_same):
         assert_same(dataset, opened.ds)
         assert sorted(kinds(opened.ds)) == sorted(kinds(dataset))
         left = [file for file in path.rglob("*") if "partial" in file.name]
-        assert not [file for file in left if file.name != "heartbeat.json.partial"]
+        assert not [file for file in left if not file.name.startswith("heartbeat.json.")]
 
     return check
 
@@ -670,11 +670,11 @@ def test_what_is_half_written_is_never_read(
         assert torn and not torn.endswith(b"\n")
     if point == "between the renames":
         assert not (path / "checkpoints" / f"round-{ROUNDS:06d}").exists()
-        assert (path / "checkpoints" / "replaced").exists()
+        assert [*path.glob("checkpoints/replaced-*")]
     lost(path, method)
     ds = gd.run(method, store=path, checkpoint_every=2, resume=True)
     assert_recovered(ds, path)
-    steps = len((path / "reports.jsonl").read_bytes().splitlines())
+    steps = len([*Store.open(path).steps()])
     assert steps == ROUNDS + 1, "none is there twice, none is missing: rounds, and the scores"
 
 
