@@ -27,9 +27,10 @@ def start(
     *,
     client: Client | None = None,
     store: str | os.PathLike[str] | None = None,
-    checkpoint_every: int = 10,
-    synchronous: bool = True,
+    checkpoint_every: int | None = None,
+    synchronous: bool | None = None,
     resume: bool = False,
+    force: bool = False,
     heartbeat: Heartbeat | None = None,
     strict_places: bool = False,
     progress: bool | None = None,
@@ -62,7 +63,8 @@ def start(
     if store is None and resume:
         raise StoreError(engine.NO_STORE)
     folder = Path(tempfile.mkdtemp(prefix="gandask-")) / method.name if store is None else store
-    begun = engine.begin(method, folder, checkpoint_every, synchronous, resume)
+    given = {"checkpoint_every": checkpoint_every, "synchronous": synchronous}
+    begun = engine.begin(method, folder, resume, force, **given, heartbeat=heartbeat)
     ended: Future[xr.Dataset] = Future()
     if not isinstance(begun, Session):
         ended.set_result(begun)
@@ -74,7 +76,7 @@ def start(
     def carry_out() -> None:
         try:
             with drawn:
-                ended.set_result(engine.carry_out(begun, bar, client, heartbeat, strict_places))
+                ended.set_result(engine.carry_out(begun, bar, client, strict_places))
         except BaseException as error:  # whoever waits gets it; perhaps nobody does
             logger.error("%s ended: %s: %s", folder, type(error).__name__, error)
             ended.set_exception(error)

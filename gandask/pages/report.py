@@ -18,6 +18,7 @@ from bokeh.resources import Resources
 from markupsafe import Markup
 
 from gandask import plots, results
+from gandask.core.files import write_whole
 from gandask.display import place as spoken
 from gandask.pages import parts, units
 from gandask.plots import pictures
@@ -51,9 +52,7 @@ def write(run: Run, path: Path | None = None) -> Path:
         Of the file.
     """
     target = run.store.path / "report.html" if path is None else Path(path)
-    partial = target.with_name(target.name + ".partial")
-    partial.write_text(page(run), encoding="utf-8")
-    partial.replace(target)
+    write_whole(target, page(run))
     return target
 
 

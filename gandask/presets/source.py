@@ -25,7 +25,7 @@ class RunSettings:
 
     method: Method[Any]
     cluster: dict[str, Any]
-    heartbeat: Heartbeat
+    heartbeat: Heartbeat | None
 
 
 def read_run_settings(
@@ -60,7 +60,8 @@ def read_run_settings(
         given = {config.parse_assignment(text)[0] for text in assignments}
         _refuse_functions({key: value for key, value in table.items() if key not in given}, file)
     table = read_where(table, assignments, where)
-    cluster, heartbeat = table.pop("cluster"), Heartbeat(**table.pop("heartbeat"))
+    cluster, watch = table.pop("cluster"), table.pop("heartbeat")
+    heartbeat = Heartbeat(**watch) if watch else None  # that of a run that is resumed is its own
     return RunSettings(config.from_dict(table, METHODS), cluster, heartbeat)
 
 

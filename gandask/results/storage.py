@@ -26,6 +26,8 @@ def fixed(values: Array) -> Array:
 def write(dataset: xr.Dataset, path: Path) -> None:
     """Write a Dataset as zarr, whole or not at all."""
     partial = path.with_name(path.name + ".partial")
+    if partial.is_symlink():  # it may lead anywhere
+        partial.unlink()
     shutil.rmtree(partial, ignore_errors=True)
     # zarr's specification knows strings of any length only
     plain = _with_strings(dataset, "U", lambda texts: texts.astype(np.dtypes.StringDType()))

@@ -95,7 +95,7 @@ class Store:
             for journal in (store.log, store.columns, store.happened, store.commands):
                 journal.path.touch()
             told = results.versions() | dict(facts)
-            store.described.begin(0, facts=told, settings=_digest(settings))
+            store.described.begin(0, facts=told, settings=_digest(settings), heard=[0, 0])
             store._own()
         except OSError as error:
             raise StoreError(f"store={str(path)!r} cannot be created: {error}") from error
@@ -269,6 +269,16 @@ class Store:
         """Ask something of the run, which looks there after every step."""
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         self.commands.append({"time": now, **asdict(command)})
+
+    def heard(self) -> Bookmark:
+        """Give the bookmark after the last command that the run has heeded: of a new one, none."""
+        told = self.description.get("heard")
+        try:
+            byte, line = map(int, told or (0, 0))
+        except (ValueError, TypeError) as error:
+            raise StoreError(f"{self.described.file} cannot be read: heard: {error}") from error
+        end = self.commands.end()
+        return Bookmark(0, byte, line) if told and byte <= end.byte else end
 
     def asked(self, begin: Bookmark) -> Iterator[Command]:
         """Read what was asked since `begin`."""
