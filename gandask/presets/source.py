@@ -52,8 +52,8 @@ def read_run_settings(
         If a run that is not trusted names a function.
     """
     file = Path(source)
-    if (file / "config.toml").is_file():
-        file /= "config.toml"
+    if (file / config.SETTINGS_FILE).is_file():
+        file /= config.SETTINGS_FILE
     table = _toml(file) if file.suffix == ".toml" else presets.read(source)
     if not trust and (file != Path(source) or _within_a_run(file)):
         _leave_out_cluster(table, file)
@@ -66,7 +66,9 @@ def read_run_settings(
 
 
 def _within_a_run(file: Path) -> bool:
-    """Tell whether a file lies in a run's folder, be it by a link."""
+    """Tell whether a file lies in a run's folder, be it by a link, or was taken out of one."""
+    if config.SETTINGS_FILE in (file.name, file.resolve().name):
+        return True
     folders = {*file.absolute().parents, *file.resolve().parents}
     return any(map(config.is_run, folders))
 

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from gandask import config, results
 from gandask.checks import is_address
-from gandask.config import Methods
+from gandask.config import SETTINGS_FILE, Methods
 from gandask.core import Event, Layout, Method, Report, SettingError, StoreError
 from gandask.core.files import DAMAGED, parsed, read_whole, refuse_deep, replacing, write_whole
 from gandask.store import layouts
@@ -90,7 +90,7 @@ class Store:
         try:
             store.checkpoints.path.mkdir(parents=True)
             (store.path / "samples").mkdir()
-            write_whole(store.path / "config.toml", settings)
+            write_whole(store.path / SETTINGS_FILE, settings)
             store._lay_out(method)
             for journal in (store.log, store.columns, store.happened, store.commands):
                 journal.path.touch()
@@ -111,7 +111,7 @@ class Store:
             If there is none, or it was written by a newer version.
         """
         store = cls(path)
-        if not (store.path / "config.toml").is_file():
+        if not (store.path / SETTINGS_FILE).is_file():
             raise StoreError(f"{str(path)!r} is not a run: expected a folder with a config.toml")
         written = store.description["format"]
         if written > FORMAT:
@@ -190,7 +190,7 @@ class Store:
         StoreError
             If it cannot be read, or is not as the run left it.
         """
-        path = self.path / "config.toml"
+        path = self.path / SETTINGS_FILE
         try:
             text = read_whole(path).decode()
             if not self._left(text):  # unless it was changed between two looks
@@ -217,7 +217,7 @@ class Store:
             return config.from_dict(own, methods)
         except SettingError as error:
             raise StoreError(
-                f"{self.path / 'config.toml'} cannot be read: {error} (methods, networks and "
+                f"{self.path / SETTINGS_FILE} cannot be read: {error} (methods, networks and "
                 "losses of your own are registered before their run is used: import the module "
                 "that does, in the shell by --import FILE.py)"
             ) from error
@@ -250,7 +250,7 @@ class Store:
 
     def change(self, method: Method[Any]) -> None:
         """Give the run other settings; those it began with are kept in ``run.json``."""
-        told, path = self.description, self.path / "config.toml"
+        told, path = self.description, self.path / SETTINGS_FILE
         text, before = config.to_toml(method), path.read_text(encoding="utf-8")
         begun_with = told.get("begun_with", before)
         # for a moment, either is the right one: a crash between two files harms nothing
