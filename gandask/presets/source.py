@@ -58,6 +58,7 @@ def read_run_settings(
     if not trust and (file != Path(source) or _within_a_run(file)):
         _leave_out_cluster(table, file)
         given = {config.parse_assignment(text)[0] for text in assignments}
+        table.pop("download", None)  # what is missing is fetched where the user says so
         _refuse_functions({key: value for key, value in table.items() if key not in given}, file)
     table = read_where(table, assignments, where)
     cluster, watch = table.pop("cluster"), table.pop("heartbeat")
