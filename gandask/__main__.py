@@ -73,6 +73,26 @@ def trust_option(command: Callable[P, None]) -> Callable[P, None]:
     return click.option("--trust", is_flag=True, help=told)(command)
 
 
+def course_options(command: Callable[P, None]) -> Callable[P, None]:
+    """Add the options that say how a run goes on; one that is resumed keeps its own."""
+    options = [
+        click.option(
+            "--asynchronous/--synchronous",
+            default=None,
+            help="Let each slot go on at its own pace; or wait for all, as by default.",
+        ),
+        click.option(
+            "--checkpoint-every", type=click.IntRange(1), help="Rounds; by default 10.", metavar="N"
+        ),
+        click.option(
+            "--strict-places", is_flag=True, help="Refuse where a place has no worker named so."
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 def where_options(command: Callable[P, None]) -> Callable[P, None]:
     """Add the options that say where to train."""
     kinds = "local, slurm, pbs, lsf, sge, oar, htcondor, srun, or a scheduler's address."
@@ -110,9 +130,7 @@ def main() -> None:
 @click.argument("source", metavar="FILE.toml|PRESET|RUN")
 @click.option("--store", type=click.Path(path_type=Path), help="Folder to keep the run in.")
 @click.option("--resume", "resumed", is_flag=True, help="Continue the run in --store.")
-@click.option("--asynchronous", is_flag=True, help="Let each slot go on at its own pace.")
-@click.option("--checkpoint-every", type=click.IntRange(1), default=10, show_default=True)
-@click.option("--strict-places", is_flag=True, help="Refuse where a place has no worker named so.")
+@course_options
 @where_options
 @trust_option
 @plain_errors
@@ -121,8 +139,8 @@ def train(
     source: str,
     store: Path | None,
     resumed: bool,
-    asynchronous: bool,
-    checkpoint_every: int,
+    asynchronous: bool | None,
+    checkpoint_every: int | None,
     strict_places: bool,
     trust: bool,
     assignments: tuple[str, ...],
@@ -143,22 +161,26 @@ def train(
     if resumed and store is None and Path(source).is_dir():
         store = Path(source)
     options = {"checkpoint_every": checkpoint_every, "strict_places": strict_places}
-    carry_out(settings, store, resumed, synchronous=not asynchronous, **options)
+    carry_out(settings, store, resumed, synchronous=_synchronous(asynchronous), **options)
+
+
+def _synchronous(asynchronous: bool | None) -> bool | None:
+    return None if asynchronous is None else not asynchronous
 
 
 @main.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--asynchronous", is_flag=True, help="Let each slot go on at its own pace.")
-@click.option("--checkpoint-every", type=click.IntRange(1), default=10, show_default=True)
-@click.option("--strict-places", is_flag=True, help="Refuse where a place has no worker named so.")
+@click.option("--force", is_flag=True, help="Though another process seems to write it.")
+@course_options
 @where_options
 @trust_option
 @plain_errors
 @import_option
 def resume(
     run: Path,
-    asynchronous: bool,
-    checkpoint_every: int,
+    force: bool,
+    asynchronous: bool | None,
+    checkpoint_every: int | None,
     strict_places: bool,
     trust: bool,
     assignments: tuple[str, ...],
@@ -174,7 +196,8 @@ def resume(
     Store.open(run)
     settings = read_run_settings(str(run), assignments, where, trust)
     options = {"checkpoint_every": checkpoint_every, "strict_places": strict_places}
-    carry_out(settings, run, True, synchronous=not asynchronous, **options)
+    options |= {"synchronous": _synchronous(asynchronous), "force": force}
+    carry_out(settings, run, True, **options)
 
 
 @main.command()

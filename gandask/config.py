@@ -28,7 +28,7 @@ from gandask.core import Method, MethodError, SettingError
 
 T = TypeVar("T")
 M = TypeVar("M", bound=Method[Any])
-RUN_FILE = "run.json"
+RUN_FILE, SETTINGS_FILE = "run.json", "config.toml"
 """What lies in the folder of every run (`gandask.store` writes it)."""
 Methods = Mapping[str, type[Method[Any]]]
 """Methods by the name that TOML gives them; the first is meant where none is named."""
@@ -212,7 +212,7 @@ def functions(method: Method[Any]) -> set[str]:
 
 def is_run(folder: Path) -> bool:
     """Tell whether a folder is a run's."""
-    return all(os.path.lexists(folder / name) for name in (RUN_FILE, "config.toml"))
+    return all(os.path.lexists(folder / name) for name in (RUN_FILE, SETTINGS_FILE))
 
 
 def load_object(reference: str) -> Any:

@@ -308,12 +308,12 @@ def test_train_passes_on_its_options(settings, asked, told, tmp_path):
         "checkpoint_every": 7,
         "strict_places": True,
         "store": tmp_path / "run",
-        "heartbeat": gd.Heartbeat(),
+        "heartbeat": None,
     }
 
     told.clear()
     call("train", settings)
-    assert (told["client"], told["synchronous"], told["resume"]) == (None, True, False)
+    assert (told["client"], told["synchronous"], told["resume"]) == (None, None, False)
     assert told["store"] is None
     assert len(asked) == 1
 
@@ -330,6 +330,7 @@ def test_resume_passes_on_its_options(finished, asked, told):
         "resume": True,
         "checkpoint_every": 7,
         "strict_places": False,
+        "force": False,
         "store": finished,
         "heartbeat": gd.Heartbeat(hedge=True),
     }

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 import gandask as gd
 from gandask import config
 from gandask.__main__ import main
+from gandask.presets import source
 from gandask.store.steering import steered
 
 PAYLOAD = """
@@ -122,6 +123,21 @@ def test_settings_of_ones_own_name_a_cluster(tmp_path):
     written = config.to_toml(gd.Grid(**GRID)) + '\n[cluster]\nkind = "nonsense"\n'
     file.write_text(written, encoding="utf-8-sig")  # as editors of Windows do
     assert "nonsense" in call("train", file).output
+
+
+def test_settings_that_were_taken_out_of_a_run_are_still_the_runs(run, tmp_path):
+    with_cluster(run, "tcp://127.0.0.1:9")
+    (tmp_path / "taken").mkdir()
+    shutil.copy(run / "config.toml", tmp_path / "taken")
+    assert "has [cluster], which is not used" in call("train", "taken/config.toml").output
+
+
+@pytest.mark.parametrize(("more", "expected"), [((), False), (("--trust",), True)])
+def test_a_run_does_not_say_that_data_are_fetched(run, more, expected):
+    add(run, lambda text: text.replace("download = false", "download = true"))
+    read = source.read_run_settings("r", (), {}, bool(more))
+    assert read.method.download is expected
+    assert source.read_run_settings("r", ("download=true",), {}).method.download
 
 
 # ---- functions

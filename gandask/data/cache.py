@@ -74,10 +74,15 @@ def _write(folder: Path, blocks: Iterable[Block | None]) -> None:
         np.lib.format.write_array_header_1_0(file, header)
     distinct, labels = np.unique(np.concatenate(found), return_inverse=True)
     np.save(folder / "labels.npy", labels.astype(np.int64))
-    digest.update(repr((header["shape"], header["descr"], labels.tolist())).encode())
+    _label(digest, header["shape"], header["descr"], labels)
     about = {"classes": len(distinct), "fingerprint": digest.hexdigest(), "skipped": skipped}
     about |= {file: (folder / file).stat().st_size for file in ("samples.npy", "labels.npy")}
     (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
+
+
+def _label(digest: Any, shape: tuple[int, ...], descr: Any, labels: Array) -> None:
+    """Let a digest of samples take in what they are."""
+    digest.update(repr((shape, descr, labels.tolist())).encode())
 
 
 def keep(folder: Path, blocks: Iterable[Block | None]) -> None:
@@ -96,7 +101,7 @@ def keep(folder: Path, blocks: Iterable[Block | None]) -> None:
 
 
 def recall(folder: Path) -> tuple[Array, Array, dict[str, Any]] | None:
-    """Map a cache entry into memory; None if it is not there, not whole or not readable."""
+    """Map a cache entry into memory; None if it is not there, or not as it was written."""
     try:
         about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
         for file in ("samples.npy", "labels.npy"):
@@ -104,6 +109,9 @@ def recall(folder: Path) -> tuple[Array, Array, dict[str, Any]] | None:
                 return None
         # Copy on write: pages are shared between processes, and torch gets a writable array.
         samples = np.load(folder / "samples.npy", mmap_mode="c")
-        return samples, np.load(folder / "labels.npy"), about
+        labels = np.load(folder / "labels.npy")
+        digest = hashlib.blake2b(np.ascontiguousarray(samples).data, digest_size=16)
+        _label(digest, samples.shape, np.lib.format.dtype_to_descr(samples.dtype), labels)
+        return (samples, labels, about) if digest.hexdigest() == about["fingerprint"] else None
     except (OSError, ValueError, EOFError, LookupError, TypeError):
         return None

@@ -28,9 +28,10 @@ def start(
     *,
     client: Client | Cluster | str | os.PathLike[str] | None = None,
     store: str | os.PathLike[str] | None = None,
-    checkpoint_every: int = 10,
-    synchronous: bool = True,
+    checkpoint_every: int | None = None,
+    synchronous: bool | None = None,
     resume: bool = False,
+    force: bool = False,
     heartbeat: Heartbeat | None = None,
     strict_places: bool = False,
     progress: bool | None = None,
@@ -66,7 +67,8 @@ def start(
     with contextlib.ExitStack() as opened:
         reaching = opened.enter_context(engine.reached(client))
         folder = Path(tempfile.mkdtemp(prefix="gandask-"), method.name) if store is None else store
-        begun = engine.begin(method, folder, checkpoint_every, synchronous, resume)
+        given = {"checkpoint_every": checkpoint_every, "synchronous": synchronous}
+        begun = engine.begin(method, folder, resume, force, **given, heartbeat=heartbeat)
         if not isinstance(begun, Session):
             ended.set_result(begun)
             return Run(folder, ended, trust=True)
@@ -77,7 +79,7 @@ def start(
     def carry_out() -> None:
         try:
             with held:
-                dataset = engine.carry_out(begun, bar, reaching, heartbeat, strict_places)
+                dataset = engine.carry_out(begun, bar, reaching, strict_places)
             ended.set_result(dataset)
         except BaseException as error:  # whoever waits gets it; perhaps nobody does
             logger.error("%s ended: %s: %s", folder, type(error).__name__, error)

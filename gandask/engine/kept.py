@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import collections
 import shutil
+import signal
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from gandask.core import Event, Method, Report, SettingError, Signal, StoreError, View, slot_of
 from gandask.engine import resuming
+from gandask.engine.options import Options
 from gandask.engine.replay import replay
-from gandask.engine.session import Session
+from gandask.engine.session import Ended, Session
 from gandask.store import Store, steering
 from gandask.store.checkpoint import loading, saving
 from gandask.store.steering import Command
 
 LOOK = 0.2  # seconds between two looks at what is asked of a paused run
+MOST = 20  # commands heeded at once: each change is decided, and written to disk, by itself
 
 
 class KeptSession(Session):
@@ -24,11 +29,9 @@ class KeptSession(Session):
 
     Parameters
     ----------
-    method, facts, synchronous
+    method, facts, options
         Those of any session.
     store : Store
-    checkpoint_every : int
-        Rounds between checkpoints.
     resumed : bool
         Whether the store holds a run to take up.
     """
@@ -37,16 +40,15 @@ class KeptSession(Session):
         self,
         method: Method[Any],
         facts: Mapping[str, Any],
-        synchronous: bool,
+        options: Options,
         store: Store,
-        checkpoint_every: int,
         resumed: bool = False,
     ) -> None:
-        super().__init__(method, facts, synchronous)
+        super().__init__(method, facts, options)
         self.store, self.resumed = store, resumed
-        self.checkpoint_every = checkpoint_every
         self.saved = 0
-        self.heard = store.commands.end()
+        self.heard = store.heard()
+        self.left: list[Command] = []  # by a process that was killed
         self.stopping = False
 
     def begin(self) -> None:
@@ -65,12 +67,22 @@ class KeptSession(Session):
         stopped = self.heed(before, reports)
         done = self.view.round > before.round
         if done:
-            self.store.describe("running", self.view.round)
+            self._describe("running")
         return stopped and (done or not self.synchronous)
+
+    def work(self, bar: Any) -> bool:
+        """Carry plans out as any session does; a signal to end it leaves a checkpoint."""
+        try:
+            return super().work(bar)
+        except Ended:
+            self.executor.drop()  # what is under way is computed again
+            self.rest(last=True)
+            self._tell("stopped", f"by {signal.Signals(self.ending).name}, after a checkpoint")
+            raise
 
     def rest(self, last: bool) -> None:
         """Write a checkpoint, if it is time."""
-        if last or self.view.round >= self.saved + self.checkpoint_every:
+        if last or self.view.round >= self.saved + self.options.checkpoint_every:
             self.checkpoint(last)
 
     def note(self, events: Sequence[Event]) -> None:
@@ -94,13 +106,13 @@ class KeptSession(Session):
                     paused = time.monotonic()
                     # the event first: who sees the state is to find it
                     self._tell("paused", "until it is resumed or stopped")
-                    self.store.describe("paused", self.view.round)
+                    self._describe("paused")
                 elif command.name == steering.RESUME and paused is not None:
                     self._go_on(paused)
                     paused = None
             if paused is None:
                 return self.stopping
-            if self.stopping:
+            if self.stopping or self.ending:
                 self._go_on(paused)
                 return True
             self.attend()
@@ -118,33 +130,45 @@ class KeptSession(Session):
         for name in sorted(self.needed()):
             files.setdefault(slot_of(name).replace("/", "-") + ".safetensors", []).append(name)
         # a name of its own: a worker given up during an earlier one may still come back and write
-        partial = checkpoints.begin(uuid.uuid4().hex[:8])
+        token = uuid.uuid4().hex[:8]
+        partial = checkpoints.begin(token)
         try:
-            self.perform([saving(partial / file, names) for file, names in files.items()])
+            self.perform([saving(partial / file, names, token) for file, names in files.items()])
             self.store.described.refuse_stranger()
-            folder = checkpoints.seal(partial, self.view, files, self.store.log.size)
+            folder = checkpoints.seal(partial, self.view, files, self.store.log)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
         self.saved = self.view.round
         if not last:
-            self.perform([loading(folder / file, names) for file, names in files.items()])
+            self.perform([loading(folder / file, names, token) for file, names in files.items()])
         self.watch.tell(Signal("saved"))
         self._tell("checkpoint", f"{folder.name} in {time.monotonic() - begun:.1f} s", self.saved)
 
-    def _asked(self) -> Iterator[Command]:
+    def _asked(self) -> list[Command]:
         """Give what was asked since the last look; what cannot be read is told, once."""
+        last, count = collections.deque(self.left, maxlen=MOST), len(self.left)
+        self.left = []
         try:
-            yield from self.store.asked(self.heard)
+            for command in self.store.asked(self.heard):
+                last.append(command)
+                count += 1
         except StoreError as error:
             self._tell("refused", str(error))
+        if count > MOST:
+            self._tell("refused", f"{count} commands at once: the last {MOST} are heeded")
+        return [*last]
+
+    def _describe(self, state: str) -> None:
+        """Write the run's state, and which commands were heeded."""
+        self.store.describe(state, self.view.round, heard=[self.heard.byte, self.heard.line])
 
     def _go_on(self, paused: float) -> None:
         """End a pause, whose time is none of the run's."""
         taken = time.monotonic() - paused
         self.origin += taken
         self._tell("resumed", f"after a pause of {taken:.0f} s")
-        self.store.describe("running", self.view.round)
+        self._describe("running")
 
     def _change(self, command: Command, before: View, reports: Sequence[Report]) -> None:
         """Go on with other settings from the next round on.
@@ -170,23 +194,54 @@ class KeptSession(Session):
         self.note([Event(now, kind, "", detail, machine=True)])
 
     def _take_up(self) -> None:
-        """Go on where the last checkpoint left the run."""
+        """Go on where the last checkpoint that is sound left the run."""
         store = self.store
         self.results.events += store.noted()
-        found = store.checkpoints.last()
+        found, wrong = self._sound()
         cut = store.truncate(found[1]["log_bytes"] if found else 0)
         elapsed = replay(self, store)
         self.origin, self.saved = time.monotonic() - elapsed, self.view.round
+        for folder, error in wrong:
+            self._tell("passed over", f"{folder.name}: {error}")
+            shutil.rmtree(folder, ignore_errors=True)
         if found:
             folder, told = found
             files = told["files"].items()
             lacking = self.needed().difference(*told["files"].values())
             if lacking:
                 raise StoreError(f"{folder} does not hold {', '.join(sorted(lacking))}")
-            self.perform([loading(folder / file, names) for file, names in files])
+            self.perform([loading(folder / file, names, told["token"]) for file, names in files])
         others = resuming.other_versions(store)
         if others:
             self._tell("versions", f"{others}: from here on, bits may differ")
+        if store.described.copy_of:
+            self._tell("forked", f"from a copy of {store.described.copy_of}")
         again = f"{cut} turns of slots are" if cut > 1 else "one turn of a slot is"
         lost = f"{again} computed again" if cut else "nothing is computed again"
         self._tell("resumed", f"after round {self.saved}; {lost}")
+        asked = self._asked()
+        # what is to be true of later rounds still is; the rest was asked of a process that is gone
+        self.left = [command for command in asked if command.name == steering.CHANGE]
+        for command in asked:
+            if command not in self.left:
+                self._tell("refused", f"{command.name}, asked for before the run was interrupted")
+
+    def _sound(self) -> tuple[tuple[Path, dict[str, Any]] | None, list[tuple[Path, StoreError]]]:
+        """Give the newest checkpoint that is sound, if any, and what is wrong with later ones.
+
+        Raises
+        ------
+        StoreError
+            If there are some, and none of them is.
+        """
+        wrong: list[tuple[Path, StoreError]] = []
+        for folder, told in self.store.checkpoints.sound(self.store.log):
+            if not isinstance(told, StoreError):
+                return (folder, told), wrong
+            wrong.append((folder, told))
+        if wrong:
+            raise StoreError(
+                f"no checkpoint can be gone on from: {wrong[0][1]}; remove "
+                f"{self.store.checkpoints.path} to have the run computed again from its start"
+            )
+        return None, wrong

@@ -14,10 +14,12 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from gandask import display, results
-from gandask.core import Method, SettingError, StoreError
+from gandask.core import Method, StoreError
 from gandask.engine import resuming
+from gandask.engine.ending import heeded
 from gandask.engine.kept import KeptSession
-from gandask.engine.session import Session, logger
+from gandask.engine.options import Options, of
+from gandask.engine.session import Ended, Session, logger
 from gandask.execution.dask import Distributed
 from gandask.execution.heartbeat import Heartbeat, Watch
 from gandask.execution.places import Places
@@ -38,9 +40,10 @@ def run(
     *,
     client: Client | Cluster | str | os.PathLike[str] | None = None,
     store: str | os.PathLike[str] | None = None,
-    checkpoint_every: int = 10,
-    synchronous: bool = True,
+    checkpoint_every: int | None = None,
+    synchronous: bool | None = None,
     resume: bool = False,
+    force: bool = False,
     heartbeat: Heartbeat | None = None,
     strict_places: bool = False,
     progress: bool | None = None,
@@ -57,15 +60,19 @@ def run(
     store : path-like, optional
         Folder to keep the run in. It must be one that the workers share. Without one nothing is
         kept, and a lost worker costs recomputing from the start.
-    checkpoint_every : int
-        Rounds between checkpoints, each of which ends the chain of tasks that Dask remembers.
-    synchronous : bool
-        Wait for all tasks of a plan before the next. Otherwise each slot goes on at its own pace,
-        and the result depends on theirs.
+    checkpoint_every : int, optional
+        Rounds between checkpoints, each of which ends the chain of tasks that Dask remembers: 10,
+        or those of the run that is resumed.
+    synchronous : bool, optional
+        Wait for all tasks of a plan before the next, as by default, or as the run that is resumed.
+        Otherwise each slot goes on at its own pace, and the result depends on theirs.
     resume : bool
         Continue the run in `store` after its last checkpoint.
+    force : bool
+        Continue it though another process seems to write it; that one is refused from then on.
     heartbeat : Heartbeat, optional
         How to watch over slots and workers: when they are delayed or lost, and whether to hedge.
+        By default as the run that is resumed.
     strict_places : bool
         Refuse to run, or to go on, where a slot of the method has a place and no worker is named
         like it. Otherwise such slots share the other workers.
@@ -88,6 +95,9 @@ def run(
         When a task fails: with slot, round, seed and the original traceback.
     ClusterError
         When the scheduler is lost. What was checkpointed is kept, as after any error.
+    SystemExit
+        After SIGTERM or SIGHUP, with a checkpoint, where a run is kept and the process has no
+        handler of its own for them.
 
     Examples
     --------
@@ -99,11 +109,12 @@ def run(
     {'round': 1, 'row': 1, 'col': 2}
     """
     with reached(client) as reaching:
-        begun = begin(method, store, checkpoint_every, synchronous, resume)
+        given = {"checkpoint_every": checkpoint_every, "synchronous": synchronous}
+        begun = begin(method, store, resume, force, **given, heartbeat=heartbeat)
         if not isinstance(begun, Session):
             return begun
         with progress_bar(begun.method, progress) as bar:
-            return carry_out(begun, bar, reaching, heartbeat, strict_places)
+            return carry_out(begun, bar, reaching, strict_places)
 
 
 def reached(
@@ -120,28 +131,27 @@ def reached(
 def begin(
     method: Method[Any],
     store: str | os.PathLike[str] | None,
-    checkpoint_every: int = 10,
-    synchronous: bool = True,
     resume: bool = False,
+    force: bool = False,
+    **given: Any,
 ) -> Session | xr.Dataset:
     """Do all that can be refused: give a run that is ready to go, or what a finished one came to.
 
     Parameters, and what is raised, are those of `run`.
     """
-    if checkpoint_every < 1:
-        raise SettingError(f"checkpoint_every={checkpoint_every}: expected at least 1")
+    options = Options().given(given)
     method = method.resolved()
     if store is None:
         method.check()
         if resume:
             raise StoreError(NO_STORE)
-        return Session(method, method.prepare(), synchronous)
+        return Session(method, method.prepare(), options)
     if not resume:
         method.check()
         Store(store).refuse_existing()
         facts = method.prepare()
         kept = Store.create(store, method, facts)
-        return KeptSession(method, facts, synchronous, kept, checkpoint_every)
+        return KeptSession(method, facts, options, kept)
     kept = Store.open(store)
     kept.described.refuse_older()
     method = resuming.stored(kept, method)
@@ -151,27 +161,28 @@ def begin(
     method.check()
     facts = method.prepare()
     resuming.refuse_others(kept, facts)
-    kept.claim()
-    return KeptSession(method, facts, synchronous, kept, checkpoint_every, resumed=True)
+    kept.claim(force)
+    return KeptSession(method, facts, of(kept).given(given), kept, resumed=True)
 
 
 def carry_out(
     session: Session,
     bar: Any,
     client: Client | None,
-    heartbeat: Heartbeat | None,
     strict_places: bool = False,
 ) -> xr.Dataset:
     """Carry a run to its end, or until it is asked to stop; see `run`."""
     kept = session.store if isinstance(session, KeptSession) else None
     link = client.dashboard_link if client else None
     with _writing(kept, session, link):
-        with _watched(session, kept, client, heartbeat or Heartbeat(), strict_places):
+        with _watched(session, kept, client, strict_places):
             session.begin()
-            finished = session.work(bar)
+            with heeded(session) if kept else contextlib.nullcontext():
+                finished = session.work(bar)
         dataset = session.results.dataset(results.attributes(session.method, session.facts))
         if kept:
             if finished:
+                kept.described.refuse_stranger()
                 kept.write_dataset(dataset)
             kept.describe("finished" if finished else "stopped", session.view.round)
     return dataset
@@ -182,11 +193,12 @@ def _writing(kept: Store | None, session: Session, link: str | None) -> Iterator
     """Write down that a run is going on, and how it ends, if it does not end well."""
     try:
         if kept:
-            kept.describe("running", kept.description["round"], dask_dashboard=link)
+            told = {"dask_dashboard": link, "options": session.options.told()}
+            kept.describe("running", kept.description["round"], **told)
             kept.described.busy.add(kept.path)
         yield
     except BaseException as error:
-        state = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
+        state = "stopped" if isinstance(error, KeyboardInterrupt | Ended) else "failed"
         if kept:
             with contextlib.suppress(OSError, StoreError):  # the disk may be full
                 kept.describe(state, session.view.round, error=f"{type(error).__name__}: {error}")
@@ -196,6 +208,7 @@ def _writing(kept: Store | None, session: Session, link: str | None) -> Iterator
     finally:
         if kept:
             kept.described.busy.discard(kept.path)
+            kept.release()
 
 
 @contextlib.contextmanager
@@ -203,11 +216,11 @@ def _watched(
     session: Session,
     kept: Store | None,
     client: Client | None,
-    settings: Heartbeat,
     strict_places: bool,
 ) -> Iterator[None]:
     """Perform a session's tasks with a client, or in process, under the heartbeat's watch."""
-    method, watch = session.method, Watch(settings)
+    method, settings = session.method, session.options.heartbeat
+    watch = Watch(settings)
     session.watch, session.ledger.travels = watch, client is not None
     places = Places(method.places(), strict_places, settings.lost_after)
     session.executor = executor = (

@@ -10,12 +10,17 @@ from typing import Any
 
 from gandask.core import NON_FINITE, Event, Method, Plan, Report, Signal, Stage, Task, View
 from gandask.engine.ledger import Ledger
+from gandask.engine.options import Options
 from gandask.execution.executor import Executor
 from gandask.execution.heartbeat import Watch
 from gandask.results import Results
 from gandask.results.columns import Columns
 
 logger = logging.getLogger("gandask")
+
+
+class Ended(SystemExit):
+    """A signal asked the process to end: its status says which one."""
 
 
 class Session:
@@ -26,15 +31,16 @@ class Session:
     method : Method
     facts : mapping
         What the method's preparation found.
-    synchronous : bool
-        Whether to wait for all reports of a plan.
+    options : Options
+        Whether to wait for all reports of a plan, among others.
     """
 
     executor: Executor
     watch: Watch
 
-    def __init__(self, method: Method[Any], facts: Mapping[str, Any], synchronous: bool) -> None:
-        self.method, self.facts, self.synchronous = method, facts, synchronous
+    def __init__(self, method: Method[Any], facts: Mapping[str, Any], options: Options) -> None:
+        self.method, self.facts, self.options = method, facts, options
+        self.synchronous = options.synchronous
         self.results = Results(method.layout(), method.rounds)
         self.ledger = Ledger(method)
         self.view: View
@@ -43,6 +49,7 @@ class Session:
         self.under_way: dict[int, Task] = {}
         self.early: dict[int, Report] = {}  # arrived while others were waited for alone
         self.origin = time.monotonic()
+        self.ending = 0  # the number of a signal that asked for it
 
     def begin(self) -> None:
         """Do what comes before the first plan."""
@@ -75,6 +82,11 @@ class Session:
         """Send the plan, and wait for its reports, or for the next few: in order of submission.
 
         A plan without tasks has none, where no others are under way.
+
+        Raises
+        ------
+        Ended
+            If a signal asked for it. Nothing of these reports is decided yet.
         """
         self.ledger.plan(self.plan)
         for stage in self.plan:
@@ -84,6 +96,8 @@ class Session:
             return []
         arrived, self.early = self.early, {}
         while not arrived or (self.synchronous and len(arrived) < len(self.under_way)):
+            if self.ending:
+                raise Ended(128 + self.ending)
             arrived |= self.executor.next_reports()
             self.attend()
         for number in arrived:

@@ -152,6 +152,12 @@ class Distributed:
         """Drop every state but these."""
         self.states = {name: self.states[name] for name in names}
 
+    def drop(self) -> None:
+        """Drop tasks under way, and what they would write; one that runs comes to its end."""
+        unmade = {id(f) for sent in self.under_way.values() for f in sent.copies[0].states.values()}
+        self.states = {name: f for name, f in self.states.items() if id(f) not in unmade}
+        self.under_way.clear()
+
     def cancel(self) -> None:
         """Drop everything, states and tasks under way."""
         self.under_way.clear()

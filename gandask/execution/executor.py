@@ -24,6 +24,9 @@ class Executor(Watchable, Protocol):
     def keep(self, names: Iterable[str]) -> None:
         """Drop every state but these."""
 
+    def drop(self) -> None:
+        """Drop tasks under way, and what they would write; the other states stay."""
+
     def cancel(self) -> None:
         """Drop everything, states and tasks under way."""
 

@@ -72,6 +72,11 @@ class Serial:
         """Drop every state but these."""
         self.states = {name: self.states[name] for name in names}
 
+    def drop(self) -> None:
+        """Drop tasks that wait, and what they would write."""
+        self.queue.clear()
+        self.states = {name: place for name, place in self.states.items() if place}
+
     def cancel(self) -> None:
         """Drop everything."""
         self.states.clear()

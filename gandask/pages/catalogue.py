@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gandask.checks import spelt_out
+from gandask.config import RUN_FILE, SETTINGS_FILE
 from gandask.core import StoreError
 
 VARIABLE = "GANDASK_RUNS"
@@ -49,7 +50,7 @@ def _runs(folder: Path, depth: int) -> Iterator[Path]:
     except OSError:  # not ours to read, or gone
         return
     for item in inside:
-        if (Path(item.path) / "config.toml").is_file():
+        if (Path(item.path) / SETTINGS_FILE).is_file():
             yield Path(item.path)
         elif depth > 1:
             yield from _runs(Path(item.path), depth - 1)
@@ -57,6 +58,6 @@ def _runs(folder: Path, depth: int) -> Iterator[Path]:
 
 def _written(path: Path) -> float:
     try:
-        return max((path / name).stat().st_mtime for name in ("config.toml", "run.json"))
+        return max((path / name).stat().st_mtime for name in (SETTINGS_FILE, RUN_FILE))
     except OSError:
         return 0.0

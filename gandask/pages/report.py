@@ -19,6 +19,7 @@ from markupsafe import Markup
 
 from gandask import plots, results
 from gandask.core import StoreError
+from gandask.core.files import write_whole
 from gandask.display import place as spoken
 from gandask.pages import parts, units
 from gandask.plots import pictures
@@ -57,12 +58,10 @@ def write(run: Run, path: Path | None = None) -> Path:
         If it cannot be written there.
     """
     target = run.store.path / "report.html" if path is None else Path(path)
-    partial = target.with_name(target.name + ".partial")
-    text = page(run)
+    # a path may hold what is no UTF-8
+    text = page(run).encode("utf-8", "backslashreplace").decode()
     try:
-        # a path may hold what is no UTF-8
-        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
-        partial.replace(target)
+        write_whole(target, text)
     except OSError as error:
         raise StoreError(
             f"{target} cannot be written: {error.strerror}; name another file: "

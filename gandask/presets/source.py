@@ -25,7 +25,7 @@ class RunSettings:
 
     method: Method[Any]
     cluster: dict[str, Any]
-    heartbeat: Heartbeat
+    heartbeat: Heartbeat | None
 
 
 def read_run_settings(
@@ -52,20 +52,24 @@ def read_run_settings(
         If a run that is not trusted names a function.
     """
     file = Path(source)
-    if (file / "config.toml").is_file():
-        file /= "config.toml"
+    if (file / config.SETTINGS_FILE).is_file():
+        file /= config.SETTINGS_FILE
     table = _toml(file) if file.suffix == ".toml" else presets.read(source)
     if not trust and (file != Path(source) or _within_a_run(file)):
         _leave_out_cluster(table, file)
         given = {config.parse_assignment(text)[0] for text in assignments}
+        table.pop("download", None)  # what is missing is fetched where the user says so
         _refuse_functions({key: value for key, value in table.items() if key not in given}, file)
     table = read_where(table, assignments, where)
-    cluster, heartbeat = table.pop("cluster"), Heartbeat(**table.pop("heartbeat"))
+    cluster, watch = table.pop("cluster"), table.pop("heartbeat")
+    heartbeat = Heartbeat(**watch) if watch else None  # that of a run that is resumed is its own
     return RunSettings(config.from_dict(table, METHODS), cluster, heartbeat)
 
 
 def _within_a_run(file: Path) -> bool:
-    """Tell whether a file lies in a run's folder, be it by a link."""
+    """Tell whether a file lies in a run's folder, be it by a link, or was taken out of one."""
+    if config.SETTINGS_FILE in (file.name, file.resolve().name):
+        return True
     folders = {*file.absolute().parents, *file.resolve().parents}
     return any(map(config.is_run, folders))
 

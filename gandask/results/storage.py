@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
+LARGEST = 1 << 33
+"""Bytes of a Dataset that is read; a file of a few bytes can say that it holds any number."""
+
+
 def fixed(values: Array) -> Array:
     """Give strings a fixed width: the plain form, which netCDF stores too."""
     if values.dtype.kind not in "TO":
@@ -39,6 +43,8 @@ def whole(number: int) -> int | str:
 def write(dataset: xr.Dataset, path: Path) -> None:
     """Write a Dataset as zarr, whole or not at all."""
     partial = path.with_name(path.name + ".partial")
+    if partial.is_symlink():  # it may lead anywhere
+        partial.unlink()
     shutil.rmtree(partial, ignore_errors=True)
     # zarr's specification knows strings of any length only
     plain = _with_strings(dataset, "U", lambda texts: texts.astype(np.dtypes.StringDType()))
@@ -63,7 +69,10 @@ def read(path: Path) -> xr.Dataset:
 
     try:
         # format 3 alone: format 2 has a codec that unpickles
-        stored = xr.open_zarr(path, consolidated=False, zarr_format=3).load()
+        stored = xr.open_zarr(path, consolidated=False, zarr_format=3)
+        if stored.nbytes > LARGEST:
+            raise ValueError(f"it says that it holds {stored.nbytes} bytes, more than {LARGEST}")
+        stored = stored.load()
     except Exception as error:  # zarr's codecs raise what they like
         raise StoreError(
             f"{path} cannot be read: {type(error).__name__}: {error}; delete it, and the "

@@ -17,8 +17,8 @@ from gandask.methods import METHODS
 from gandask.runs.collecting import Collected
 from gandask.scores.mixture import Mixture
 from gandask.store import LIVE, Store
-from gandask.store.checkpoint import load_states
 from gandask.store.steering import CHANGE, PAUSE, RESUME, STOP, Command, steered
+from gandask.training.stored import read_states
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -269,8 +269,7 @@ class Run:
         states: dict[str, State] = {}
         for file, names in told["files"].items():
             wanted = [name for name in names if name in weights]
-            loaded, _ = load_states(names=wanted, path=str(folder / file)) if wanted else ((), {})
-            states |= dict(zip(wanted, loaded, strict=True))
+            states |= read_states(folder / file, wanted, told["token"]) if wanted else {}
         lacking = weights.keys() - states.keys()
         if lacking:
             raise StoreError(f"{folder} does not hold {', '.join(sorted(lacking))}")

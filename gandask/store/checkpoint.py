@@ -2,36 +2,46 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gandask.core import Made, State, StoreError, Task, View, slot_of
-from gandask.store.journal import write_whole
-from gandask.training.stored import SEPARATOR, checkpoints, last_checkpoint, read_states
+from gandask.core.files import write_whole
+from gandask.store.journal import Journal
+from gandask.training.stored import (
+    NUMBERED,
+    SEPARATOR,
+    checkpoints,
+    described,
+    description,
+    digest_of,
+    is_whole,
+    last_checkpoint,
+    read_states,
+)
 
 SAFE = "what was written before is safe: once there is room, continue with gandask resume DIR"
 
 
-def saving(path: Path, names: Sequence[str]) -> Task:
-    """Make the task that saves states of one slot."""
-    arguments = {"names": tuple(names), "path": str(path)}
+def saving(path: Path, names: Sequence[str], token: str) -> Task:
+    """Make the task that saves states of one slot, as a part of a checkpoint."""
+    arguments = {"names": tuple(names), "path": str(path), "token": token}
     return Task(slot_of(names[0]), 0, save_states, tuple(names), arguments=arguments)
 
 
-def loading(path: Path, names: Sequence[str]) -> Task:
-    """Make the task that loads states of one slot."""
-    arguments = {"names": tuple(names), "path": str(path)}
+def loading(path: Path, names: Sequence[str], token: str) -> Task:
+    """Make the task that loads states of one slot, of a checkpoint."""
+    arguments = {"names": tuple(names), "path": str(path), "token": token}
     return Task(slot_of(names[0]), 0, load_states, writes=tuple(names), arguments=arguments)
 
 
-def save_states(*states: State, names: Sequence[str], path: str) -> Made:
+def save_states(*states: State, names: Sequence[str], path: str, token: str) -> Made:
     """Write states to one safetensors file, durably and whole.
 
     Raises
@@ -50,7 +60,8 @@ def save_states(*states: State, names: Sequence[str], path: str) -> Made:
     # a task may run twice at once, when its worker was given up too early
     partial = Path(f"{path}.{uuid.uuid4().hex[:8]}")
     try:
-        safetensors.numpy.save_file(arrays, partial)
+        told = {"token": token, "digest": digest_of(arrays)}
+        safetensors.numpy.save_file(arrays, partial, told)
         sync(partial)
         partial.replace(path)
     except (OSError, safetensors.SafetensorError) as error:
@@ -59,15 +70,15 @@ def save_states(*states: State, names: Sequence[str], path: str) -> Made:
     return (), {}
 
 
-def load_states(*, names: Sequence[str], path: str) -> Made:
+def load_states(*, names: Sequence[str], path: str, token: str) -> Made:
     """Read states from a safetensors file.
 
     Raises
     ------
     StoreError
-        If it cannot be read, or is one of other states.
+        If it cannot be read, is damaged, or is one of other states or of another checkpoint.
     """
-    return tuple(read_states(path, names).values()), {}
+    return tuple(read_states(path, names, token).values()), {}
 
 
 class Checkpoints:
@@ -81,19 +92,23 @@ class Checkpoints:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.fence = 1
 
     def begin(self, token: str) -> Path:
         """Make the folder that a checkpoint's files go to first; drop what is left of others."""
-        for left in self.path.glob("partial*"):
+        for left in (*self.path.glob("partial*"), *self.path.glob("replaced*")):
             shutil.rmtree(left, ignore_errors=True)
         partial = self.path / f"partial-{token}"
         partial.mkdir(parents=True)
         return partial
 
     def seal(
-        self, partial: Path, view: View, files: Mapping[str, Sequence[str]], log_bytes: int
+        self, partial: Path, view: View, files: Mapping[str, Sequence[str]], log: Journal
     ) -> Path:
         """Make a checkpoint valid, once all its files are written, and drop those before the last.
+
+        A writer that another has taken the run from, and that does not know yet, harms nothing:
+        what it seals has its own number, and is not of the log that the other goes on with.
 
         Parameters
         ----------
@@ -103,8 +118,8 @@ class Checkpoints:
             What the method knew then.
         files : mapping of str to sequence of str
             The states in each file, by name.
-        log_bytes : int
-            Size of the log of reports that it stands on.
+        log : Journal
+            The reports that it stands on.
 
         Raises
         ------
@@ -117,25 +132,53 @@ class Checkpoints:
                 f"the workers did not write {partial / missing[0]} where the client reads it: "
                 "store must be a folder that they share"
             )
+        size = log.size
         told = {
             "round": view.round,
-            "log_bytes": log_bytes,
+            "log_bytes": size,
+            "log": log.digest(size),
+            "token": partial.name.removeprefix("partial-"),
             "files": {name: list(states) for name, states in files.items()},
             "mixtures": {slot: dict(weights) for slot, weights in view.mixtures.items()},
             "best": view.best,
         }
-        write_whole(partial / "checkpoint.json", json.dumps(told))
-        folder = self.path / f"round-{view.round:06d}"
-        replaced = folder.with_name("replaced")
+        write_whole(partial / "checkpoint.json", description(told))
+        number = f".{self.fence}" if self.fence > 1 else ""
+        folder = self.path / f"round-{view.round:06d}{number}"
         if folder.exists():
-            shutil.rmtree(replaced, ignore_errors=True)
-            folder.replace(replaced)
+            folder.replace(self.path / f"replaced-{told['token']}")
         partial.replace(folder)
         sync(folder.parent)
-        shutil.rmtree(replaced, ignore_errors=True)
-        for old in self.all()[:-2]:
-            shutil.rmtree(old)
+        # what somebody still reads cannot be removed from every file system: it is left
+        for old in (*self.path.glob("replaced-*"), *self._before()[:-2]):
+            shutil.rmtree(old, ignore_errors=True)
         return folder
+
+    def _before(self) -> list[Path]:
+        """List the valid checkpoints but those of writers that came later, oldest first."""
+        known = [(folder, NUMBERED.fullmatch(folder.name)) for folder in self.all()]
+        return [folder for folder, found in known if found and int(found[2] or 1) <= self.fence]
+
+    def sound(self, log: Journal) -> Iterator[tuple[Path, dict[str, Any] | StoreError]]:
+        """Go through the checkpoints, the newest first, to one that is as it was written.
+
+        It comes last, with what describes it; those before it come with what is wrong with them.
+        One that lacks files comes not at all.
+        """
+        for folder in reversed(self.all()):
+            try:
+                told = described(folder)
+                if not is_whole(folder, told):
+                    continue
+                if told["log"] and log.digest(told["log_bytes"]) != told["log"]:
+                    raise StoreError(f"{folder} is not of {log.path} as it is")
+                for file, names in told["files"].items():
+                    read_states(folder / file, names, told["token"])
+            except StoreError as error:
+                yield folder, error
+            else:
+                yield folder, told
+                return
 
     def all(self) -> list[Path]:
         """List the valid checkpoints, oldest first."""

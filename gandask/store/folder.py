@@ -5,10 +5,10 @@ result is laid out: who reads it needs no data and no networks), ``reports.jsonl
 step of the method, appended durably), ``steps.jsonl`` (the same as columns, with what the method
 made of them: for readers), ``events.jsonl`` (what the machine did), ``commands.jsonl`` (what was
 asked of the run from outside), ``heartbeat.json`` (what every slot is doing),
-``checkpoints/round-000010/*.safetensors``, ``dataset.zarr``, ``samples/`` and, once it was
-continued, an empty ``claim.lock``. Nothing in it is a pickle, and nothing in it is executed.
-A function that ``config.toml`` names as ``module:function`` is imported if the user names it too,
-or trusts the run.
+``checkpoints/round-000010/*.safetensors``, ``dataset.zarr``, ``samples/`` and ``run.lock``, which
+is empty, and locked as long as the run is written. Nothing in it is a pickle, and nothing in it is
+executed. A function that ``config.toml`` names as ``module:function`` is imported if the user names
+it too, or trusts the run. Nothing is written through a link in it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -27,16 +28,20 @@ from typing import TYPE_CHECKING, Any
 
 from gandask import config, results
 from gandask.checks import is_address
-from gandask.config import Methods
+from gandask.config import SETTINGS_FILE, Methods
 from gandask.core import Event, Layout, Method, Report, SettingError, StoreError
+from gandask.core.files import DAMAGED, parsed, read_whole, refuse_deep, replacing, write_whole
 from gandask.store import layouts
 from gandask.store.checkpoint import Checkpoints
 from gandask.store.description import FORMAT, Description
-from gandask.store.journal import Bookmark, Journal, write_whole
+from gandask.store.journal import Bookmark, Journal
 from gandask.store.steering import Command
 
 if TYPE_CHECKING:
     import xarray as xr
+
+COMMAND = 1 << 16
+"""Bytes of a command that is read."""
 
 
 class Store:
@@ -66,12 +71,13 @@ class Store:
             ) from error
         self.log = Journal(self.path / "reports.jsonl")
         self.columns = Journal(self.path / "steps.jsonl")
-        self.commands = Journal(self.path / "commands.jsonl")
+        self.commands = Journal(self.path / "commands.jsonl", COMMAND)
         self.happened = Journal(self.path / "events.jsonl")
         self.checkpoints = Checkpoints(self.path / "checkpoints")
         self.described = Description(self.path)
         self.heartbeat = self.described.heartbeat
         self.layout_file = self.path / "layout.json"
+        self.beats = itertools.count(1)
 
     def __repr__(self) -> str:
         return f"Store({str(self.path)!r})"
@@ -92,16 +98,20 @@ class Store:
         store.refuse_existing()
         fresh = not store.path.exists()
         try:
+            if not fresh:  # of a run that came to nothing
+                store.refuse_links()
+                shutil.rmtree(store.checkpoints.path, ignore_errors=True)
             store.described.file.unlink(missing_ok=True)
             store.heartbeat.unlink(missing_ok=True)
             for folder in (store.checkpoints.path, store.path / "samples"):
                 folder.mkdir(parents=True, exist_ok=True)
-            write_whole(store.path / "config.toml", settings)
+            write_whole(store.path / SETTINGS_FILE, settings)
             store._lay_out(method)
             for journal in (store.log, store.columns, store.happened, store.commands):
                 journal.path.write_bytes(b"")
             told = results.versions() | dict(facts)
-            store.describe("running", 0, facts=told, settings=_digest(settings))
+            store.described.begin(0, facts=told, settings=_digest(settings), heard=[0, 0])
+            store._own()
         except OSError as error:
             if fresh:
                 shutil.rmtree(store.path, ignore_errors=True)
@@ -118,7 +128,7 @@ class Store:
             If there is none, or it was written by a newer version.
         """
         store = cls(path)
-        if not (store.path / "config.toml").is_file():
+        if not (store.path / SETTINGS_FILE).is_file():
             raise StoreError(f"{str(path)!r} is not a run: expected a folder with a config.toml")
         written = store.description["format"]
         if written > FORMAT:
@@ -149,9 +159,43 @@ class Store:
         """What ``run.json`` says: format, state, round, facts."""
         return self.described.read()
 
-    def claim(self) -> None:
-        """Become the one who writes the run; StoreError if another process is, or it is older."""
-        self.described.claim()
+    def claim(self, force: bool = False) -> None:
+        """Become the one who writes the run; with `force` whoever else seems to write it.
+
+        Raises
+        ------
+        StoreError
+            If another process is writing it, it is of an older format, or holds links.
+        """
+        self.refuse_links()
+        self.described.claim(force)
+        self._own()
+        for left in self.path.glob("*.partial"):
+            if not left.is_dir():
+                left.unlink(missing_ok=True)
+
+    def release(self) -> None:
+        """Let others claim the run."""
+        self.described.release()
+
+    def refuse_links(self) -> None:
+        """Raise StoreError if the run has links where it is written: they may lead anywhere."""
+        journals = (self.log, self.columns, self.commands, self.happened)
+        dataset = self.path / "dataset.zarr"
+        written = [*(journal.path for journal in journals), self.checkpoints.path, dataset]
+        written += [self.described.lock_file, dataset.with_name("dataset.zarr.partial")]
+        for path in (*written, *self.checkpoints.path.glob("*")):
+            if path.is_symlink():
+                raise StoreError(
+                    f"{path} is a link, and nothing outside a run's folder is written: put what it "
+                    "leads to in its place, or remove it"
+                )
+
+    def _own(self) -> None:
+        """Mark what is written from now on as this writer's."""
+        for journal in (self.log, self.columns, self.happened):
+            journal.fence = self.described.fence
+        self.checkpoints.fence = self.described.fence
 
     @property
     def state(self) -> str:
@@ -171,15 +215,15 @@ class Store:
         StoreError
             If it cannot be read, or is not as the run left it.
         """
-        path = self.path / "config.toml"
+        path = self.path / SETTINGS_FILE
         try:
-            text = path.read_text(encoding="utf-8")
+            text = read_whole(path).decode()
             if not self._left(text):  # unless it was changed between two looks
-                text = path.read_text(encoding="utf-8")
+                text = read_whole(path).decode()
                 if not self._left(text):
                     raise ValueError("it is not as the run left it")
-            tomllib.loads(text)
-        except (OSError, ValueError) as error:
+            refuse_deep(tomllib.loads(text))
+        except DAMAGED as error:
             raise StoreError(f"{path} cannot be read: {error}") from error
         return text
 
@@ -198,7 +242,7 @@ class Store:
             return config.from_dict(own, methods)
         except SettingError as error:
             raise StoreError(
-                f"{self.path / 'config.toml'} cannot be read: {error} (methods, networks and "
+                f"{self.path / SETTINGS_FILE} cannot be read: {error} (methods, networks and "
                 "losses of your own are registered before their run is used: import the module "
                 "that does, in the shell by --import FILE.py)"
             ) from error
@@ -216,8 +260,8 @@ class Store:
         if self.description["format"] < FORMAT:
             return None
         try:
-            return layouts.read(self.layout_file.read_text(encoding="utf-8"))
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            return layouts.read(read_whole(self.layout_file).decode())
+        except DAMAGED as error:
             told = f"{type(error).__name__}: {error}"
             raise StoreError(f"{self.layout_file} cannot be read: {told}") from error
 
@@ -231,7 +275,7 @@ class Store:
 
     def change(self, method: Method[Any]) -> None:
         """Give the run other settings; those it began with are kept in ``run.json``."""
-        told, path = self.description, self.path / "config.toml"
+        told, path = self.description, self.path / SETTINGS_FILE
         text, before = config.to_toml(method), path.read_text(encoding="utf-8")
         begun_with = told.get("begun_with", before)
         # for a moment, either is the right one: a crash between two files harms nothing
@@ -250,6 +294,16 @@ class Store:
         """Ask something of the run, which looks there after every step."""
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         self.commands.append({"time": now, **asdict(command)})
+
+    def heard(self) -> Bookmark:
+        """Give the bookmark after the last command that the run has heeded: of a new one, none."""
+        told = self.description.get("heard")
+        try:
+            byte, line = map(int, told or (0, 0))
+        except (ValueError, TypeError) as error:
+            raise StoreError(f"{self.described.file} cannot be read: heard: {error}") from error
+        end = self.commands.end()
+        return Bookmark(0, byte, line) if told and byte <= end.byte else end
 
     def asked(self, begin: Bookmark) -> Iterator[Command]:
         """Read what was asked since `begin`."""
@@ -280,17 +334,18 @@ class Store:
 
     def beat(self, told: Mapping[str, Any]) -> None:
         """Write what every slot is doing: for readers only, so that a full disk is no harm."""
-        with contextlib.suppress(OSError):
-            partial = self.heartbeat.with_name("heartbeat.json.partial")
-            partial.write_text(json.dumps(told), encoding="utf-8")
-            partial.replace(self.heartbeat)
+        # another machine knows by it that the run is written: not by one that lost it
+        with contextlib.suppress(OSError, StoreError):
+            self.described.refuse_stranger()
+            with replacing(self.heartbeat) as file:
+                file.write(json.dumps({**told, "beat": next(self.beats)}).encode())
 
     def slots(self) -> dict[str, dict[str, Any]]:
         """Read what every slot was doing at the last heartbeat: state, round, fraction, worker."""
         try:
-            found = dict(json.loads(self.heartbeat.read_bytes())["slots"])
+            found = dict(parsed(read_whole(self.heartbeat))["slots"])
             return {str(slot): dict(told) for slot, told in found.items()}
-        except (OSError, ValueError, TypeError, KeyError):
+        except DAMAGED:
             return {}
 
     def steps(self) -> Iterator[tuple[float, list[Report]]]:
@@ -317,14 +372,16 @@ class Store:
                 f"{self.log.path} is shorter than when the last checkpoint was written: "
                 "the run cannot be continued; begin another one"
             )
+        self.described.refuse_stranger()
         lines = self.log.truncate(size)
+        self.log.append({})  # what another writer appends from now on is left out
         self.happened.mend()
         if self.commands.path.exists():
             self.commands.mend()
         cut = set()
         for line in lines:
-            with contextlib.suppress(ValueError, TypeError, KeyError):  # whatever was damaged
-                cut |= {(told["slot"], told["round"]) for told in json.loads(line)["reports"]}
+            with contextlib.suppress(*DAMAGED):
+                cut |= {(told["slot"], told["round"]) for told in parsed(line)["reports"]}
         return len(cut)
 
     def write_dataset(self, dataset: xr.Dataset) -> None:

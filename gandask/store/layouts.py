@@ -11,6 +11,10 @@ from dataclasses import asdict
 from typing import Any
 
 from gandask.core import Layout, Role, Variable
+from gandask.core.files import parsed
+
+LARGEST = 20_000_000
+"""Rounds of slots that there is room for: each takes some hundred bytes of memory."""
 
 
 def written(layout: Layout, rounds: int) -> str:
@@ -39,7 +43,10 @@ def read(text: str) -> tuple[Layout, int]:
     ValueError, TypeError, KeyError, AttributeError
         If it did not.
     """
-    told = json.loads(text)
+    told = parsed(text)
+    ends = [max(map(abs, c["range"])) for c in told["coords"].values() if isinstance(c, dict)]
+    if max(ends, default=0) > LARGEST:
+        raise ValueError(f"a coordinate up to {max(ends)}: this is more than fits")
     layout = Layout(
         {
             dim: range(*labels["range"]) if isinstance(labels, dict) else labels
@@ -48,7 +55,10 @@ def read(text: str) -> tuple[Layout, int]:
         {name: Role(**_tuples(role)) for name, role in told["roles"].items()},
         {name: Variable(**_tuples(variable)) for name, variable in told["variables"].items()},
     )
-    return layout, int(told["rounds"])
+    rounds = int(told["rounds"])
+    if rounds * max(1, len(layout.slots)) > LARGEST:
+        raise ValueError(f"rounds = {rounds}: of {len(layout.slots)} slots this is more than fits")
+    return layout, rounds
 
 
 def _coordinate(labels: Sequence[Any]) -> Any:

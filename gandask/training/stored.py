@@ -1,32 +1,57 @@
-"""Read what a run has stored: its checkpoints, the states in them, and networks to start from."""
+"""Read what a run has stored: its checkpoints, the states in them, and networks to start from.
+
+Every file says of which checkpoint it is and what it holds, and so does what describes them: one
+that is damaged, or of another run, is not used.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from gandask.core import Array, State, StoreError
+from gandask.core.files import DAMAGED, parsed, read_whole
 
 CHECKPOINTS = "checkpoints"  # folder of a run's folder
 SEPARATOR = "::"  # between the name of a state and of an array
+NUMBERED = re.compile(
+    r"round-(\d+)(?:\.(\d+))?"
+)  # the round, and the writer's number after the first
+STATES = 1 << 36
+"""Bytes of a file of states that is read."""
 
 
-def read_states(path: Path | str, names: Sequence[str]) -> dict[str, State]:
+def read_states(path: Path | str, names: Sequence[str], token: str = "") -> dict[str, State]:
     """Read states from a safetensors file, by name.
+
+    Parameters
+    ----------
+    path : path-like
+    names : sequence of str
+    token : str
+        Of the checkpoint that it is a part of; a file without one is as older versions wrote it.
 
     Raises
     ------
     StoreError
-        If it cannot be read, or is one of other states.
+        If it cannot be read, is damaged, or is one of other states or of another checkpoint.
     """
     import safetensors
     import safetensors.numpy
 
     try:
-        arrays = safetensors.numpy.load_file(path)
-    except (OSError, safetensors.SafetensorError) as error:
+        data = read_whole(Path(path), STATES)
+        arrays = safetensors.numpy.load(data)
+        told = parsed(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {})
+        if token and told.get("token") != token:
+            raise ValueError("it is of another checkpoint")
+        if token and told.get("digest") != digest_of(arrays):
+            raise ValueError("it is damaged: what it holds is not what was written")
+    except (*DAMAGED, safetensors.SafetensorError) as error:
         raise StoreError(f"{path} cannot be read: {error}") from error
     states: dict[str, dict[str, Array]] = {name: {} for name in names}
     for key, array in arrays.items():
@@ -38,10 +63,28 @@ def read_states(path: Path | str, names: Sequence[str]) -> dict[str, State]:
     return dict(states)
 
 
+def digest_of(arrays: Mapping[str, Array]) -> str:
+    """Give a digest of arrays: their names, types, shapes and bytes."""
+    known = hashlib.blake2b(digest_size=16)
+    for name in sorted(arrays):
+        array = arrays[name].astype(arrays[name].dtype.newbyteorder("<"), copy=False)
+        known.update(repr((name, array.dtype.str, array.shape)).encode())
+        known.update(array.tobytes())
+    return known.hexdigest()
+
+
 def checkpoints(path: Path) -> list[Path]:
-    """List the valid checkpoints in a folder of them, oldest first."""
-    found = sorted(path.glob("round-*"))
-    return [folder for folder in found if (folder / "checkpoint.json").is_file()]
+    """List the valid checkpoints in a folder of them, oldest first.
+
+    Those of a writer that took the run over come after those of the one before.
+    """
+    found = [(NUMBERED.fullmatch(folder.name), folder) for folder in path.glob("round-*")]
+    numbers = [
+        (int(number[2] or 1), int(number[1]), folder)
+        for number, folder in found
+        if number and (folder / "checkpoint.json").is_file()
+    ]
+    return [folder for _, _, folder in sorted(numbers)]
 
 
 def last_checkpoint(path: Path) -> tuple[Path, dict[str, Any]] | None:
@@ -53,22 +96,53 @@ def last_checkpoint(path: Path) -> tuple[Path, dict[str, Any]] | None:
         If a description cannot be read.
     """
     for folder in reversed(checkpoints(path)):
-        told = _described(folder / "checkpoint.json")
-        if all((folder / file).is_file() for file in told["files"]):
+        told = described(folder)
+        if is_whole(folder, told):
             return folder, told
     return None
 
 
-def _described(path: Path) -> dict[str, Any]:
+def is_whole(folder: Path, told: Mapping[str, Any]) -> bool:
+    """Tell whether a checkpoint has all its files."""
+    return all((folder / file).is_file() for file in told["files"])
+
+
+def description(told: Mapping[str, Any]) -> str:
+    """Write what describes a checkpoint, with a digest of it."""
+    return json.dumps({**told, "digest": _digest(told)})
+
+
+def described(folder: Path) -> dict[str, Any]:
+    """Read what `description` wrote in a checkpoint's folder.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be read, or is damaged.
+    """
+    path = folder / "checkpoint.json"
     try:
-        found = json.loads(path.read_bytes())
+        found = parsed(read_whole(path))
         told = {"log_bytes": int(found["log_bytes"]), "best": found["best"]}
         told["files"] = {str(file): list(names) for file, names in found["files"].items()}
         told["mixtures"] = {slot: dict(of) for slot, of in found["mixtures"].items()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        # what older versions wrote has neither
+        told |= {"token": found.get("token", ""), "log": found.get("log", "")}
+        written = {key: value for key, value in found.items() if key != "digest"}
+        older = found.keys() <= {"round", *told} - {"token", "log"}
+        if not older and found.get("digest") != _digest(written):
+            raise ValueError("it is damaged: it is not as it was written")
+        if any("/" in file for file in told["files"]):
+            raise ValueError("it names files elsewhere")
+    except DAMAGED as error:
         spoken = f"{type(error).__name__}: {error}"
         raise StoreError(f"{path} cannot be read: {spoken}") from error
     return told
+
+
+def _digest(told: Mapping[str, Any]) -> str:
+    text = json.dumps(told, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def best_pair(run: Path | str) -> dict[str, State]:
@@ -98,7 +172,9 @@ def best_pair(run: Path | str) -> dict[str, State]:
     chosen |= _opponent(chosen["generator"], files)
     if chosen["generator"] not in files:
         raise StoreError(f"{folder} does not hold {chosen['generator']}")
-    return {kind: read_states(files[name], [name])[name] for kind, name in chosen.items()}
+    return {
+        kind: read_states(files[name], [name], told["token"])[name] for kind, name in chosen.items()
+    }
 
 
 def _opponent(generator: str, known: Mapping[str, Path]) -> dict[str, str]:

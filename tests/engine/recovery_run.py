@@ -19,6 +19,7 @@ from pathlib import Path
 
 import gandask as gd
 from gandask import config, store
+from gandask.core import files
 from gandask.engine import run as engine
 from gandask.methods import METHODS
 from gandask.methods.testing import Toy
@@ -103,11 +104,11 @@ def in_state_file(number, folder):
 
 def in_whole_file(name, number):
     """While a file that is replaced whole is being written, for the n-th time."""
-    write, due = journal.write_whole, counted(number)
+    write, due = files.write_whole, counted(number)
 
     def write_whole(path, text):
         if path.name == name and due():
-            half(path.with_name(path.name + ".partial"), text)
+            half(path.with_name(f"{path.name}.torn.partial"), text)
             die()
         write(path, text)
 
@@ -168,7 +169,7 @@ POINTS = {
     "before sealing": lambda n, folder: around_replace(sealed, n, after=False),
     "after sealing": lambda n, folder: around_replace(sealed, n, after=True),
     "between the renames": lambda n, folder: around_replace(
-        lambda one, other: other.name == "replaced", n, after=True
+        lambda one, other: other.name.startswith("replaced-"), n, after=True
     ),
     "in reports.jsonl": lambda n, folder: in_line("reports.jsonl", n),
     "in events.jsonl": lambda n, folder: in_line("events.jsonl", n),

@@ -11,6 +11,7 @@ import pytest
 
 import gandask as gd
 from gandask.core import Layout, MethodError, Record, Report, Role, Task, Variable
+from gandask.engine.options import Options
 from gandask.engine.session import Session
 from gandask.execution.serial import Serial
 from gandask.methods.testing import Toy, toy
@@ -234,7 +235,7 @@ def test_a_class_of_a_script_works_on_workers(tmp_path):
 
 def test_a_step_may_end_with_reports_of_part_of_a_plan():
     """What has not reported stays under way, and is told of once."""
-    session = Session(Toy(), {}, synchronous=False)
+    session = Session(Toy(), {}, Options(synchronous=False))
     session.ledger.plan(session.plan)
     session.ledger.report([Report("node/1", 0, "make", {}, sizes=(16,))])
     left = session.ledger.unfinished()

@@ -188,7 +188,7 @@ def assert_recovered(undisturbed, assert_same):
         assert_same(dataset, opened.ds)
         assert sorted(kinds(opened.ds)) == sorted(kinds(dataset))
         left = [file for file in path.rglob("*") if "partial" in file.name]
-        assert not [file for file in left if file.name != "heartbeat.json.partial"]
+        assert not [file for file in left if not file.name.startswith("heartbeat.json.")]
 
     return check
 
@@ -498,7 +498,7 @@ def begun(operations):
     return next(
         number
         for number, operation in enumerate(operations, 1)
-        if operation.startswith("os.rename") and operation.endswith("run.json.partial")
+        if operation.startswith("os.rename") and "/run.json." in operation
     )
 
 
@@ -559,8 +559,9 @@ def test_a_run_that_is_killed_again_and_again_comes_to_its_end(
     method, zygote, asked, tmp_path, assert_recovered
 ):
     path = tmp_path / "run"
-    # resumed, and killed again before its next checkpoint: nothing is gained nor lost
-    for number, resume in ((5, False), (2, True), (1, True), (4, True)):
+    # resumed, and killed again before its next checkpoint: nothing is gained nor lost; whoever
+    # takes a run over writes a line that says so
+    for number, resume in ((5, False), (3, True), (2, True), (5, True)):
         zygote.begin(asked(path, point="in reports.jsonl", number=number, resume=resume))
         assert zygote.end() == [-signal.SIGKILL]
         lost(path, method)
@@ -670,11 +671,11 @@ def test_what_is_half_written_is_never_read(
         assert torn and not torn.endswith(b"\n")
     if point == "between the renames":
         assert not (path / "checkpoints" / f"round-{ROUNDS:06d}").exists()
-        assert (path / "checkpoints" / "replaced").exists()
+        assert [*path.glob("checkpoints/replaced-*")]
     lost(path, method)
     ds = gd.run(method, store=path, checkpoint_every=2, resume=True)
     assert_recovered(ds, path)
-    steps = len((path / "reports.jsonl").read_bytes().splitlines())
+    steps = len([*Store.open(path).steps()])
     assert steps == ROUNDS + 1, "none is there twice, none is missing: rounds, and the scores"
 
 
@@ -819,7 +820,7 @@ def fill_before(monkeypatch, owner, name, number, folder):
 FULL = {
     "checkpoint": (KeptSession, "checkpoint", 2, 6),
     "log": (Store, "append", 5, 4),
-    "description": (Store, "describe", 7, 5),
+    "description": (Store, "describe", 6, 5),
     "events": (Store, "note", 2, 6),
     "dataset": (Store, "write_dataset", 1, 8),
 }

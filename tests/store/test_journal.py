@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from gandask.core import StoreError
-from gandask.store.journal import Journal, write_whole
+from gandask.core.files import write_whole
+from gandask.store.journal import Journal
 
 
 @pytest.fixture

@@ -14,9 +14,10 @@ import pytest
 
 import gandask as gd
 from gandask import config
+from gandask.core.files import write_whole
 from gandask.engine.session import Session
 from gandask.methods.testing import Toy
-from gandask.store import Store, journal
+from gandask.store import Store
 from gandask.store.steering import Command, steered
 
 ROOT = Path(__file__).parents[2]
@@ -328,7 +329,7 @@ def failing_at(names):
             left.pop(0)
         if not left:
             raise OSError("power failure")
-        journal.write_whole(path, text)
+        write_whole(path, text)
 
     return write
 

@@ -22,8 +22,9 @@ import gandask as gd
 import gandask.store.checkpoint
 from gandask.core import Event, Report
 from gandask.methods.testing import Toy
-from gandask.store import FORMAT, QUIET, Store
+from gandask.store import FORMAT, QUIET, Store, description, lock
 from gandask.store.checkpoint import load_states, save_states
+from gandask.training import stored
 
 
 def tiny(**changes):
@@ -279,7 +280,7 @@ def test_a_damaged_line_is_cut_off_like_any_other(store):
     with store.log.path.open("ab") as file:
         file.write(b"damaged\n")
     assert store.truncate(0) == 0
-    assert store.log.size == 0
+    assert [*store.steps()] == []
 
 
 # ---- what the machine did
@@ -343,15 +344,23 @@ def test_a_heartbeat_tells_what_slots_do(store):
     assert [path.name for path in store.path.glob("heartbeat*")] == ["heartbeat.json"]
 
 
+def test_no_heartbeat_is_like_the_one_before(store):
+    beats = []
+    for _ in range(3):
+        store.beat(BEAT)
+        beats.append(store.heartbeat.read_bytes())
+    assert len(set(beats)) == 3
+
+
 def full(*_, **__):
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-@pytest.mark.parametrize("name", ["write_text", "replace"])
-def test_a_heartbeat_is_no_harm_on_a_full_disk(store, monkeypatch, name):
+@pytest.mark.parametrize("owner", [Path, os])
+def test_a_heartbeat_is_no_harm_on_a_full_disk(store, monkeypatch, owner):
     store.beat(BEAT)
     with monkeypatch.context() as patch:
-        patch.setattr(Path, name, full)
+        patch.setattr(owner, "replace" if owner is Path else "fdopen", full)
         store.beat({"round": 4, "slots": {}})
     assert store.slots() == BEAT["slots"], "the last one that could be written"
     store.beat({"round": 4, "slots": {}})
@@ -361,21 +370,16 @@ def test_a_heartbeat_is_no_harm_on_a_full_disk(store, monkeypatch, name):
 def test_a_heartbeat_is_replaced_whole(store, monkeypatch):
     """A reader at any moment finds the old one or the new one."""
     store.beat(BEAT)
-    seen, write, replace = [], Path.write_text, Path.replace
+    seen, replace = [], Path.replace
 
-    def spied(original):
-        def spy(*arguments):
-            seen.append(store.slots())
-            result = original(*arguments)
-            seen.append(store.slots())
-            return result
+    def spied(one, other):
+        seen.append(store.slots())
+        replace(one, other)
+        seen.append(store.slots())
 
-        return spy
-
-    monkeypatch.setattr(Path, "write_text", spied(write))
-    monkeypatch.setattr(Path, "replace", spied(replace))
+    monkeypatch.setattr(Path, "replace", spied)
     store.beat({"round": 4, "slots": {"node/1": {}}})
-    assert seen == [BEAT["slots"]] * 3 + [{"node/1": {}}]
+    assert seen == [BEAT["slots"], {"node/1": {}}]
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"{}", b'{"slots": 3}', b"\xff"])
@@ -476,7 +480,7 @@ def test_nothing_in_a_store_is_a_pickle(finished):
             suffixes.add(file.suffix)
         with pytest.raises((pickle.UnpicklingError, EOFError, ValueError, KeyError, IndexError)):
             pickle.loads(file.read_bytes())
-    assert suffixes == {".toml", ".json", ".jsonl", ".safetensors"}
+    assert suffixes == {".toml", ".json", ".jsonl", ".safetensors", ".lock"}
     assert codecs <= {"bytes", "zstd", "vlen-utf8"}
 
 
@@ -487,17 +491,20 @@ def checkpoint(store, round, value=0.0):
     """Make one the way the engine does."""
     partial = store.checkpoints.begin("token")
     save_states(
-        {"weight": np.full(3, value)}, names=["node/0"], path=str(partial / "node-0.safetensors")
+        {"weight": np.full(3, value)},
+        names=["node/0"],
+        path=str(partial / "node-0.safetensors"),
+        token="token",
     )
     view = SimpleNamespace(round=round, mixtures={"node/0": {"node/0": 1.0}}, best="node/0")
-    return store.checkpoints.seal(partial, view, {"node-0.safetensors": ["node/0"]}, store.log.size)
+    return store.checkpoints.seal(partial, view, {"node-0.safetensors": ["node/0"]}, store.log)
 
 
 VIEW = SimpleNamespace(round=2, mixtures={}, best=None)
 
 
 def weights(folder):
-    ((state,), _) = load_states(names=["node/0"], path=str(folder / "node-0.safetensors"))
+    ((state,), _) = load_states(names=["node/0"], path=str(folder / "node-0.safetensors"), token="")
     return state["weight"].tolist()
 
 
@@ -520,8 +527,8 @@ def test_states_come_back_exactly(tmp_path):
     path = str(tmp_path / "node-0.safetensors")
     names = ["node/0/generator/1", "node/0/generator/1/moments", "node/0/bare"]
     states = (STATE, {"0.weight": np.array(3)}, {})
-    assert save_states(*states, names=names, path=path) == ((), {})
-    read, values = load_states(names=names, path=path)
+    assert save_states(*states, names=names, path=path, token="t") == ((), {})
+    read, values = load_states(names=names, path=path, token="t")
     assert values == {}
     for state, other in zip(states, read, strict=True):
         assert {key: exact(array) for key, array in state.items()} == {
@@ -531,8 +538,10 @@ def test_states_come_back_exactly(tmp_path):
 
 def test_states_are_read_by_name(tmp_path):
     path = str(tmp_path / "node-0.safetensors")
-    save_states({"w": np.zeros(1)}, {"w": np.ones(1)}, names=["node/0", "node/0/x"], path=path)
-    ((state,), _) = load_states(names=["node/0/x"], path=path)
+    save_states(
+        {"w": np.zeros(1)}, {"w": np.ones(1)}, names=["node/0", "node/0/x"], path=path, token="t"
+    )
+    ((state,), _) = load_states(names=["node/0/x"], path=path, token="t")
     assert state["w"].tolist() == [1]
 
 
@@ -542,7 +551,7 @@ def test_a_damaged_or_missing_state_file_is_named(tmp_path, damage):
     if damage is not None:
         path.write_bytes(damage)
     with pytest.raises(gd.StoreError, match=r"node-0\.safetensors cannot be read"):
-        load_states(names=["node/0"], path=str(path))
+        load_states(names=["node/0"], path=str(path), token="t")
 
 
 def test_a_checkpoint_half_written_is_never_read(store, monkeypatch):
@@ -563,11 +572,13 @@ def test_a_checkpoint_half_written_is_never_read(store, monkeypatch):
     assert store.checkpoints.all() == [first]
     for step in ("gandask.store.checkpoint.write_whole", "pathlib.Path.replace"):
         partial = store.checkpoints.begin("token")
-        save_states({"weight": np.zeros(3)}, names=["node/0"], path=str(partial / "node-0"))
+        save_states(
+            {"weight": np.zeros(3)}, names=["node/0"], path=str(partial / "node-0"), token="token"
+        )
         with monkeypatch.context() as patch:
             patch.setattr(step, crash)
             with pytest.raises(OSError, match="power cut"):
-                store.checkpoints.seal(partial, VIEW, {"node-0": ["node/0"]}, store.log.size)
+                store.checkpoints.seal(partial, VIEW, {"node-0": ["node/0"]}, store.log)
         assert store.checkpoints.all() == [first]
     assert weights(first) == [1, 1, 1]
     assert store.checkpoints.last()[0] == first
@@ -588,13 +599,13 @@ def test_what_is_left_of_other_checkpoints_is_dropped(store):
 
 def test_states_are_saved_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "node-0.safetensors"
-    save_states({"weight": np.ones(3)}, names=["node/0"], path=str(path))
+    save_states({"weight": np.ones(3)}, names=["node/0"], path=str(path), token="t")
     with monkeypatch.context() as patch:
         patch.setattr("gandask.store.checkpoint.sync", full)
         with pytest.raises(
             gd.StoreError, match=r"node-0\.safetensors cannot be written: .*No space .*continue"
         ):
-            save_states({"weight": np.zeros(3)}, names=["node/0"], path=str(path))
+            save_states({"weight": np.zeros(3)}, names=["node/0"], path=str(path), token="t")
     assert [*tmp_path.iterdir()] == [path]
     assert weights(tmp_path) == [1, 1, 1]
 
@@ -602,7 +613,10 @@ def test_states_are_saved_whole_or_not_at_all(tmp_path, monkeypatch):
 def test_states_are_not_saved_to_a_folder_that_is_gone(tmp_path):
     with pytest.raises(gd.StoreError, match=r"gone/node-0\.safetensors cannot be written"):
         save_states(
-            {"weight": np.ones(3)}, names=["node/0"], path=str(tmp_path / "gone/node-0.safetensors")
+            {"weight": np.ones(3)},
+            names=["node/0"],
+            path=str(tmp_path / "gone/node-0.safetensors"),
+            token="t",
         )
     assert [*tmp_path.iterdir()] == []
 
@@ -610,7 +624,7 @@ def test_states_are_not_saved_to_a_folder_that_is_gone(tmp_path):
 def test_two_copies_of_a_task_may_save_at_once(tmp_path, monkeypatch):
     """As when a worker was given up too early: whichever is last, the file is whole."""
     path = tmp_path / "node-0.safetensors"
-    arguments = {"names": ["node/0"], "path": str(path)}
+    arguments = {"names": ["node/0"], "path": str(path), "token": "t"}
     sync = gandask.store.checkpoint.sync
 
     def other(partial):
@@ -630,7 +644,7 @@ def test_a_checkpoint_with_a_missing_file_is_not_sealed(store):
     with pytest.raises(
         gd.StoreError, match=r"partial/node-0\.safetensors .*folder that they share"
     ):
-        store.checkpoints.seal(partial, VIEW, {"node-0.safetensors": ["node/0"]}, store.log.size)
+        store.checkpoints.seal(partial, VIEW, {"node-0.safetensors": ["node/0"]}, store.log)
     assert store.checkpoints.all() == []
 
 
@@ -712,7 +726,8 @@ def test_a_finished_run_is_given_as_it_is(copy):
 def test_a_run_that_is_being_written_is_not_resumed(copy):
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as writer:
         told = json.loads((copy / "run.json").read_text())
-        told |= {"state": "running", "process": writer.pid}
+        told |= {"state": "running", "process": writer.pid, "born": lock.born(writer.pid)}
+        told["home"] = {"path": str(copy), "inode": copy.stat().st_ino}
         (copy / "run.json").write_text(json.dumps(told))
         with pytest.raises(gd.StoreError, match="being written by another process"):
             gd.run(tiny(), store=copy, resume=True)
@@ -728,25 +743,32 @@ def dead_process():
     return process.pid
 
 
-ELSEWHERE = f"not-{socket.gethostname()}"
+class Clock:
+    """A process's own clock, which goes on when somebody waits, and what happens meanwhile."""
+
+    def __init__(self, monkeypatch, meanwhile=lambda: None):
+        self.now, self.meanwhile, self.waited = 1e6, meanwhile, 0
+        monkeypatch.setattr(
+            description, "time", SimpleNamespace(monotonic=lambda: self.now, sleep=self.sleep)
+        )
+        monkeypatch.setattr(description.Description, "watched", {})
+
+    def sleep(self, seconds):
+        self.waited += seconds
+        self.now += seconds
+        self.meanwhile()
 
 
-def elsewhere(store, monkeypatch, beat, age=1e6, process=None):
-    """Let another host write the run, its last heartbeat and description some seconds ago."""
-    tell(store.path, host=ELSEWHERE, process=process or os.getpid())
-    ages = {store.described.file: age}
-    if beat is not None:
-        store.beat(BEAT)
-        ages[store.heartbeat] = beat
-    for file, age in ages.items():
-        os.utime(file, (1e9 - age, 1e9 - age))
-    monkeypatch.setattr("gandask.store.description.time", SimpleNamespace(time=lambda: 1e9))
+def elsewhere(store, **more):
+    """Let another machine write the run: of its processes nothing is known."""
+    store.release()
+    tell(store.path, **{"machine": "another", "host": "far", "process": os.getpid()} | more)
 
 
 def test_a_run_whose_process_is_gone_is_interrupted(store):
     assert store.state == "running"
-    gone = dead_process()
-    tell(store.path, process=gone)
+    store.release()
+    tell(store.path, process=dead_process())
     assert store.state == "interrupted"
     store.beat(BEAT)
     assert store.state == "interrupted", "whatever it told before"
@@ -754,67 +776,160 @@ def test_a_run_whose_process_is_gone_is_interrupted(store):
     assert store.state == "finished"
 
 
-@pytest.mark.parametrize(
-    ("beat", "age", "state"),
-    [
-        (0, 1e6, "running"),
-        (QUIET - 0.1, 1e6, "running"),
-        (QUIET, 1e6, "interrupted"),
-        (1e6, 1e6, "interrupted"),
-        (1e6, 0, "running"),  # it has just been continued
-        (None, 0, "running"),  # it has just begun
-        (None, QUIET - 0.1, "running"),
-        (None, QUIET, "interrupted"),
-    ],
-)
+def test_a_zombie_writes_no_run(store):
+    store.release()
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    tell(store.path, process=process.pid, born=lock.born(process.pid))
+    assert store.state == "running"
+    process.stdin.close()
+    deadline = time.monotonic() + 60
+    while store.state == "running":  # nobody has waited for it: its number is not free
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(process.pid, 0)
+    assert store.state == "interrupted"
+    Store.open(store.path).claim()
+    process.wait()
+
+
+def test_a_number_that_another_process_has_now_writes_no_run(store):
+    store.release()
+    tell(store.path, process=os.getppid(), born=lock.born(os.getppid()))
+    assert store.state == "running"
+    tell(store.path, born="1")
+    assert store.state == "interrupted"
+    Store.open(store.path).claim()
+
+
 @pytest.mark.parametrize("process", [None, "gone"])
-def test_a_run_of_another_host_is_known_by_its_heartbeat(
-    store, monkeypatch, beat, age, state, process
+@pytest.mark.parametrize("skew", [-1e6, 0, 1e6])
+def test_a_run_of_another_machine_is_known_by_a_heartbeat_that_moves(
+    store, monkeypatch, process, skew
 ):
-    """Of another host's processes nothing else is known."""
-    number = dead_process() if process else os.getpid()
-    elsewhere(store, monkeypatch, beat, age=age, process=number)
-    assert store.state == state
+    """Whatever the clocks of either say."""
+    clock = Clock(monkeypatch)
+    elsewhere(store, process=dead_process() if process else os.getpid())
+    looker = Store.open(store.path)
+    for _ in range(5):
+        store.beat(BEAT)
+        os.utime(store.heartbeat, (1e9 + skew, 1e9 + skew))
+        assert looker.state == "running"
+        clock.now += QUIET - 0.1
+        assert looker.state == "running"
+    clock.now += 0.1
+    assert looker.state == "interrupted"
+    store.beat(BEAT)
+    assert looker.state == "running"
     for ended in ("finished", "failed", "stopped"):
         tell(store.path, state=ended)
-        assert store.state == ended
+        assert looker.state == ended
 
 
 # ---- who writes it
 
 
 def test_a_run_that_another_process_writes_is_not_claimed(store):
-    tell(store.path, process=os.getppid())
+    store.release()
+    tell(store.path, process=os.getppid(), born=lock.born(os.getppid()))
     before = store.described.file.read_bytes()
-    with pytest.raises(gd.StoreError, match=rf"another process \({os.getppid()} on .*wait for it"):
+    with pytest.raises(
+        gd.StoreError, match=rf"another process \({os.getppid()} on .*wait for it.*--force"
+    ):
         Store.open(store.path).claim()
     assert store.described.file.read_bytes() == before
     store.append([], 1.0)
-
-
-@pytest.mark.parametrize(("age", "refused"), [(QUIET - 0.1, True), (QUIET, False)])
-def test_a_run_of_another_host_is_claimed_once_it_is_quiet(store, monkeypatch, age, refused):
-    elsewhere(store, monkeypatch, age)
     other = Store.open(store.path)
-    if refused:
-        with pytest.raises(gd.StoreError, match=rf"on {ELSEWHERE}\): .*stopped after 60 s"):
-            other.claim()
-    else:
-        other.claim()
-        other.append([], 1.0)
+    other.claim(force=True)
+    other.append([], 2.0)
+    with pytest.raises(gd.StoreError, match="continued by another process"):
+        store.append([], 3.0)
+
+
+def test_a_run_of_another_machine_is_claimed_once_nothing_of_it_has_moved(store, monkeypatch):
+    clock = Clock(monkeypatch)
+    elsewhere(store)
+    Store.open(store.path).claim()
+    assert clock.waited == pytest.approx(QUIET, abs=1)
+
+
+@pytest.mark.parametrize("beats", [1, 30, 110])
+def test_a_run_of_another_machine_that_moves_is_not_claimed(store, monkeypatch, beats):
+    looks = []
+
+    def meanwhile():
+        looks.append(True)
+        if len(looks) == beats:
+            store.beat(BEAT)
+
+    Clock(monkeypatch, meanwhile)
+    elsewhere(store)
+    with pytest.raises(gd.StoreError, match=r"by another process \(\d+ on far\): wait for it"):
+        Store.open(store.path).claim()
+    assert len(looks) == beats
+    store.append([], 1.0)
+
+
+@pytest.mark.parametrize("locks", [True, False])
+def test_a_run_that_is_locked_is_written_whatever_it_says(store, monkeypatch, locks):
+    """Also where nobody sees the process: of another container, of another host."""
+    store.release()
+    elsewhere(store)
+    Clock(monkeypatch)
+    holder = [sys.executable, "-c", HOLD, str(store.described.lock_file)]
+    with subprocess.Popen(holder, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.read(1) == b"."
+        if not locks:
+            monkeypatch.setattr(lock.fcntl, "lockf", full)
+        if locks:
+            with pytest.raises(gd.StoreError, match="being written by another process"):
+                Store.open(store.path).claim()
+            description.Description.watched[store.path] = (b"long ago", 0.0)
+            assert Store.open(store.path).state == "running"
+            Store.open(store.path).claim(force=True)
+        else:
+            Store.open(store.path).claim()
+        process.communicate(b"\n")
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from gandask.store import lock
+
+held = lock.take(Path(sys.argv[1]))
+print(".", end="", flush=True)
+input()
+"""
+
+
+def test_a_look_at_a_lock_of_this_process_does_not_end_it(store):
+    for _ in range(3):
+        assert Store.open(store.path).state == "running"
+    look = [sys.executable, "-c", LOCKED, str(store.described.lock_file)]
+    assert subprocess.run(look, check=False).returncode == 1
+    store.release()
+    assert subprocess.run(look, check=False).returncode == 0
+
+
+LOCKED = """
+import sys
+from pathlib import Path
+from gandask.store import lock
+
+sys.exit(lock.is_held(Path(sys.argv[1])))
+"""
 
 
 def test_a_claim_that_came_to_nothing_can_be_repeated_at_once(store, monkeypatch):
     """As when the data are missing on this host."""
-    elsewhere(store, monkeypatch, QUIET)
+    Clock(monkeypatch)
+    elsewhere(store)
     Store.open(store.path).claim()
     again = Store.open(store.path)
     again.claim()
-    assert again.description["writer"] == again.described.writer
-    assert (again.description["host"], again.description["process"]) == (
-        socket.gethostname(),
-        os.getpid(),
-    )
+    told = again.description
+    assert told["writer"] == again.described.writer
+    assert (told["host"], told["process"], told["fence"]) == (socket.gethostname(), os.getpid(), 3)
 
 
 @pytest.mark.parametrize("state", ["running", "stopped", "failed"])
@@ -834,11 +949,13 @@ def test_whoever_takes_a_run_over_writes_it_alone(store, state):
     other.append([Report("node/0", 1, "train", {})], 2.0)
     with pytest.raises(gd.StoreError, match=r"run' was continued by another process: leave it"):
         store.append([Report("node/0", 2, "train", {})], 3.0)
+    tell(store.path, fence=1, writer=store.described.writer)  # it wrote what it had begun to
+    other.append([Report("node/0", 1, "train", {})], 2.5)
     other.describe("running", 8)
     with pytest.raises(gd.StoreError, match="continued by another process"):
         store.append([Report("node/0", 2, "train", {})], 3.0)
     other.append([Report("node/0", 2, "train", {})], 4.0)
-    assert [elapsed for elapsed, _ in store.steps()] == [1.0, 2.0, 4.0]
+    assert [elapsed for elapsed, _ in store.steps()] == [1.0, 2.0, 2.5, 4.0]
 
 
 CLAIM = """
@@ -861,6 +978,7 @@ sys.stdin.read()
 
 @pytest.mark.parametrize("state", ["stopped", "failed", "running"])
 def test_of_many_that_claim_at_the_same_instant_one_does(store, tmp_path, state):
+    store.release()
     tell(store.path, state=state, process=dead_process())
     ready, go = [tmp_path / f"ready{i}" for i in range(3)], tmp_path / "go"
     claiming = [
@@ -1064,7 +1182,9 @@ def test_without_a_checkpoint_there_is_no_mixture(copy):
 
 def test_without_a_score_there_is_no_best_mixture(copy):
     file = copy / "checkpoints" / "round-000003" / "checkpoint.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"best": None}))
+    told = json.loads(file.read_text()) | {"best": None}
+    told.pop("digest")
+    file.write_text(stored.description(told))
     with pytest.raises(gd.StoreError, match="no mixture was scored"):
         gd.open_run(copy).best_mixture()
     assert gd.open_run(copy).mixture("node/1").sample(2).shape == (2, 2)

@@ -255,7 +255,8 @@ class Conformance:
         """Some slots are ahead of others when it stops: each has work left."""
         half = sum(1 for _ in walk.performed) // 2
         self._interrupt(tmp_path / "run", monkeypatch, half, synchronous=False)
-        dataset = run(self.method, store=tmp_path / "run", resume=True, progress=False)
+        again: dict[str, Any] = {"resume": True, "synchronous": True, "progress": False}
+        dataset = run(self.method, store=tmp_path / "run", **again)
         assert dataset.sizes["round"] == walk.dataset.sizes["round"]
 
     def _samples(self, walk: Walk, name: str, seed: int) -> Array:
