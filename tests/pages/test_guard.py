@@ -76,7 +76,9 @@ def framed(answer):
 UNFRAMED = ("DENY", "frame-ancestors 'none'")
 
 
-@pytest.mark.parametrize("cookie", ["", f"{guard.COOKIE}=", f"{guard.COOKIE}=guessed", "user=ada"])
+@pytest.mark.parametrize(
+    "cookie", ["", f"{guard.COOKIE}=", f"{guard.COOKIE}=guessed", "user=ada"], ids=range(4)
+)
 @pytest.mark.parametrize("path", ["/", "/live", "/live/metadata", "/live?token=", "/live?token=é"])
 def test_who_has_neither_token_nor_cookie_is_asked_for_it(host, path, cookie):
     answer, body = ask(host, urllib.parse.quote(path, safe="/?="), cookie)
