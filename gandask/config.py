@@ -45,14 +45,12 @@ def setting(
     choices: Sequence[str] | None = None,
     suggested: Sequence[str] | None = None,
     function: bool = False,
-    where: bool = False,
 ) -> Any:
     """Declare a setting: its default, one line of help, and its bounds.
 
     `minimum` and `maximum` are allowed values, `above` and `below` are not; for tuples they bound
     each item. Of names, `choices` are all there are; `suggested` are offered where others may do.
-    `function` says that it may name a function, as `load_object` takes it; `where`, that it tells
-    where something is, and facts of the run what it is: another machine may have it elsewhere.
+    `function` says that it may name a function, as `load_object` takes it.
     """
     bounds = {
         "minimum": minimum,
@@ -62,7 +60,6 @@ def setting(
         "choices": choices,
         "suggested": suggested,
         "function": function or None,
-        "where": where or None,
     }
     metadata = {"help": help, **{key: b for key, b in bounds.items() if b is not None}}
     if isinstance(default, dict):

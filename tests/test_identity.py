@@ -1,6 +1,7 @@
 """A name is no identity: a run goes on with what it began with, wherever that lies."""
 
 import dataclasses
+import functools
 import json
 import pickle
 import shutil
@@ -14,6 +15,7 @@ from torch import nn
 import gandask as gd
 from gandask.__main__ import main
 from gandask.engine.kept import KeptSession
+from gandask.engine.resuming import other_facts
 from gandask.methods.testing import Toy, assert_same
 from gandask.store import Store
 from gandask.training import losses, networks
@@ -63,7 +65,9 @@ def resume(store, method):
 def test_another_folders_data_of_the_same_name_are_refused(begun, tmp_path, monkeypatch):
     pictures(tmp_path / "there" / "pics.npy", 233)
     monkeypatch.chdir(tmp_path / "there")
-    with pytest.raises(gd.StoreError, match=r"data: .*were others \(fingerprint .*; now finger"):
+    with pytest.raises(
+        gd.StoreError, match=r"data were others when it began \(fingerprint .*; now"
+    ):
         resume(begun, grid())
 
 
@@ -164,7 +168,7 @@ def test_one_method_trains_what_its_names_mean_when_a_run_begins(own, tmp_path, 
 def test_other_networks_of_the_same_name_are_refused_and_told(own, tmp_path, monkeypatch):
     begun = stopped(own, tmp_path, monkeypatch)
     monkeypatch.setitem(NETWORKS, "mine", Network(bolder, discriminator, latent=4))
-    with pytest.raises(gd.StoreError, match=r"^networks: those of the run in"):
+    with pytest.raises(gd.StoreError, match="networks were others when it began"):
         resume(begun, own)
     with pytest.warns(UserWarning, match=r"networks of these names are other ones"):
         gd.open_run(begun).best_mixture().sample(2)
@@ -177,18 +181,21 @@ def test_other_networks_of_the_same_name_are_refused_and_told(own, tmp_path, mon
 def test_other_losses_of_the_same_name_are_refused(tmp_path, monkeypatch):
     begun = stopped(grid(), tmp_path, monkeypatch)
     monkeypatch.setitem(losses.LOSSES, "bce", dataclasses.replace(losses.LOSSES["bce"], clip=0.1))
-    with pytest.raises(gd.StoreError, match=r"^losses: those of the run in"):
+    with pytest.raises(gd.StoreError, match="losses were others when it began"):
         resume(begun, grid())
 
 
-def test_other_networks_to_start_from_are_refused(begun, tmp_path, monkeypatch):
+def test_networks_to_start_from_count_until_there_is_a_checkpoint(begun, tmp_path, monkeypatch):
     (tmp_path / "second").mkdir()
     method = grid(init=begun)
     again = stopped(method, tmp_path / "second", monkeypatch)
     monkeypatch.chdir(tmp_path / "here")
     resume(begun, grid())  # whose last checkpoint holds others
-    with pytest.raises(gd.StoreError, match=r"^networks to start from: those of the run in"):
-        resume(again, method)
+    facts = gd.open_run(again).store.description["facts"]
+    now = method.resolved().identity()
+    assert other_facts(facts, now, begun=False).startswith("networks to start from were others")
+    monkeypatch.chdir(tmp_path / "second" / "here")
+    resume(again, method)
 
 
 class Own(nn.Module):
@@ -201,13 +208,36 @@ class Callable:
         return -fake.mean()
 
 
-def test_source_is_that_of_users_code_and_the_name_of_ours():
-    assert "return x" in source(Own)
-    assert "fake.mean()" in source(Callable())
-    assert source(networks.mlp_generator) == "gandask.training.networks.mlp_generator"
-    made = {}
-    exec("def f(x): return x", made)  # of what was typed, there is no source
-    assert source(made["f"]) == "f"
+def held(factor):
+    def double(fake):
+        return factor * double if fake is None else fake
+
+    return double
+
+
+@pytest.mark.parametrize(
+    ("thing", "part"),
+    [
+        (Own, "return x"),
+        (Callable(), "fake.mean()"),
+        (networks.mlp_generator, "gandask.training.networks.mlp_generator"),
+        (functools.partial(generator, shape=[Own, {"a": Callable()}]), "(shape=[Own"),
+        (held(2), ", 2)"),
+    ],
+)
+def test_source_is_that_of_users_code_and_the_name_of_ours(thing, part):
+    assert part in source(thing)
+    assert " at 0x" not in source(thing)
+
+
+def test_what_a_function_holds_and_does_counts():
+    def typed(text):
+        made = {}
+        exec(text, made)  # of this, there is no source
+        return source(made["f"])
+
+    assert typed("def f(x): return x") != typed("def f(x): return -x")
+    assert source(held(2)) != source(held(3))
     told = {of_losses([dataclasses.replace(losses.LOSSES["bce"], clip=c)]) for c in (None, 1.0)}
     assert len(told) == 2
 

@@ -96,14 +96,17 @@ def reached(given: Any) -> Iterator[Client]:
             "cluster, or the address of a scheduler (tcp://host:port) or its scheduler file "
             "(*.json)"
         )
-    with made:
+    # not as a context: a run in the background ends in another thread than it began
+    try:
         yield made
+    finally:
+        made.close()
 
 
 def _refuse_unfit(given: Any) -> None:
     """Raise SettingError for a client or a cluster that no run can wait for."""
     told = f"client: the {type(given).__name__} given"
-    if given.asynchronous:
+    if getattr(given, "asynchronous", False):
         raise SettingError(f"{told} is asynchronous: give one made with asynchronous=False")
     status = getattr(given.status, "name", given.status)
     if status != "running":

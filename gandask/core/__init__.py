@@ -15,7 +15,7 @@ from gandask.core.errors import (
     TaskError,
 )
 from gandask.core.layout import Figure, Layout, Role, Variable
-from gandask.core.method import IDENTITY, Method, View
+from gandask.core.method import IDENTITY, WHERE, Method, View
 from gandask.core.tasks import (
     NON_FINITE,
     Array,
@@ -37,6 +37,7 @@ from gandask.core.telling import Told, better_together, listening, progress, rou
 __all__ = [
     "IDENTITY",
     "NON_FINITE",
+    "WHERE",
     "Array",
     "Call",
     "ClusterError",

@@ -19,6 +19,14 @@ IDENTITY: Mapping[str, str] = {
 }
 """Facts that tell what the names in settings stand for, and what they stand for."""
 
+WHERE: Mapping[str, tuple[str, ...]] = {
+    "fingerprint": ("data", "data_dir", "download"),
+    "extractor": ("inception_weights",),
+    "init_digest": ("init",),
+}
+"""By the fact that tells what it is, the settings that tell where it is: elsewhere on another
+machine."""
+
 
 class View(Protocol):
     """What a method knows between two plans: numbers and names, never weights."""
@@ -85,6 +93,10 @@ class Method(abc.ABC, Generic[V]):
         """Give the same settings with all paths spelt out: every run begins so."""
         return self
 
+    def identity(self) -> Mapping[str, str]:
+        """Tell what the names in its settings stand for here and now: facts of `IDENTITY`."""
+        return {}
+
     def check(self) -> None:
         """Raise SettingError or DataError for what could not work, before anything starts."""
         self.layout()
@@ -92,8 +104,8 @@ class Method(abc.ABC, Generic[V]):
     def prepare(self) -> Mapping[str, Any]:
         """Compute in the client what every task needs; answer with facts worth recording.
 
-        ``score`` among them names the variable that tells the best. Those that `IDENTITY` names
-        tell what a run is made of: it is continued with nothing else.
+        ``score`` among them names the variable that tells the best. Those of
+        `identity` are among them: a run is continued with nothing else.
         """
         return {}
 

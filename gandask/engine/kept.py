@@ -11,7 +11,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gandask.core import Event, Method, Report, SettingError, Signal, StoreError, View, slot_of
+from gandask.core import (
+    DataError,
+    Event,
+    Method,
+    Report,
+    SettingError,
+    Signal,
+    StoreError,
+    View,
+    slot_of,
+)
 from gandask.engine import resuming
 from gandask.engine.options import Options
 from gandask.engine.replay import replay
@@ -161,7 +171,12 @@ class KeptSession(Session):
 
     def _describe(self, state: str) -> None:
         """Write the run's state, and which commands were heeded."""
-        self.store.describe(state, self.view.round, heard=[self.heard.byte, self.heard.line])
+        self.store.describe(state, self.view.round, heard=self._heeded)
+
+    @property
+    def _heeded(self) -> list[int]:
+        """Where in the file of commands the last one ends that was heeded."""
+        return [self.heard.byte, self.heard.line]
 
     def _go_on(self, paused: float) -> None:
         """End a pause, whose time is none of the run's."""
@@ -179,11 +194,14 @@ class KeptSession(Session):
         begun = max([report.round for report in reports] + under_way, default=before.round)
         try:
             method = steering.steered(self.method, command.changes, begun)
+            others = resuming.other_facts(self.facts, {**self.facts, **method.identity()}, True)
+            if others:  # registered anew, or retouched, by who goes on in the same process
+                raise DataError(others)
             view, plan = method.advance(before, reports)
-        except SettingError as error:
+        except (SettingError, DataError, StoreError) as error:
             self._tell("refused", str(error), begun)
             return
-        self.store.change(method)
+        self.store.change(method, heard=self._heeded)
         self.method, self.view, self.plan = method, view, plan
         self.ledger.steer(method)
         self.results.relay(method.layout())

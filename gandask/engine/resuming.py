@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from gandask import config, results
-from gandask.core import IDENTITY, Method, StoreError
+from gandask.core import IDENTITY, WHERE, Method, StoreError
 from gandask.methods import METHODS
 from gandask.store import Store
 
@@ -29,35 +29,33 @@ def stored(kept: Store, given: Method[Any]) -> Method[Any]:
             f"{', '.join(sorted(named))}: the run in {str(kept.path)!r} names a function that the "
             "settings given do not; if it is your own, give it as well"
         )
-    for key, then, now in _differing(config.to_dict(began), config.to_dict(found)):
+    facts = kept.description["facts"]
+    places = {name for fact, names in WHERE.items() if fact in facts for name in names}
+    for key, then, now in _differing(began, found, places):
         if key not in {*found.schedules, *found.schedules.values()}:
             raise StoreError(
                 f"{key}={now!r}: the run in {str(kept.path)!r} began with {then!r}, which cannot "
                 "change while running: put its files back as they were"
             )
-    places = {f.name for f in config.fields(found) if "where" in f.metadata}
-    others = [
-        [
-            (key, *values)
-            for key, *values in _differing(config.to_dict(given), known)
-            if key not in places
-        ]
-        for known in (config.to_dict(began), config.to_dict(found))
-    ]
-    if all(others):
-        key, here, there = others[-1][0]
-        raise StoreError(
-            f"{key}={here!r}: the run in {str(kept.path)!r} has {there!r}; "
-            "continue it with its own settings, or choose another name"
-        )
-    return config.replace(found, {key: getattr(given, key) for key in places})
+    if _differing(given, began, places):
+        for key, here, there in _differing(given, found, places):
+            raise StoreError(
+                f"{key}={here!r}: the run in {str(kept.path)!r} has {there!r}; "
+                "continue it with its own settings, or choose another name"
+            )
+    known = {f.name for f in config.fields(found)}
+    return config.replace(found, {key: getattr(given, key) for key in places & known})
 
 
-def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+def _differing(
+    one: Method[Any], other: Method[Any], but: Collection[str]
+) -> list[tuple[str, Any, Any]]:
     """Give the settings that differ, with both values."""
-    for key in dict.fromkeys([*one, *other]):
-        if one.get(key) != other.get(key):
-            yield key, one.get(key), other.get(key)
+    ours, theirs = config.to_dict(one), config.to_dict(other)
+    keys = [key for key in dict.fromkeys([*ours, *theirs]) if key not in but]
+    return [
+        (key, ours.get(key), theirs.get(key)) for key in keys if ours.get(key) != theirs.get(key)
+    ]
 
 
 def refuse_others(kept: Store, facts: Mapping[str, Any]) -> None:
@@ -73,16 +71,30 @@ def refuse_others(kept: Store, facts: Mapping[str, Any]) -> None:
     StoreError
         Naming what is another.
     """
-    began = kept.description["facts"]
+    begun = kept.checkpoints.last() is not None
+    told = other_facts(kept.description["facts"], facts, begun)
+    if told:
+        raise StoreError(f"the run in {str(kept.path)!r}: {told}: put those back, or begin another")
+
+
+def other_facts(then: Mapping[str, Any], now: Mapping[str, Any], begun: bool) -> str:
+    """Say what names stand for now that they did not when a run began, or nothing.
+
+    Parameters
+    ----------
+    then, now : mapping
+        Facts.
+    begun : bool
+        Whether it has networks of its own, and needs none to start from.
+    """
     for key, meant in IDENTITY.items():
-        if key in began and began[key] != facts.get(key):
-            said = ("samples", "sample_shape", "classes") if key == "fingerprint" else ()
-            told = [key, *(name for name in said if began.get(name) != facts.get(name))]
-            then, now = (", ".join(f"{k} {of.get(k)}" for k in told) for of in (began, facts))
-            raise StoreError(
-                f"{meant}: those of the run in {str(kept.path)!r} were others ({then}; now "
-                f"{now}): put those back, or begin another run"
-            )
+        if key not in then or then[key] == now.get(key) or (begun and key == "init_digest"):
+            continue
+        said = ("samples", "sample_shape", "classes") if key == "fingerprint" else ()
+        told = [key, *(name for name in said if name in now and then.get(name) != now[name])]
+        before, after = (", ".join(f"{k} {of.get(k)}" for k in told) for of in (then, now))
+        return f"{meant} were others when it began ({before}; now {after})"
+    return ""
 
 
 def other_versions(kept: Store) -> str:

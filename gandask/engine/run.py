@@ -151,7 +151,8 @@ def begin(
         Store(store).refuse_existing()
         facts = method.prepare()
         kept = Store.create(store, method, facts)
-        return KeptSession(method, facts, options, kept)
+        with _failing(kept):
+            return KeptSession(method, facts, options, kept)
     kept = Store.open(store)
     kept.described.refuse_older()
     method = resuming.stored(kept, method)
@@ -162,7 +163,21 @@ def begin(
     facts = method.prepare()
     resuming.refuse_others(kept, facts)
     kept.claim(force)
-    return KeptSession(method, facts, of(kept).given(given), kept, resumed=True)
+    with _failing(kept):
+        return KeptSession(method, facts, of(kept).given(given), kept, resumed=True)
+
+
+@contextlib.contextmanager
+def _failing(kept: Store) -> Iterator[None]:
+    """Write down what keeps a run from beginning, and let others claim it."""
+    try:
+        yield
+    except BaseException as error:
+        with contextlib.suppress(OSError, StoreError):
+            told = f"{type(error).__name__}: {error}"
+            kept.describe("failed", kept.description["round"], error=told)
+        kept.release()
+        raise
 
 
 def carry_out(
@@ -195,7 +210,7 @@ def _writing(kept: Store | None, session: Session, link: str | None) -> Iterator
         if kept:
             told = {"dask_dashboard": link, "options": session.options.told()}
             kept.describe("running", kept.description["round"], **told)
-            kept.described.busy.add(kept.path)
+            kept.described.busy[kept.path] = kept.described.writer
         yield
     except BaseException as error:
         state = "stopped" if isinstance(error, KeyboardInterrupt | Ended) else "failed"
@@ -207,7 +222,6 @@ def _writing(kept: Store | None, session: Session, link: str | None) -> Iterator
         raise
     finally:
         if kept:
-            kept.described.busy.discard(kept.path)
             kept.release()
 
 

@@ -23,7 +23,8 @@ from gandask.data import Data
 from gandask.methods.tasks import samples
 from gandask.scores import features, mixture
 from gandask.scores.metrics import METRICS, Reference, Statistics
-from gandask.training import identity, networks
+from gandask.training import networks
+from gandask.training.identity import of_losses
 from gandask.training.losses import Loss
 from gandask.training.networks import Network
 from gandask.training.settings import Training
@@ -36,12 +37,10 @@ class Adversarial(Method[V]):
     """Settings that methods share."""
 
     data: str = setting(
-        "digits", f"data set: {', '.join(data.NAMES)}, or a path to images or arrays", where=True
+        "digits", f"data set: {', '.join(data.NAMES)}, or a path to images or arrays"
     )
-    data_dir: str | None = setting(None, "folder that holds the named data set", where=True)
-    download: bool = setting(
-        False, "download the data set into data_dir if it is not there", where=True
-    )
+    data_dir: str | None = setting(None, "folder that holds the named data set")
+    download: bool = setting(False, "download the data set into data_dir if it is not there")
     image_size: int | None = setting(None, "side to resize images to", minimum=1)
     skip_unreadable: bool = setting(False, "leave out images that cannot be read")
     data_fraction: float = setting(1.0, "random share of the data per slot", above=0, maximum=1)
@@ -65,7 +64,6 @@ class Adversarial(Method[V]):
         None,
         "folder of a stored run, where workers reach it, to start from: every slot takes the "
         "heaviest generator of its best mixture and the discriminator trained with it",
-        where=True,
     )
     learning_rate: float = setting(2e-4, "initial Adam learning rate", above=0)
     adam_betas: tuple[float, float] = setting((0.5, 0.999), "Adam β", minimum=0, below=1)
@@ -77,7 +75,7 @@ class Adversarial(Method[V]):
     mixture_sigma: float = setting(0.01, "mutation of mixture weights", minimum=0)
     mixture_generations: int = setting(1, "of the mixture's evolution", minimum=0)
     features: str = setting("auto", "what samples are scored by", choices=features.FEATURES)
-    inception_weights: str | None = setting(None, "InceptionV3 weights file", where=True)
+    inception_weights: str | None = setting(None, "InceptionV3 weights file")
     precision: str = setting(
         "highest", "of float32 products in torch", choices=("highest", "high", "medium")
     )
@@ -109,32 +107,31 @@ class Adversarial(Method[V]):
     def prepare(self) -> dict[str, Any]:
         """Train or load the classifier and the real statistics, once for all tasks."""
         with self.training.settled():
-            extractor = features.extractor(*self._measured_by)
+            accuracy = features.extractor(*self._measured_by).accuracy
             features.reference(*self._measured_by)
         loaded = self.training.data
         facts = {
             "sample_shape": list(loaded.shape),
             "classes": loaded.classes,
             "samples": len(loaded),
-            "fingerprint": loaded.fingerprint,
             "score": self.score,
-            "extractor": extractor.key,
-            **self._digests(),
+            **self.identity(),
         }
         if loaded.shape == (2,):
             facts |= data.Plane.around(loaded.samples, loaded.modes, loaded.mode_std).facts
-        known = extractor.accuracy
-        return facts if known is None else facts | {"classifier_accuracy": known}
+        return facts if accuracy is None else facts | {"classifier_accuracy": accuracy}
 
-    def _digests(self) -> dict[str, str]:
-        """Tell what the names of networks and losses mean, and the run to start from holds."""
-        slots = self.layout().slots
-        used = [*{id(one): one for one in map(self.training_of, slots)}.values()]
-        found = {
-            "networks_digest": {one.networks_digest for one in used},
-            "losses_digest": {identity.of_losses(one.losses) for one in used},
-            "init_digest": {one.init_digest for one in used if one.init},
-        }
+    def identity(self) -> dict[str, str]:
+        """Tell which data, networks and losses its names stand for, and what scores them."""
+        used = [*{id(one): one for one in map(self.training_of, self.layout().slots)}.values()]
+        with self.training.settled():
+            found = {
+                "fingerprint": {self.training.data.fingerprint},
+                "extractor": {features.extractor(*self._measured_by).key},
+                "networks_digest": {one.networks_digest for one in used},
+                "losses_digest": {of_losses(one.losses) for one in used},
+                "init_digest": {one.init_digest for one in used if one.init},
+            }
         return {key: " ".join(sorted(digests)) for key, digests in found.items() if digests}
 
     def term(self, state: str) -> str:
@@ -147,8 +144,8 @@ class Adversarial(Method[V]):
         """Draw samples from a generator; see `gandask.core.Method`."""
         known = {"sample_shape": tuple(facts["sample_shape"]), "classes": facts["classes"]}
         training = dataclasses.replace(self.training_of(slot_of(name)), **known)
-        began = facts.get("networks_digest", training.networks_digest)
-        if training.networks_digest not in began.split():
+        began = str(facts.get("networks_digest", ""))
+        if began and training.networks_digest not in began.split():
             warnings.warn(
                 f"{name}: networks of these names are other ones here than those that it was "
                 "trained as; what is drawn may not be what was trained",

@@ -58,6 +58,7 @@ LOOKS = {
     "paused": Look(COLOURS[4], "diamond"),
     "resumed": Look(COLOURS[2], "diamond"),
     "refused": Look("#FF0033", "diamond"),
+    "stopped": Look("#994400", "diamond"),
     NON_FINITE: Look("#FF33FF", "x"),
     "lost": Look(COLOURS[1]),
     "moved": Look(COLOURS[0]),
@@ -69,7 +70,10 @@ LOOKS = {
     "worker joined": Look(COLOURS[7]),
     "worker left": Look(COLOURS[10]),
     "worker silent": Look(COLOURS[8]),
+    "worker paused": Look("#886688"),
     "versions": Look("#00DD00", "square"),
+    "forked": Look("#0088FF", "square"),
+    "passed over": Look("#BB2222", "square"),
     "checkpoint": Look(MUTED, "square"),
 }
 """By kind, in the order that they are drawn from the top; a method's own are between."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gandask import display
-from gandask.core import IDENTITY, SettingError
+from gandask.core import IDENTITY, WHERE, SettingError
 from gandask.results.dataset import EMPTY
 from gandask.scores.metrics import METRICS
 
@@ -268,8 +268,13 @@ def setup(dataset: xr.Dataset, but: Collection[str] = ()) -> str:
     str
         The same for runs that were set up alike; empty where nothing is known.
     """
-    told = {key: value for key, value in settings(dataset).items() if key not in but}
     facts = {key: dataset.attrs[key] for key in IDENTITY if key in dataset.attrs}
+    places = {name for fact in facts for name in WHERE.get(fact, ())}
+    told = {
+        key: value
+        for key, value in settings(dataset).items()
+        if key not in but and key not in places
+    }
     return repr(sorted((told | facts).items())) if told else ""
 
 

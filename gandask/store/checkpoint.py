@@ -21,7 +21,6 @@ from gandask.training.stored import (
     described,
     description,
     digest_of,
-    is_whole,
     last_checkpoint,
     read_states,
 )
@@ -163,13 +162,13 @@ class Checkpoints:
         """Go through the checkpoints, the newest first, to one that is as it was written.
 
         It comes last, with what describes it; those before it come with what is wrong with them.
-        One that lacks files comes not at all.
         """
         for folder in reversed(self.all()):
             try:
                 told = described(folder)
-                if not is_whole(folder, told):
-                    continue
+                lacking = [file for file in told["files"] if not (folder / file).is_file()]
+                if lacking:
+                    raise StoreError(f"{folder / lacking[0]} is not there")
                 if told["log"] and log.digest(told["log_bytes"]) != told["log"]:
                     raise StoreError(f"{folder} is not of {log.path} as it is")
                 for file, names in told["files"].items():

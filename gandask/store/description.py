@@ -8,6 +8,7 @@ No clock is compared with another.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import logging
@@ -47,8 +48,8 @@ class Description:
         Of the run.
     """
 
-    busy: ClassVar[set[Path]] = set()
-    """Folders that runs of this process are writing, as long as they do."""
+    busy: ClassVar[dict[Path, str]] = {}
+    """Folders that runs of this process are writing, as long as they do, and by which writer."""
     watched: ClassVar[dict[Path, tuple[bytes, float]]] = {}
     """What was last seen of runs of other machines, and since when, by this process's own clock."""
 
@@ -102,10 +103,16 @@ class Description:
                 "gandask train DIR/config.toml --store OTHER"
             )
 
+    def take(self) -> None:
+        """Take the run's lock, where there are locks: BlockingIOError if another process has it."""
+        self.lock = lock.take(self.lock_file)
+
     def begin(self, round: int, **more: Any) -> None:
         """Write it for the first time, as the one who writes the run."""
-        self.lock = lock.take(self.lock_file)
-        self.fence = 1
+        before = 0
+        with contextlib.suppress(StoreError):  # of a run that came to nothing, there is one
+            before = self.read()["fence"]
+        self.fence = before + 1
         self._sign({"format": FORMAT, "state": "running", "round": round, **more})
 
     def write(self, state: str, round: int, **more: Any) -> None:
@@ -167,7 +174,7 @@ class Description:
         told = self.read()
         here = told.get("machine") == lock.machine() and told["process"] == os.getpid()
         try:
-            self.lock = lock.take(self.lock_file)
+            self.take()
         except BlockingIOError:
             if not force:
                 raise StoreError(self._written_by(told, "another")) from None
@@ -181,10 +188,10 @@ class Description:
         self._sign(told | {"state": "running"})
 
     def release(self) -> None:
-        """Let others claim the run."""
-        if self.lock is not None:
-            self.lock.close()
-        self.lock = None
+        """Let others claim the run, unless another part of this process writes it too."""
+        self.lock = None  # ends with whoever is the last to have it
+        if self.busy.get(self.folder) == self.writer:
+            del self.busy[self.folder]
 
     def _written_by(self, told: Mapping[str, Any], whose: str) -> str:
         return (

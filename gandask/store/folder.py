@@ -96,12 +96,10 @@ class Store:
         store = cls(path)
         settings = config.to_toml(method)
         store.refuse_existing()
-        fresh = not store.path.exists()
+        made = store._take_folder()
         try:
-            if not fresh:  # of a run that came to nothing
-                store.refuse_links()
-                shutil.rmtree(store.checkpoints.path, ignore_errors=True)
-            store.described.file.unlink(missing_ok=True)
+            # of a run that came to nothing
+            shutil.rmtree(store.checkpoints.path, ignore_errors=True)
             store.heartbeat.unlink(missing_ok=True)
             for folder in (store.checkpoints.path, store.path / "samples"):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -113,10 +111,34 @@ class Store:
             store.described.begin(0, facts=told, settings=_digest(settings), heard=[0, 0])
             store._own()
         except OSError as error:
-            if fresh:
+            store.release()
+            if made:
                 shutil.rmtree(store.path, ignore_errors=True)
             raise StoreError(f"store={str(path)!r} cannot be created: {error}") from error
         return store
+
+    def _take_folder(self) -> bool:
+        """Become the only one who begins a run here; tell whether the folder was made for it."""
+        try:
+            try:
+                self.path.mkdir(parents=True)
+                made = True
+            except FileExistsError:
+                made = False
+            self.described.take()
+        except BlockingIOError as error:
+            raise StoreError(
+                f"store={str(self.path)!r}: another process begins a run there; choose another name"
+            ) from error
+        except OSError as error:
+            raise StoreError(f"store={str(self.path)!r} cannot be created: {error}") from error
+        try:
+            self.refuse_existing()  # somebody may have been first
+            self.refuse_links()
+        except StoreError:
+            self.release()
+            raise
+        return made
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Store:
@@ -140,8 +162,10 @@ class Store:
 
     def refuse_existing(self) -> None:
         """Raise StoreError if something is there already, but for a run that came to nothing."""
-        if self.path.is_dir() and (not any(self.path.iterdir()) or self._came_to_nothing()):
-            return
+        if self.path.is_dir():
+            inside = {item.name for item in self.path.iterdir()} - {self.described.lock_file.name}
+            if not inside or self._came_to_nothing():
+                return
         if self.path.exists():
             raise StoreError(
                 f"store={str(self.path)!r} exists already: continue that run with resume=True "
@@ -273,7 +297,7 @@ class Store:
         digest = _digest(settings)
         return digest in str(self.description.get("settings", digest)).split()
 
-    def change(self, method: Method[Any]) -> None:
+    def change(self, method: Method[Any], **more: Any) -> None:
         """Give the run other settings; those it began with are kept in ``run.json``."""
         told, path = self.description, self.path / SETTINGS_FILE
         text, before = config.to_toml(method), path.read_text(encoding="utf-8")
@@ -283,7 +307,7 @@ class Store:
         self.describe(told["state"], told["round"], settings=both, begun_with=begun_with)
         write_whole(path, text)
         self._lay_out(method)
-        self.describe(told["state"], told["round"], settings=_digest(text))
+        self.describe(told["state"], told["round"], settings=_digest(text), **more)
 
     def begun_with(self, methods: Methods) -> Method[Any]:
         """Make the method as it was when the run began, before any change."""

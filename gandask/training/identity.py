@@ -67,29 +67,56 @@ def _digest(texts: Iterable[str]) -> str:
 def source(thing: Any) -> str:
     """Give the source text of a function or class, or its name where that says as much.
 
+    Values that it holds (of a partial function, a closure, an object that can be called) count too.
+
     Examples
     --------
     >>> source(functools.partial(nn.LeakyReLU, 0.2))
-    'torch.nn.modules.activation.LeakyReLU 0.2'
+    'torch.nn.modules.activation.LeakyReLU(0.2)'
     """
     if isinstance(thing, functools.partial):
-        keywords = [f"{key}={source(value)}" for key, value in sorted(thing.keywords.items())]
-        return " ".join([source(thing.func), *map(source, thing.args), *keywords])
-    if not callable(thing):
-        return repr(thing)
+        return f"{source(thing.func)}{_spoken(thing.args, thing.keywords)}"
     named = getattr(thing, "__qualname__", None)
-    if named is None:  # an object that can be called
-        return source(type(thing))
+    if named is None:  # an object
+        return f"{source(type(thing))}{_spoken((), getattr(thing, '__dict__', {}))}"
     module = str(getattr(thing, "__module__", ""))
     if module.partition(".")[0] in PACKAGES:
         return f"{module}.{named}"
-    # of a class made in a notebook, only its functions have a source
-    functions = (
-        list(filter(inspect.isfunction, vars(thing).values())) if inspect.isclass(thing) else []
-    )
-    for parts in ([thing], functions):
-        try:
-            return "\n".join(map(inspect.getsource, parts)) or str(named)
-        except (OSError, TypeError):
-            continue
-    return str(named)
+    if inspect.isclass(thing):
+        # of a class made in a notebook, only its functions have a source
+        parts = map(_text, filter(inspect.isfunction, vars(thing).values()))
+        return "\n".join([named, *parts])
+    if not inspect.isfunction(thing):
+        return str(named)
+    held = [cell.cell_contents for cell in thing.__closure__ or ()]
+    return f"{_text(thing)}{_spoken(held, {})}"
+
+
+def _text(function: Any) -> str:
+    """Give the source text of a function, or what it does where it was typed into a shell."""
+    try:
+        return inspect.getsource(function)
+    except (OSError, TypeError):
+        code = function.__code__
+        return f"{function.__qualname__} {code.co_code.hex()} {code.co_names}"
+
+
+def _spoken(values: Sequence[Any], named: Mapping[str, Any]) -> str:
+    """Write values down, without addresses of memory."""
+    parts = [_value(value) for value in values]
+    parts += [f"{key}={_value(value)}" for key, value in sorted(named.items())]
+    return f"({', '.join(parts)})" if parts else ""
+
+
+def _value(value: Any) -> str:
+    if value is None or isinstance(value, bool | int | float | complex | str | bytes):
+        return repr(value)
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_value, value))}]"
+    if isinstance(value, Mapping):
+        return _spoken((), {str(key): item for key, item in value.items()})
+    if inspect.isfunction(value):
+        return _text(value)  # it may hold itself
+    if inspect.isclass(value) or isinstance(value, functools.partial):
+        return source(value)
+    return type(value).__qualname__
