@@ -18,6 +18,7 @@ from gandask.engine.kept import KeptSession
 from gandask.engine.resuming import other_facts
 from gandask.methods.testing import Toy, assert_same
 from gandask.store import Store
+from gandask.store.steering import Command
 from gandask.training import losses, networks
 from gandask.training.identity import of_losses, source
 from gandask.training.networks import NETWORKS, Network
@@ -83,8 +84,8 @@ def test_retouched_data_are_noticed_by_who_has_loaded_them(begun, tmp_path):
 def test_a_worker_looks_again_before_it_says_that_data_are_others(tmp_path):
     pictures(tmp_path / "pics.npy", 25)
     training = grid(data=tmp_path / "pics.npy").training
-    assert training.data.fingerprint
     old = pickle.dumps(training)
+    assert pickle.loads(old).fingerprint == training.data.fingerprint
     pictures(tmp_path / "pics.npy", 233)
     gd.data.load(tmp_path / "pics.npy", fresh=True)
     with pytest.raises(gd.DataError, match="here are other data than where the run was started"):
@@ -176,6 +177,39 @@ def test_other_networks_of_the_same_name_are_refused_and_told(own, tmp_path, mon
     with warnings.catch_warnings(action="error"):
         gd.open_run(begun).best_mixture().sample(2)
     resume(begun, own)
+
+
+def test_who_steers_changes_no_networks(own, tmp_path, monkeypatch):
+    pictures(tmp_path / "pics.npy", 25)
+    monkeypatch.chdir(tmp_path)
+    rest = KeptSession.rest
+
+    def ask(self, last):
+        if self.view.round == 1 and not last:
+            monkeypatch.setitem(NETWORKS, "mine", Network(bolder, discriminator, latent=4))
+            self.store.ask(Command("change", {"mutation_scale": 0.1}))
+        rest(self, last)
+
+    longer = dataclasses.replace(own, rounds=3)
+    expected = gd.run(longer)
+    monkeypatch.setattr(KeptSession, "rest", ask)
+    ds = gd.run(longer, store=tmp_path / "run")
+    details = ds.event_detail.values[ds.event_kind.values == "refused"].tolist()
+    assert {detail.partition(" (")[0] for detail in details} == {
+        "networks were others when it began"
+    }
+    np.testing.assert_array_equal(ds.fid, expected.fid)
+
+
+def test_a_run_whose_data_moved_is_steered_and_goes_on(begun, tmp_path):
+    shutil.move("pics.npy", tmp_path / "p.npy")
+    kept = Store.open(begun)
+    kept.claim()
+    moved = {"data": str(tmp_path / "p.npy"), "mutation_scale_schedule": {"2": 0.1}}
+    kept.change(dataclasses.replace(gd.open_run(begun).method, **moved))
+    kept.describe("stopped", 1)
+    kept.release()
+    assert resume(begun, grid(data=tmp_path / "p.npy")).sizes["round"] == 2
 
 
 def test_other_losses_of_the_same_name_are_refused(tmp_path, monkeypatch):

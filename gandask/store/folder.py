@@ -110,6 +110,9 @@ class Store:
             told = results.versions() | dict(facts)
             store.described.begin(0, facts=told, settings=_digest(settings), heard=[0, 0])
             store._own()
+            if store.described.fence > 1:  # what the one before still appends is left out
+                for journal in (store.log, store.columns, store.happened):
+                    journal.append({})
         except OSError as error:
             store.release()
             if made:
@@ -176,7 +179,9 @@ class Store:
         """Tell whether a run ended here before its first step: there is nothing to keep of it."""
         if not (self.described.file.is_file() and self.log.path.is_file()):
             return False
-        return self.state in ("failed", "stopped", "interrupted") and not self.log.size
+        if self.state not in ("failed", "stopped", "interrupted"):
+            return False
+        return next(self.steps(), None) is None
 
     @property
     def description(self) -> dict[str, Any]:
