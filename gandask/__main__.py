@@ -359,9 +359,7 @@ def carry_out(settings: RunSettings, store: Path | None, resumed: bool, **option
         settings.method.check()  # before any worker starts
     if store and not resumed:
         Store(store).refuse_existing()
-    if done:
-        click.echo(f"{store} is finished: nothing is left to do", err=True)
-    elif sys.stderr.isatty():
+    if sys.stderr.isatty() and not done:
         click.echo("preparing; the first time a data set is used takes longest", err=True)
     try:
         starting = cluster.start(**settings.cluster) if settings.cluster and not done else None
@@ -380,6 +378,8 @@ def carry_out(settings: RunSettings, store: Path | None, resumed: bool, **option
         if store:
             click.echo(f"stopped; continue with: gandask resume {store}", err=True)
         raise
+    if done:
+        click.echo(f"{store} is finished: nothing is left to do", err=True)
     click.echo(results.summary(dataset))
     if store:
         click.echo(f"kept in {store}; next: gandask report {store}")

@@ -21,6 +21,7 @@ from gandask.engine import run as engine
 from gandask.methods.testing import Toy
 from gandask.presets import demo
 from gandask.results import Results
+from gandask.store import Store
 
 TINY = {"nodes": 2, "rounds": 1}
 RING = {
@@ -293,10 +294,19 @@ def test_train_checks_before_workers_start(asked):
     assert asked == []
 
 
-def test_train_passes_on_its_options(settings, asked, told, tmp_path):
+@pytest.fixture
+def stopped(tmp_path):
+    """A run that has something left to do."""
+    store = Store.create(tmp_path / "run", tiny(), {})
+    store.describe("stopped", 0)
+    store.release()
+    return store.path
+
+
+def test_train_passes_on_its_options(settings, asked, told, stopped):
     command = ("train", settings, "--workers", 2, "--asynchronous", "--resume")
     command += ("--strict-places", "--checkpoint-every", 7)
-    result = call(*command, "--store", tmp_path / "run")
+    result = call(*command, "--store", stopped)
     assert result.exit_code == 0, result.output
     assert "http://127.0.0.1:1/status" in result.output
     assert asked == [{"workers": 2}]
@@ -307,7 +317,7 @@ def test_train_passes_on_its_options(settings, asked, told, tmp_path):
         "resume": True,
         "checkpoint_every": 7,
         "strict_places": True,
-        "store": tmp_path / "run",
+        "store": stopped,
         "heartbeat": None,
     }
 
@@ -318,8 +328,8 @@ def test_train_passes_on_its_options(settings, asked, told, tmp_path):
     assert len(asked) == 1
 
 
-def test_resume_passes_on_its_options(finished, asked, told):
-    command = ("resume", finished, "--cluster", "slurm", "--workers", 3, "--asynchronous")
+def test_resume_passes_on_its_options(stopped, asked, told):
+    command = ("resume", stopped, "--cluster", "slurm", "--workers", 3, "--asynchronous")
     result = call(*command, "--checkpoint-every", 7, "--set", "heartbeat.hedge=true")
     assert result.exit_code == 0, result.output
     assert asked == [{"kind": "slurm", "workers": 3}]
@@ -331,7 +341,7 @@ def test_resume_passes_on_its_options(finished, asked, told):
         "checkpoint_every": 7,
         "strict_places": False,
         "force": False,
-        "store": finished,
+        "store": stopped,
         "heartbeat": gd.Heartbeat(hedge=True),
     }
 

@@ -20,7 +20,7 @@ from gandask.methods.testing import Toy, assert_same
 from gandask.store import Store
 from gandask.store.steering import Command
 from gandask.training import losses, networks
-from gandask.training.identity import of_losses, source
+from gandask.training.identity import of_losses, of_modules, source
 from gandask.training.networks import NETWORKS, Network
 
 
@@ -256,12 +256,68 @@ def held(factor):
         (Callable(), "fake.mean()"),
         (networks.mlp_generator, "gandask.training.networks.mlp_generator"),
         (functools.partial(generator, shape=[Own, {"a": Callable()}]), "(shape=[Own"),
-        (held(2), ", 2)"),
+        (held(2), "factor=2)"),
     ],
 )
 def test_source_is_that_of_users_code_and_the_name_of_ours(thing, part):
     assert part in source(thing)
     assert " at 0x" not in source(thing)
+
+
+SLOPE = 0.2
+
+
+def sloped(shape, latent, classes, activation, width=64):
+    return nn.Sequential(nn.Linear(latent, width), nn.LeakyReLU(SLOPE), helped(shape))
+
+
+def helped(shape):
+    return nn.Unflatten(1, shape)
+
+
+class Scaled(Own):
+    factor = 2.0
+
+    @staticmethod
+    def scale():
+        return SLOPE
+
+
+def altered(monkeypatch, what):
+    if what == "a constant of the module":
+        monkeypatch.setitem(globals(), "SLOPE", -3.0)
+    elif what == "a default":
+        monkeypatch.setattr(sloped, "__defaults__", (32,))
+    elif what == "a helper":
+        monkeypatch.setitem(globals(), "helped", held)
+    elif what == "an attribute of a class":
+        monkeypatch.setattr(Scaled, "factor", 3.0)
+    elif what == "a static method":
+        monkeypatch.setattr(Scaled, "scale", staticmethod(helped))
+    elif what == "what a class stands on":
+        monkeypatch.setattr(Own, "forward", lambda self, x: -x)
+
+
+@pytest.mark.parametrize(
+    ("thing", "what"),
+    [
+        (sloped, "a constant of the module"),
+        (sloped, "a default"),
+        (sloped, "a helper"),
+        (Scaled, "an attribute of a class"),
+        (Scaled, "a static method"),
+        (Scaled, "what a class stands on"),
+    ],
+)
+def test_what_code_stands_on_counts(monkeypatch, thing, what):
+    before = source(thing)
+    altered(monkeypatch, what)
+    assert source(thing) != before
+
+
+def test_what_layers_tell_of_themselves_counts():
+    layers = [nn.LeakyReLU(slope) for slope in (0.2, 0.3)]
+    assert of_modules([], layers[:1]) != of_modules([], layers[1:])
 
 
 def test_what_a_function_holds_and_does_counts():

@@ -195,11 +195,11 @@ def carry_out(
             with heeded(session) if kept else contextlib.nullcontext():
                 finished = session.work(bar)
         dataset = session.results.dataset(results.attributes(session.method, session.facts))
-        if kept:
-            if finished:
-                kept.described.refuse_stranger()
-                kept.write_dataset(dataset)
-            kept.describe("finished" if finished else "stopped", session.view.round)
+        if kept and finished:
+            kept.described.refuse_stranger()
+            kept.describe("finished", session.view.round, dataset=kept.write_dataset(dataset))
+        elif kept:
+            kept.describe("stopped", session.view.round)
     return dataset
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import panel as pn
 from bokeh.models.widgets.tables import NumberFormatter
+from markupsafe import escape
 
 from gandask.pages.frame import card
 
@@ -65,5 +66,7 @@ def fill(table: Any, columns: Mapping[str, Any]) -> None:
         header_align=dict.fromkeys(frame.select_dtypes("number"), "right"),
         formatters=dict.fromkeys(numbers, shown),
         pagination="local" if len(frame) > PAGE else None,
+        # headings are taken for HTML, and names come from runs
+        titles={str(name): str(escape(name)) for name in frame},
         value=frame,
     )

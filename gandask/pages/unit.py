@@ -19,6 +19,7 @@ from gandask.pages.panes import Lines, PlotPane
 from gandask.plots import pictures
 from gandask.runs import Run
 from gandask.runs.following import Followed
+from gandask.training.stored import round_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -207,19 +208,21 @@ async def picture(followed: Followed, slot: str | None = None) -> Markup:
         folder, told = found
         # a unit that has none, such as one that holds data alone, shows the best
         whose = slot if slot in told["mixtures"] else followed.run.slot_of_best()
-        made = await asyncio.to_thread(drawn, followed.path, folder.name, whose)
+        made = await asyncio.to_thread(drawn, followed.path, folder.name, told["token"], whose)
     except Exception as error:  # whatever a user's networks raise, the page goes on
         return Markup('<p class="faint">{}</p>').format(error)
     shown = Markup('<img alt="samples" src="data:image/png;base64,{}">').format(made)
-    round = int(folder.name.removeprefix("round-"))
     other = "" if slot in (None, whose) else f" of {whose}"
     told_below = Markup('<p class="faint">of the mixture{} after round {}</p>')
-    return shown + told_below.format(other, round)
+    return shown + told_below.format(other, round_of(folder))
 
 
 @functools.lru_cache(REMEMBERED)
-def drawn(path: Path, checkpoint: str, slot: str) -> str:
-    """Draw samples of a slot's mixture as of a checkpoint, as a picture in base64."""
+def drawn(path: Path, checkpoint: str, token: str, slot: str) -> str:
+    """Draw samples of a slot's mixture as of a checkpoint, as a picture in base64.
+
+    The token tells a checkpoint from that of another run of the same name.
+    """
     run = Run(path)
     facts = run.store.description["facts"]
     count = POINTS if len(facts.get("sample_shape", ())) == 1 else IMAGES

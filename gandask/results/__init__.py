@@ -9,7 +9,7 @@ from gandask.results.dataset import (
     without_timings,
 )
 from gandask.results.joined import joined
-from gandask.results.storage import fixed, read, write
+from gandask.results.storage import digest, fixed, read, write
 from gandask.results.tables import (
     best,
     differing,
@@ -36,6 +36,7 @@ __all__ = [
     "best",
     "described",
     "differing",
+    "digest",
     "fixed",
     "joined",
     "label",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -79,6 +80,16 @@ def read(path: Path) -> xr.Dataset:
             "Dataset is made from the log"
         ) from error
     return _with_strings(stored, "TO", fixed)
+
+
+def digest(path: Path) -> str:
+    """Give a digest of a Dataset as it was written: of its files, by name."""
+    made = hashlib.blake2b(digest_size=16)
+    for file in sorted(file for file in path.rglob("*") if file.is_file()):
+        content = file.read_bytes()
+        made.update(f"{file.relative_to(path).as_posix()} {len(content)} ".encode())
+        made.update(content)
+    return made.hexdigest()
 
 
 def _with_strings(dataset: xr.Dataset, kinds: str, change: Callable[[Array], Array]) -> xr.Dataset:

@@ -106,7 +106,7 @@ class Store:
             write_whole(store.path / SETTINGS_FILE, settings)
             store._lay_out(method)
             for journal in (store.log, store.columns, store.happened, store.commands):
-                journal.path.write_bytes(b"")
+                write_whole(journal.path, "")  # anew: what lay there may have another name
             told = results.versions() | dict(facts)
             store.described.begin(0, facts=told, settings=_digest(settings), heard=[0, 0])
             store._own()
@@ -413,9 +413,10 @@ class Store:
                 cut |= {(told["slot"], told["round"]) for told in parsed(line)["reports"]}
         return len(cut)
 
-    def write_dataset(self, dataset: xr.Dataset) -> None:
-        """Write the Dataset as zarr, whole or not at all."""
+    def write_dataset(self, dataset: xr.Dataset) -> str:
+        """Write the Dataset as zarr, whole or not at all; give its digest."""
         results.write(dataset, self.path / "dataset.zarr")
+        return results.digest(self.path / "dataset.zarr")
 
     def read_dataset(self) -> xr.Dataset | None:
         """Read the Dataset, if it was written.
@@ -423,10 +424,19 @@ class Store:
         Raises
         ------
         StoreError
-            If it cannot be read.
+            If it cannot be read, or is not the one that the run wrote.
         """
         path = self.path / "dataset.zarr"
-        return results.read(path) if path.exists() else None
+        if not path.exists():
+            return None
+        found = results.read(path)
+        written = self.description.get("dataset")
+        if written is not None and results.digest(path) != written:
+            raise StoreError(
+                f"{path} is not as the run wrote it; delete it, and the Dataset is made from the "
+                "log"
+            )
+        return found
 
 
 def _report(sizes: Sequence[int] = (), **told: Any) -> Report:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -35,7 +37,8 @@ def of_modules(builders: Sequence[Any], modules: Sequence[nn.Module]) -> str:
         for module in modules
     ]
     kinds = {type(part) for module in modules for part in module.modules()}
-    return _digest([repr(held), *map(source, builders), *sorted(map(source, kinds))])
+    shown = [re.sub(r" at 0x[0-9a-f]+", "", repr(module)) for module in modules]
+    return _digest([repr(held), *shown, *map(source, builders), *sorted(map(source, kinds))])
 
 
 def of_losses(losses: Sequence[Loss]) -> str:
@@ -64,59 +67,91 @@ def _digest(texts: Iterable[str]) -> str:
     return made.hexdigest()
 
 
-def source(thing: Any) -> str:
+def source(thing: Any, seen: set[int] | None = None) -> str:
     """Give the source text of a function or class, or its name where that says as much.
 
-    Values that it holds (of a partial function, a closure, an object that can be called) count too.
+    What it stands on counts too: values that it holds or names, functions and classes of the same
+    package that it uses, each once.
 
     Examples
     --------
     >>> source(functools.partial(nn.LeakyReLU, 0.2))
     'torch.nn.modules.activation.LeakyReLU(0.2)'
     """
+    seen = set() if seen is None else seen
     if isinstance(thing, functools.partial):
-        return f"{source(thing.func)}{_spoken(thing.args, thing.keywords)}"
+        return f"{source(thing.func, seen)}{_spoken(thing.args, thing.keywords, seen)}"
     named = getattr(thing, "__qualname__", None)
     if named is None:  # an object
-        return f"{source(type(thing))}{_spoken((), getattr(thing, '__dict__', {}))}"
-    module = str(getattr(thing, "__module__", ""))
-    if module.partition(".")[0] in PACKAGES:
-        return f"{module}.{named}"
+        return f"{source(type(thing), seen)}{_spoken((), getattr(thing, '__dict__', {}), seen)}"
+    module = _package(thing)
+    if module in PACKAGES or id(thing) in seen:
+        return f"{thing.__module__}.{named}"
+    seen.add(id(thing))
     if inspect.isclass(thing):
-        # of a class made in a notebook, only its functions have a source
-        parts = map(_text, filter(inspect.isfunction, vars(thing).values()))
-        return "\n".join([named, *parts])
-    if not inspect.isfunction(thing):
-        return str(named)
-    held = [cell.cell_contents for cell in thing.__closure__ or ()]
-    return f"{_text(thing)}{_spoken(held, {})}"
+        bases = [base for base in thing.__bases__ if _package(base) == module]
+        own = {key: value for key, value in vars(thing).items() if _counts(key, value)}
+        return f"{named}{_spoken(bases, own, seen)}"
+    return _function(thing, seen) if inspect.isfunction(thing) else str(named)
 
 
-def _text(function: Any) -> str:
-    """Give the source text of a function, or what it does where it was typed into a shell."""
+def _package(thing: Any) -> str:
+    return str(getattr(thing, "__module__", "")).partition(".")[0]
+
+
+def _counts(key: str, value: Any) -> bool:
+    return inspect.isfunction(value) or not key.startswith("__")
+
+
+def _function(function: Any, seen: set[int]) -> str:
+    """Give the text of a function, or what it does if it was typed into a shell, and its values."""
+    code = function.__code__
     try:
-        return inspect.getsource(function)
+        text = inspect.getsource(function)
     except (OSError, TypeError):
-        code = function.__code__
-        return f"{function.__qualname__} {code.co_code.hex()} {code.co_names}"
+        text = f"{function.__qualname__} {code.co_code.hex()} {code.co_names}"
+    cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
+    held = {name: cell.cell_contents for name, cell in cells}
+    names = [name for name in _names(code) if name in function.__globals__]
+    used = {name: function.__globals__[name] for name in names}
+    ours = {
+        name: value
+        for name, value in used.items()
+        if _is_plain(value) or (callable(value) and _package(value) == _package(function))
+    }
+    given = [*(function.__defaults__ or ()), function.__kwdefaults__ or {}]
+    constants = [value for value in code.co_consts if _is_plain(value)]
+    return f"{text}{_spoken([*given, constants], held | ours, seen)}"
 
 
-def _spoken(values: Sequence[Any], named: Mapping[str, Any]) -> str:
+def _names(code: CodeType) -> set[str]:
+    """Name what a function uses, inner ones included."""
+    inner = [part for part in code.co_consts if isinstance(part, CodeType)]
+    return set(code.co_names).union(*map(_names, inner))
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, bool | int | float | complex | str | bytes)
+
+
+def _spoken(values: Sequence[Any], named: Mapping[str, Any], seen: set[int]) -> str:
     """Write values down, without addresses of memory."""
-    parts = [_value(value) for value in values]
-    parts += [f"{key}={_value(value)}" for key, value in sorted(named.items())]
+    parts = [_value(value, seen) for value in values]
+    parts += [f"{key}={_value(value, seen)}" for key, value in sorted(named.items())]
     return f"({', '.join(parts)})" if parts else ""
 
 
-def _value(value: Any) -> str:
-    if value is None or isinstance(value, bool | int | float | complex | str | bytes):
+def _value(value: Any, seen: set[int]) -> str:
+    if _is_plain(value):
         return repr(value)
     if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_value, value))}]"
+        return f"[{', '.join(_value(item, seen) for item in value)}]"
     if isinstance(value, Mapping):
-        return _spoken((), {str(key): item for key, item in value.items()})
-    if inspect.isfunction(value):
-        return _text(value)  # it may hold itself
-    if inspect.isclass(value) or isinstance(value, functools.partial):
-        return source(value)
+        return _spoken((), {str(key): item for key, item in value.items()}, seen)
+    if isinstance(value, staticmethod | classmethod):
+        return _value(value.__func__, seen)
+    if isinstance(value, property):
+        return _value([value.fget, value.fset], seen)
+    if callable(value):
+        return source(value, seen)
     return type(value).__qualname__

@@ -102,6 +102,12 @@ def last_checkpoint(path: Path) -> tuple[Path, dict[str, Any]] | None:
     return None
 
 
+def round_of(folder: Path) -> int:
+    """Give the round after which a checkpoint was written, by the name of its folder."""
+    found = NUMBERED.fullmatch(folder.name)
+    return int(found[1]) if found else 0
+
+
 def is_whole(folder: Path, told: Mapping[str, Any]) -> bool:
     """Tell whether a checkpoint has all its files."""
     return all((folder / file).is_file() for file in told["files"])

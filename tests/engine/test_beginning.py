@@ -1,6 +1,7 @@
 """How runs begin and are taken up: under their lock, and with nothing lost where parts meet."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -141,3 +142,17 @@ def test_a_change_that_was_heeded_is_made_once_whatever_kills_the_run(tmp_path, 
     assert [*began.values()] == [0.9]
     gd.run(Toy(rounds=6), store=tmp_path / "run", resume=True)
     assert gd.open_run(tmp_path / "run").settings["rate_schedule"] == began
+
+
+@pytest.mark.parametrize("kind", ["hard link", "pipe"])
+def test_what_lies_in_the_place_of_a_run_that_came_to_nothing_is_not_written_to(tmp_path, kind):
+    failed(tmp_path / "run")
+    file, victim = tmp_path / "run" / "commands.jsonl", tmp_path / "victim.txt"
+    victim.write_text("years of work")
+    file.unlink()
+    if kind == "pipe":
+        os.mkfifo(file)
+    else:
+        file.hardlink_to(victim)
+    assert_same(gd.run(Toy(), store=tmp_path / "run"), gd.run(Toy()))
+    assert victim.read_text() == "years of work"

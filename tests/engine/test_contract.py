@@ -103,7 +103,7 @@ def test_a_log_with_a_report_of_another_task_is_not_replayed(tmp_path, monkeypat
     text = log.read_text()
     assert '"step"' in text
     log.write_text(text.replace('"step"', '"stop"'))
-    with pytest.raises(gd.StoreError, match=r"reports\.jsonl is not the log .*never sent"):
+    with pytest.raises(gd.StoreError, match=r"round-000002 is not of .*reports\.jsonl as it is"):
         gd.run(Toy(), store=tmp_path / "run", resume=True)
 
 

@@ -348,3 +348,27 @@ def test_a_run_that_was_moved_is_no_fork(run):
     home = json.loads((moved / "run.json").read_text())["home"] | {"inode": moved.stat().st_ino}
     tell(moved, home=home)
     assert events(go_on(moved), "forked") == []
+
+
+# ---- results
+
+
+@pytest.mark.parametrize("what", ["another seed's", "a flipped bit", "a file less"])
+def test_a_dataset_that_is_not_the_runs_own_is_refused(made, tmp_path, what):
+    path = Path(shutil.copytree(made[0], tmp_path / "run"))
+    folder = path / "dataset.zarr"
+    chunk = max((folder / "final_distance" / "c").rglob("*"), key=lambda file: file.is_file())
+    if what == "another seed's":
+        gd.run(Toy(nodes=2, rounds=4, seed=2), store=tmp_path / "other")
+        shutil.rmtree(folder)
+        shutil.copytree(tmp_path / "other" / "dataset.zarr", folder)
+    elif what == "a flipped bit":
+        content = bytearray(chunk.read_bytes())
+        content[len(content) // 2] ^= 1
+        chunk.write_bytes(content)
+    else:
+        chunk.unlink()
+    with pytest.raises(gd.StoreError, match="delete it, and the Dataset is made from the log"):
+        _ = gd.open_run(path).ds
+    shutil.rmtree(folder)
+    np.testing.assert_array_equal(gd.open_run(path).ds.final_distance, made[1].final_distance)

@@ -425,6 +425,7 @@ def test_the_optimisers_use_the_adjusted_rate(monkeypatch):
         groups=2, iterations=40, interval=10, variation_threshold=9.0, adjustment_ratio=0.3
     )
     ds = gd.run(method)
+    del used[: -2 * 40]  # the first are trials
     rates = ds.learning_rate.values
     assert rates.max() == 2e-3
     found = np.array(used).reshape(4, 2, 10, 2)  # rounds, groups, iterations, networks
