@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import re
@@ -12,6 +13,7 @@ import tempfile
 import time
 import urllib.parse
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,12 @@ def launching():
             pytest.fail(f"{CHROMIUM} is missing")
         pytest.skip(f"needs {CHROMIUM}")
     return {"executable_path": CHROMIUM, "args": SWITCHES, "timeout": 60_000}
+
+
+def apart(coroutine):
+    """Run a coroutine in a thread: a browser leaves a loop running in this one, Playwright's."""
+    with ThreadPoolExecutor() as thread:
+        return thread.submit(asyncio.run, coroutine).result()
 
 
 def free_port():

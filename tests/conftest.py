@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 import toy  # noqa: F401  # for whatever opens a run of it
@@ -46,6 +47,15 @@ def browser_type_launch_args(browser_type_launch_args):
 def clients(cache, request):
     """Real clusters of one and of two single-threaded worker processes, by number of workers."""
     return testing.clients_of(request.config)
+
+
+def until(true, what, seconds=120):
+    """Wait until something is true, as long as a busy machine may take, and give what it was."""
+    end = time.monotonic() + seconds
+    while not (found := true()):
+        assert time.monotonic() < end, f"after {seconds} s still not: {what}"
+        time.sleep(0.05)
+    return found
 
 
 TINY = {

@@ -2,8 +2,10 @@
 
 import asyncio
 import ssl
-from concurrent.futures import ThreadPoolExecutor
 
+from browser import LONGEST, apart
+from distributed.comm import parse_address
+from distributed.comm.registry import get_backend
 from distributed.core import connect
 from distributed.security import Security
 
@@ -34,16 +36,21 @@ def strangers(address):
 
 
 def reach(where, security):
-    """Ask a scheduler, a worker or its nanny who it is."""
-    # in a thread: tests of pages leave a loop running in this one, which is Playwright's
-    with ThreadPoolExecutor() as thread:
-        return thread.submit(asyncio.run, _ask(where, security)).result()
+    """Ask a scheduler, a worker or its nanny who it is; what does not answer has not refused."""
+    try:
+        return apart(asyncio.wait_for(_ask(where, security), LONGEST))
+    except TimeoutError as error:
+        raise AssertionError(f"{where} has neither answered nor refused") from error
 
 
 async def _ask(where, security):
     arguments = security.get_connection_args("client") if security else {}
-    comm = await connect(where, timeout=3, **arguments)
+    scheme, location = parse_address(where)
+    # once, since `connect` would try again and again until there is no time left
+    once = await get_backend(scheme).get_connector().connect(location, **arguments)
+    await once.close()
+    comm = await connect(where, timeout=2 * LONGEST, **arguments)
     await comm.write({"op": "identity", "reply": True})
-    told = await asyncio.wait_for(comm.read(), 3)
+    told = await comm.read()
     await comm.close()
     return told

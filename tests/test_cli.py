@@ -596,7 +596,7 @@ def test_report(pictured, tmp_path):
 
 def test_report_names_a_way_out_where_it_cannot_write(finished, tmp_path):
     run = shutil.copytree(finished, tmp_path / "run")
-    (run / "report.html.partial").mkdir()  # as little can be written as on a read-only disk
+    (run / "report.html").mkdir()  # as little can be written as on a read-only disk
     assert refused("report", run).endswith("name another file: gandask report RUN -o FILE.html")
     assert call("report", run, "-o", tmp_path / "report.html").exit_code == 0
 

@@ -2,7 +2,9 @@
 
 import dataclasses
 import functools
+import itertools
 import json
+import os
 import pickle
 import shutil
 import warnings
@@ -23,11 +25,15 @@ from gandask.training import losses, networks
 from gandask.training.identity import of_losses, of_modules, source
 from gandask.training.networks import NETWORKS, Network
 
+seconds = itertools.count(1)
+
 
 def pictures(path, grey):
+    """Write images; each file is younger than those before, however soon it follows them."""
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(0).normal(grey, 10, (60, 8, 8))
     np.save(path, noise.clip(0, 255).astype(np.uint8))
+    os.utime(path, (now := next(seconds), now))
 
 
 def grid(**changes):

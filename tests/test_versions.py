@@ -1,13 +1,12 @@
 """What leans on Dask, xarray, zarr and Panel, in brief: `.ci/oldest` tries it on the oldest."""
 
-import asyncio
 import tomllib
+import urllib.parse
 import urllib.request
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from bokeh.plotting import figure
-from browser import ROOT, served, tokens
+from browser import ROOT, apart, served, tokens
 from conftest import tiny
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -69,7 +68,7 @@ def address(run):
 @pytest.mark.parametrize("page", PAGES)
 def test_every_page_is_served(address, page):
     browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
-    (token,) = tokens.values()
+    token = tokens[urllib.parse.urlsplit(address).port]
     browser.open(f"{address}?token={token}").close()
     with browser.open(f"{address}?page={page}") as answer:
         # Panel answers an error in a page with an empty page of another title
@@ -84,6 +83,4 @@ def test_every_page_draws(run, monkeypatch, page):
     async def figures():
         return list(PAGES[page]().get_root().select({"type": figure}))
 
-    # in a thread: tests of pages leave a loop running in this one, which is Playwright's
-    with ThreadPoolExecutor() as thread:
-        assert thread.submit(asyncio.run, figures()).result()
+    assert apart(figures())

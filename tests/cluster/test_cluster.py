@@ -3,7 +3,6 @@
 Batch systems are scripts here that write down what they are asked; test_slurm.py has a real one.
 """
 
-import asyncio
 import datetime
 import gc
 import importlib
@@ -19,6 +18,8 @@ import urllib.request
 import dask
 import psutil
 import pytest
+from browser import apart
+from conftest import until
 from distributed import Client, LocalCluster
 from strangers import REFUSED, reach, strangers
 
@@ -93,15 +94,6 @@ def listening(*processes):
     """Give the addresses that processes listen at: hosts and ports."""
     found = [one for process in processes for one in process.net_connections("inet")]
     return {tuple(one.laddr) for one in found if one.status == psutil.CONN_LISTEN}
-
-
-def until(true, what, seconds=SOON):
-    """Wait until something is true, and give what it was."""
-    end = time.monotonic() + seconds
-    while not (found := true()):
-        assert time.monotonic() < end, f"after {seconds} s still not: {what}"
-        time.sleep(0.05)
-    return found
 
 
 # ---- what is refused
@@ -468,7 +460,7 @@ def test_local_listens_on_this_machine_alone():
 
 
 def test_local_answers_nobody_else_on_this_machine():
-    others, ports = family(), listening(psutil.Process())
+    ports = listening(psutil.Process())
     with gd.cluster.local(1) as client:
         ((worker, told),) = client.scheduler_info()["workers"].items()
         listeners = {
@@ -482,7 +474,8 @@ def test_local_answers_nobody_else_on_this_machine():
                     reach(where, security)
             assert reach(address, client.security)["type"] == kind
         # what else listens shows how Dask fares, and takes no orders
-        found = listening(psutil.Process(), *(family() - others)) - ports
+        (process,) = client.run(os.getpid).values()
+        found = listening(psutil.Process(), psutil.Process(process)) - ports
         shown = {port for _, port in found} - {
             int(a.rpartition(":")[2]) for a in listeners.values()
         }
@@ -589,7 +582,7 @@ def test_what_is_closed_or_asynchronous_is_refused_by_name(tmp_path):
             refused(local, "the LocalCluster given is asynchronous")
             refused(client, "the Client given is asynchronous")
 
-    asyncio.run(asynchronous())
+    apart(asynchronous())
     with LocalCluster(n_workers=0, processes=False, dashboard_address=None) as local:
         with Client(local.scheduler_address) as client:  # inproc://
             pass

@@ -3,7 +3,6 @@
 `slurm/slurmlab.sh` starts it in a folder of its own; that needs root, and Slurm.
 """
 
-import asyncio
 import contextlib
 import importlib
 import json
@@ -22,7 +21,8 @@ from pathlib import Path
 import dask
 import psutil
 import pytest
-from conftest import tiny
+from browser import apart
+from conftest import tiny, until
 from distributed import Client, Worker
 from strangers import REFUSED, reach, strangers
 from torch.nn.functional import softplus
@@ -133,15 +133,6 @@ def jobs(*columns):
     asked = ["squeue", "--noheader", f"--format={' '.join(columns or ('%A',))}"]
     told = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=SOON).stdout
     return [tuple(line.split()) for line in told.splitlines()]
-
-
-def until(true, what, seconds=SOON):
-    """Wait until something is true, and give what it was."""
-    end = time.monotonic() + seconds
-    while not (found := true()):
-        assert time.monotonic() < end, f"after {seconds} s still not: {what}"
-        time.sleep(0.1)
-    return found
 
 
 def no_jobs():
@@ -378,23 +369,16 @@ def guarded(slurm):
 
 
 def test_strangers_are_refused(guarded):
-    async def submit(where, security):
-        options = {"timeout": 3, "asynchronous": True, "set_as_default": False}
-        client = Client(where, security=security, **options)
-        try:
-            await client
-            return await client.submit(sum, [1, 2])
-        finally:  # also where it could not connect: else it closes itself when it is collected
-            await client.close()
-
     address = guarded.scheduler.address
     assert address.startswith("tls://")
     for where, security in strangers(address):
         with pytest.raises(REFUSED):
-            asyncio.run(submit(where, security))
+            reach(where, security)
     assert len(guarded.scheduler_info()["workers"]) == 1
     # it is not that nobody gets in
-    assert asyncio.run(submit(address, guarded.security)) == 3
+    assert reach(address, guarded.security)["type"] == "Scheduler"
+    with Client(address, security=guarded.security, timeout=SOON, set_as_default=False) as client:
+        assert client.submit(sum, [1, 2]).result(timeout=SOON) == 3
 
 
 def test_strangers_are_refused_by_workers(guarded):
@@ -419,7 +403,7 @@ def test_a_strange_worker_cannot_join(guarded, tmp_path):
 
     for where, security in strangers(guarded.scheduler.address):
         with pytest.raises((*REFUSED, RuntimeError)):
-            asyncio.run(join(where, security))
+            apart(join(where, security))
     assert "stranger" not in workers(guarded).values()
 
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-import importlib
+import functools
 import json
 import os
 import signal
@@ -15,6 +15,7 @@ from unittest import mock
 import dask
 import numpy as np
 import pytest
+from conftest import until
 from distributed import Client, LocalCluster
 from torch import nn
 
@@ -472,14 +473,39 @@ def test_losing_a_worker_changes_nothing(assert_same, tmp_path, monkeypatch):
     assert_same(expected, ds)
 
 
+def hold(path):
+    """In a worker: let the toy's steps wait for a file."""
+    from gandask.methods.testing import toy
+
+    step = toy.step
+
+    @functools.wraps(step)
+    def held(*states, **arguments):
+        while not Path(path).exists():
+            time.sleep(0.02)
+        return step(*states, **arguments)
+
+    toy.step = held
+
+
+def stepping(client, least=1):
+    """Give the addresses of workers that have so many steps, those included that wait there."""
+    sent = client.processing().items()
+    return [one for one, keys in sent if sum(key.startswith("step-") for key in keys) >= least]
+
+
 @pytest.mark.deep
-def test_a_worker_with_full_memory_does_not_hold_up_a_run(assert_same):
+def test_a_worker_with_full_memory_does_not_hold_up_a_run(assert_same, tmp_path):
     """Tasks that were sent to it go elsewhere."""
 
     def fill(dask_worker):
         dask_worker.memory_manager.memory_pause_fraction = 1e-9  # of all memory
 
-    method, settings = Toy(rounds=2, sleep=2.0), gd.Heartbeat(interval=0.1, lost_after=8.0)
+    def paused(address):
+        return client.scheduler_info(n_workers=-1)["workers"][address]["status"] == "paused"
+
+    # a worker of a busy machine may be silent for some seconds
+    method, settings = Toy(rounds=2), gd.Heartbeat(interval=0.1, lost_after=30.0)
     with (
         LocalCluster(
             n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50
@@ -487,14 +513,17 @@ def test_a_worker_with_full_memory_does_not_hold_up_a_run(assert_same):
         Client(cluster) as client,
         no_stealing(client),
     ):
-        # else a busy machine may take long to import it, in which a worker is silent
-        client.run(importlib.import_module, "gandask.methods.testing.toy")
+        released = tmp_path / "released"
+        client.run(hold, str(released))
         run = gd.start(method, client=client, heartbeat=settings, progress=False)
-        # one that is at work, with another task behind it
-        while not (full := [one for one, keys in client.processing().items() if len(keys) > 1]):
-            time.sleep(0.02)
-        client.run(fill, workers=full[:1])
-        ds = run.wait(60)
+        try:
+            # what waits behind the step of one worker does not begin before that is given up
+            full = until(lambda: stepping(client, 2), "a worker with a step behind another")[0]
+            client.run(fill, workers=[full])
+            until(lambda: paused(full), "a worker with full memory")
+        finally:
+            released.touch()
+        ds = run.wait(300)
     assert_same(gd.run(method), ds)
     told = " ".join(ds.event_detail.values[ds.event_kind.values == "worker paused"])
     assert "its memory is all but full, and it begins no task" in told
@@ -502,16 +531,16 @@ def test_a_worker_with_full_memory_does_not_hold_up_a_run(assert_same):
 
 
 @pytest.mark.deep
-def test_a_client_that_is_restarted_says_what_happened():
+def test_a_client_that_is_restarted_says_what_happened(tmp_path):
     with (
         LocalCluster(
             n_workers=1, threads_per_worker=1, dashboard_address=":0", silence_logs=50
         ) as cluster,
         Client(cluster) as client,
     ):
-        run = gd.start(Toy(rounds=3, sleep=0.3), client=client, progress=False)
-        while not any(client.processing().values()):
-            time.sleep(0.02)
+        client.run(hold, str(tmp_path / "never"))
+        run = gd.start(Toy(), client=client, progress=False)
+        until(lambda: stepping(client), "a step under way")
         client.restart()
         with pytest.raises(gd.ClusterError, match=r"cancelled, as client.restart\(\) does"):
-            run.wait(60)
+            run.wait(300)

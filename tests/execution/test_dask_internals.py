@@ -5,6 +5,7 @@ import time
 
 import dask
 import pytest
+from conftest import until
 from distributed import Client, LocalCluster, get_worker
 
 import gandask as gd
@@ -47,10 +48,11 @@ def nowhere(client, *, loose):
     with dask.annotate(workers=[gone], allow_other_workers=loose):
         future = client.get({f"task-{loose}": (abs, -1)}, f"task-{loose}", sync=False)
     scheduler = client.cluster.scheduler
-    while f"task-{loose}" not in {task.key for task in scheduler.unrunnable}:
-        if future.done():  # Dask found another one for it by itself
-            break
-        time.sleep(0.01)
+    # or Dask found another one for it by itself
+    until(
+        lambda: f"task-{loose}" in {task.key for task in scheduler.unrunnable} or future.done(),
+        "a task that cannot be run",
+    )
     return gone, future
 
 
@@ -63,33 +65,37 @@ def test_workers_are_told_by_address_with_name_and_time(client):
         assert abs(time.time() - heard) < 60
 
 
+@pytest.fixture
+def release():
+    """Let the tasks of a test go on that wait for it; in any case when it is over."""
+    released.clear()
+    yield released.set
+    released.set()
+
+
 def wait_for_release():
     return released.wait(SOON)
 
 
-def test_a_worker_with_full_memory_is_stuck_once_it_does_nothing(cluster, client, monkeypatch):
+def test_a_worker_with_full_memory_is_stuck_once_it_does_nothing(
+    cluster, client, release, monkeypatch
+):
     worker = cluster.workers[0]
     known = cluster.scheduler.workers[worker.address]
     future = client.submit(wait_for_release, workers=[worker.address], pure=False)
-
-    def awaited(ready):
-        deadline = time.monotonic() + SOON
-        while not ready():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
 
     def stuck():
         return client.run_on_scheduler(tend, {})[worker.address][2]
 
     with monkeypatch.context() as patch:
-        awaited(lambda: known.executing)
+        until(lambda: known.executing, "a task under way")
         patch.setattr(worker.memory_manager, "memory_pause_fraction", 1e-9)
-        awaited(lambda: known.status.name == "paused")
+        until(lambda: known.status.name == "paused", "full memory")
         assert not stuck()
-        released.set()
+        release()
         assert future.result(timeout=SOON)
-        awaited(stuck)
-    awaited(lambda: not stuck())
+        until(stuck, "a worker that does nothing")
+    until(lambda: not stuck(), "a worker that goes on")
 
 
 def test_a_bound_task_waits_for_its_worker_and_goes_to_the_one_in_its_place(client):
@@ -99,14 +105,14 @@ def test_a_bound_task_waits_for_its_worker_and_goes_to_the_one_in_its_place(clie
     assert future.status == "pending"  # it is not freed: it has a place
     here = sorted(client.scheduler_info(n_workers=-1)["workers"])[1]
     client.run_on_scheduler(tend, {gone: here})
-    assert future.result(timeout=10) == 1
+    assert future.result(timeout=SOON) == 1
     assert [list(holders) for holders in client.who_has([future]).values()] == [[here]]
 
 
 def test_a_task_that_may_go_elsewhere_is_freed(client):
     _, future = nowhere(client, loose=True)
     client.run_on_scheduler(tend, {})
-    assert future.result(timeout=10) == 1
+    assert future.result(timeout=SOON) == 1
 
 
 def test_a_worker_is_forgotten(cluster):
@@ -136,7 +142,7 @@ def test_what_came_in_is_logged_with_sizes_and_times(client):
 
     one, other = sorted(client.scheduler_info(n_workers=-1)["workers"])
     there = client.submit(bytes, 1000, workers=[one], pure=False)
-    entry, held = client.submit(look, there, workers=[other], pure=False).result(timeout=10)
+    entry, held = client.submit(look, there, workers=[other], pure=False).result(timeout=SOON)
     assert entry["keys"].keys() == {there.key}
     assert entry["keys"][there.key] >= 1000
     assert held == [there.key]

@@ -9,12 +9,14 @@ import stat
 import threading
 import urllib.parse
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from bokeh.client import pull_session
 from bokeh.server.auth_provider import AuthModule
 from bokeh.util.token import generate_jwt_token, generate_session_id
+from browser import apart
 from panel.io.server import get_server
 from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.websocket import websocket_connect
@@ -130,9 +132,7 @@ def connect(host, cookie="", origin=None, **payload):
         socket = await websocket_connect(request, subprotocols=["bokeh", session])
         return await socket.read_message()
 
-    # in a thread: tests of pages leave a loop running in this one, which is Playwright's
-    with ThreadPoolExecutor() as thread:
-        return thread.submit(asyncio.run, asyncio.wait_for(opened(), 60)).result()
+    return apart(asyncio.wait_for(opened(), 60))
 
 
 FORGED = {"cookies": {guard.COOKIE: guard._ticket}, "headers": {}, "arguments": {}}
@@ -210,6 +210,19 @@ def test_only_the_owner_is_told_the_token(tmp_path, monkeypatch, capsys, termina
     assert [guard.token() in address for address in opened] == [False] * show
 
 
+@pytest.fixture
+def own_folders(tmp_path, monkeypatch):
+    """Folders above a test's that are one's own, and open to others, as those of a user are."""
+    path, its = tmp_path.resolve(), Path.stat
+    own = os.stat_result((stat.S_IFDIR | 0o755, 0, 0, 2, os.getuid(), 0, 0, 0, 0, 0))
+    outside = {path, *path.parents}
+
+    def told(self, **options):
+        return own if self in outside else its(self, **options)
+
+    monkeypatch.setattr(Path, "stat", told)
+
+
 def login(tmp_path, text='{"ada": "lovelace"}', mode=0o600, folder=0o755):
     above = tmp_path / "above"
     above.mkdir()
@@ -238,10 +251,8 @@ def login(tmp_path, text='{"ada": "lovelace"}', mode=0o600, folder=0o755):
     ],
 )
 def test_a_login_file_that_others_may_change_or_that_is_none_is_refused(
-    tmp_path, monkeypatch, given, said
+    tmp_path, own_folders, given, said
 ):
-    # folders of tests are closed to others
-    monkeypatch.setattr(passwords, "ENTERED", 0o700)
     with pytest.raises(SettingError, match=said):
         passwords.read(login(tmp_path, **given))
 
@@ -249,11 +260,11 @@ def test_a_login_file_that_others_may_change_or_that_is_none_is_refused(
 @pytest.mark.parametrize(
     "given", [{}, {"mode": 0o400}, {"mode": 0o644, "folder": 0o700}, {"folder": 0o1777}]
 )
-def test_a_login_file_of_ones_own_is_read(tmp_path, given):
+def test_a_login_file_of_ones_own_is_read(tmp_path, own_folders, given):
     assert passwords.read(login(tmp_path, **given)) == {"ada": "lovelace"}
 
 
-def test_a_login_file_of_another_user_is_refused(tmp_path):
+def test_a_login_file_of_another_user_is_refused(tmp_path, own_folders):
     file = login(tmp_path)
     theirs = os.stat_result((stat.S_IFREG | 0o600, 0, 0, 1, os.getuid() + 1, 0, 2, 0, 0, 0))
     assert "belongs to another user" in passwords.others(file, theirs)

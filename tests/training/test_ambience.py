@@ -88,12 +88,12 @@ def test_it_is_settled_within_and_restored_after(usual, name):
 
 
 def test_the_last_of_several_threads_restores_it(usual):
-    inside, leave = threading.Barrier(2), threading.Event()
+    inside, leave = threading.Barrier(2, timeout=60), threading.Event()
 
     def other():
         with ambience.settled(1, "medium"):
             inside.wait()
-            leave.wait()
+            leave.wait(60)
 
     with AMBIENT["float64"]():
         thread = threading.Thread(target=other)
@@ -144,7 +144,7 @@ torch.set_num_threads(2)
 with ambience.settled(2, "highest"):
     total(2000)
 pool = multiprocessing.get_context("fork").Pool(1)
-print(pool.map_async(total, [2000]).get(20), torch.get_num_threads())
+print(pool.map_async(total, [2000]).get(120), torch.get_num_threads())
 """
 
 
