@@ -7,6 +7,7 @@ written is new, or has no name elsewhere.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import stat
@@ -81,9 +82,9 @@ def read_whole(path: Path, most: int = LARGEST) -> bytes:
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Write a file anew, whole or not at all: beside it first, under a name that nobody knows."""
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
-    handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    file = partial.open("xb")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with file:
             yield file
         partial.replace(path)
     except BaseException:
@@ -97,6 +98,19 @@ def write_whole(path: Path, text: str) -> None:
         file.write(text.encode())
         file.flush()
         os.fsync(file.fileno())
+    _sync(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    """Make the names in a folder durable, where its file system can."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(handle)
 
 
 def parsed(text: str | bytes, hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:

@@ -139,16 +139,18 @@ def _walk(root: Path) -> tuple[dict[str, os.stat_result], Counter[str]]:
     found: dict[str, os.stat_result] = {}
     left_out: Counter[str] = Counter()
     try:
-        seen = {_identity(parent.stat()) for parent in root.resolve().parents}
-        waiting = [(False, "")]  # whether it is a link, and its name
+        seen = {_identity(parent, parent.stat()) for parent in root.resolve().parents}
+        waiting = [(False, "", False)]  # whether it is a link, its name, whether a link leads there
         while waiting:
-            linked, name = heapq.heappop(waiting)
+            linked, name, led = heapq.heappop(waiting)
             path = root / name
             status = path.stat() if not linked or path.exists() else path.lstat()
-            if _identity(status) in seen:
+            identity = _identity(path, status)
+            # some mounts number files alike: what is there once cannot be there again
+            if identity in seen and (led or status.st_nlink > 1):
                 left_out[LINKED] += 1
                 continue
-            seen.add(_identity(status))
+            seen.add(identity)
             if stat.S_ISDIR(status.st_mode):
                 with os.scandir(path) as entries:
                     for entry in entries:
@@ -156,7 +158,8 @@ def _walk(root: Path) -> tuple[dict[str, os.stat_result], Counter[str]]:
                             left_out[HIDDEN] += 1
                             continue
                         inside = f"{name}/{entry.name}" if name else entry.name
-                        heapq.heappush(waiting, (entry.is_symlink(), inside))
+                        link = entry.is_symlink()
+                        heapq.heappush(waiting, (link, inside, led or link))
             elif stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
                 found[name] = status  # a dangling link fails when it is read
             else:
@@ -167,6 +170,6 @@ def _walk(root: Path) -> tuple[dict[str, os.stat_result], Counter[str]]:
     return found, left_out
 
 
-def _identity(status: os.stat_result) -> tuple[int, int]:
-    """Tell a file or folder from others, whatever it is called."""
-    return status.st_dev, status.st_ino
+def _identity(path: Path, status: os.stat_result) -> tuple[int, int | str]:
+    """Tell a file or folder from others, whatever it is called; some mounts number none."""
+    return status.st_dev, status.st_ino or os.path.realpath(path)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _POINTS = 50_000
 _KEPT_ON_GPU = 2**30  # bytes: data sets up to this size are copied to a GPU once, and not by batch
 _lock = threading.Lock()  # of the threads of one worker, the first decodes for all
+_loaded: dict[tuple[str, str | None, int | None, bool], Data] = {}  # by the arguments
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,15 +187,15 @@ def load(
         with _lock:
             locate(name, folder, download)
     arguments = found, folder, image_size, skip_unreadable
-    loaded = _loaded(*arguments)
+    loaded = _loaded.get(arguments)
+    if loaded is None:
+        return _loaded.setdefault(arguments, _load(*arguments))
     if fresh and loaded.entry and loaded.entry != _entry(*arguments):
-        _loaded.cache_clear()
-        loaded = _loaded(*arguments)
+        loaded = _loaded[arguments] = _load(*arguments)
     return loaded
 
 
-@functools.cache
-def _loaded(name: str, data_dir: str | None, image_size: int | None, skip_unreadable: bool) -> Data:
+def _load(name: str, data_dir: str | None, image_size: int | None, skip_unreadable: bool) -> Data:
     if name in NAMES and name not in KNOWN:
         return _embedded(name, image_size)
     with _lock:
@@ -225,7 +226,7 @@ def _size(name: str, image_size: int | None) -> int | None:
     return image_size or (UNEQUAL if unequal else None)
 
 
-load.cache_clear = _loaded.cache_clear  # type: ignore[attr-defined]
+load.cache_clear = _loaded.clear  # type: ignore[attr-defined]
 
 
 def check_name(name: str, data_dir: str | None = None) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import signal
 import threading
 from collections.abc import Iterator
 from typing import Any
 
-from gandask.engine.session import Session
+from gandask.engine.session import Ended, Session
 
 SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 """What Slurm sends some time before a job's end, and a terminal when it is closed."""
@@ -23,26 +24,43 @@ def heeded(session: Session) -> Iterator[None]:
     """Let a signal end a session after a checkpoint, and a second one at once.
 
     Only where the process has no answer of its own, and in its main thread, which hears signals.
+
+    Raises
+    ------
+    Ended
+        If there was a signal, and the session came to an end of its own meanwhile.
     """
-    timers: list[threading.Timer] = []
+    here, owner = threading.current_thread() is threading.main_thread(), os.getpid()
+    heard = [one for one in SIGNALS if here and signal.getsignal(one) is signal.SIG_DFL]
+    # the main thread may be anywhere when a signal comes, with a lock in its hands: this has none
+    arrived: queue.SimpleQueue[int] = queue.SimpleQueue()
+    over = threading.Event()
 
     def heed(number: int, frame: Any) -> None:
         signal.signal(number, signal.SIG_DFL)
+        if os.getpid() != owner:  # it was forked from the run, and is no part of it
+            os.kill(os.getpid(), number)
+            return
         session.ending = number
-        session.executor.nudge()
-        timer = threading.Timer(GRACE, os.kill, (os.getpid(), number))
-        timer.daemon = True
-        timer.start()
-        timers.append(timer)
+        arrived.put(number)
 
-    here = threading.current_thread() is threading.main_thread()
-    heard = [one for one in SIGNALS if here and signal.getsignal(one) is signal.SIG_DFL]
+    def end() -> None:
+        number = arrived.get()
+        if number:
+            session.executor.nudge()
+            if not over.wait(GRACE):
+                os.kill(owner, number)
+
+    if heard:
+        threading.Thread(target=end, name="gandask-ending", daemon=True).start()
     for number in heard:
         signal.signal(number, heed)
     try:
         yield
     finally:
-        for timer in timers:
-            timer.cancel()
         for number in heard:
             signal.signal(number, signal.SIG_DFL)
+        over.set()
+        arrived.put(0)
+    if session.ending:
+        raise Ended(128 + session.ending)

@@ -98,6 +98,7 @@ class Monitor:
         self.workers: dict[str, Heard] = {}
         self.names: dict[str, str] = {}  # of workers that are gone, too
         self.given_up: set[str] = set()
+        self.paused: dict[str, int] = {}  # by worker's name, the round in which that was told
         self.waiting = False
         self.durations: dict[str, collections.deque[float]] = {}
         self.noticed = Noticed()
@@ -144,8 +145,10 @@ class Monitor:
         self.waiting = waiting
 
     def _tell_stuck(self, before: Heard | None, heard: Heard) -> None:
-        """Notice that a worker's memory is full, once."""
-        if heard.stuck is not None and (before is None or before.stuck is None):
+        """Notice that a worker's memory is full, once a round: at its limit it comes and goes."""
+        begun = heard.stuck is not None and (before is None or before.stuck is None)
+        if begun and self.paused.get(heard.name) != self.round:
+            self.paused[heard.name] = self.round
             detail = f"{heard.name}: its memory is all but full, and it begins no task"
             self._event("worker paused", detail)
 
@@ -320,7 +323,9 @@ class Watch:
             while not ending.wait(pause):
                 begun = time.perf_counter()
                 try:
-                    self._look(place, write)
+                    # first: a scheduler may be silent for long, and another host would take the run
+                    self._write(write)
+                    self._look(place)
                 except Exception:  # whatever it is: unwatched, a run may wait for ever
                     logger.exception("the heartbeat could not look after the run; it goes on")
                 # a look at thousands of slots takes time: no more than a twentieth of it
@@ -335,9 +340,15 @@ class Watch:
             ending.set()
             thread.join(5.0)  # it may be waiting for a scheduler that is gone
         if not thread.is_alive():
-            self._look(place, write)
+            self._look(place)
+            self._write(write)
 
-    def _look(self, place: Watchable, write: Callable[[dict[str, Any]], None] | None) -> None:
+    def _write(self, write: Callable[[dict[str, Any]], None] | None) -> None:
+        """Tell what every slot is doing, as far as it is known."""
+        if write:
+            write({"round": self.monitor.round, "slots": self.monitor.states()})
+
+    def _look(self, place: Watchable) -> None:
         """Take up all signals, look at the workers, act on what cannot wait, and tell the rest."""
         monitor = self.monitor
         # without a scheduler there is nothing to hear, and the run itself will say so
@@ -349,8 +360,6 @@ class Watch:
             monitor.take(*self.signals.get())
         monitor.note(place.happened())
         noticed = monitor.look(time.monotonic())
-        if write:
-            write({"round": monitor.round, "slots": monitor.states()})
         with contextlib.suppress(OSError, ClusterError):
             # here, not in the main thread: that may be waiting for this very worker
             for worker in noticed.silent:

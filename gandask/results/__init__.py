@@ -9,7 +9,7 @@ from gandask.results.dataset import (
     without_timings,
 )
 from gandask.results.joined import joined
-from gandask.results.storage import digest, fixed, read, write
+from gandask.results.storage import LARGEST, digest, fixed, read, write
 from gandask.results.tables import (
     best,
     differing,
@@ -31,6 +31,7 @@ from gandask.results.tables import (
 )
 
 __all__ = [
+    "LARGEST",
     "Results",
     "attributes",
     "best",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.metadata
+import math
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -32,7 +33,16 @@ SENT = Variable("bytes of states read from other slots", "B", ("term",), "int64"
 machine, and what would travel if every slot had a machine of its own."""
 
 COMMON = (*TIMINGS.values(), SECONDS, SENT)
-EMPTY = {"f": np.nan, "i": -1, "b": False, "U": ""}
+EMPTY: Mapping[str, Any] = {
+    "f": np.nan,
+    "c": np.nan,
+    "i": -1,
+    "b": False,
+    "U": "",
+    "S": b"",
+    "M": np.datetime64("NaT"),
+    "m": np.timedelta64("NaT"),
+}
 """What stands where nothing is known, by the kind of the dtype."""
 
 
@@ -56,6 +66,14 @@ class Results:
     def variables(self) -> dict[str, Variable]:
         """What rounds may hold, but for time by routine and bytes by term."""
         return dict(self.layout.variables) | TIMINGS
+
+    @property
+    def size(self) -> int:
+        """Bytes of the Dataset of all rounds: at least, since text may be long."""
+        return sum(
+            math.prod(self._shape(variable)) * _dtype(variable).itemsize
+            for variable in self.variables.values()
+        )
 
     def add(
         self, view: View, reports: Sequence[Report], elapsed: float, sent: Iterable[Traffic] = ()
@@ -221,7 +239,7 @@ class Results:
     def _array(self, name: str) -> Array:
         if name not in self.arrays:
             variable = self.variables[name]
-            dtype = np.dtype("int64" if variable.dtype == "str" else variable.dtype)
+            dtype = _dtype(variable)
             self.arrays[name] = np.full(self._shape(variable), EMPTY[dtype.kind], dtype)
         return self.arrays[name]
 
@@ -229,6 +247,11 @@ class Results:
         """Put sums side by side, in the order of their names."""
         empty = np.zeros((*self._shape(TIMINGS["elapsed"]), 0), dtype)
         return np.concatenate([empty, *(parts[name][..., None] for name in sorted(parts))], -1)
+
+
+def _dtype(variable: Variable) -> np.dtype[Any]:
+    """Give that of its array, where text is the numbers of its words."""
+    return np.dtype("int64" if variable.dtype == "str" else variable.dtype)
 
 
 def attributes(method: Method[Any], facts: Mapping[str, Any]) -> dict[str, Any]:

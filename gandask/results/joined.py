@@ -98,6 +98,8 @@ def _variable(
             )
     parts = {number: fixed(values.transpose(*dims).values) for number, values in having.items()}
     dtype = np.result_type(*(part.dtype for part in parts.values()))
+    if dtype.kind == "u":
+        dtype = np.result_type(dtype, np.int8)  # which has -1
     shape = [len(datasets), *(len(labels[dim]) for dim in dims)]
     made = np.full(shape, EMPTY[dtype.kind], dtype)
     for number, part in parts.items():

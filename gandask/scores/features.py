@@ -36,6 +36,7 @@ CHUNK = 500  # samples extracted at once: bounds memory, and keeps results free 
 PIECE = 50  # images through a network at once: a core's cache holds them, and memory InceptionV3's
 EPOCHS = {True: 60, False: 3}  # for sets under and over SMALL samples
 SMALL = 5000
+Stamp = tuple[int, int]  # of a file: its size, and when it was changed
 MOST_LOGITS = 100  # with more classes the last hidden layer is the features: reports stay small
 
 
@@ -88,7 +89,7 @@ def extractor(data: Data, kind: str = "auto", weights: str | None = None) -> Ext
                 f"features='inception': {data.name} has samples of shape {data.shape}, no grey or "
                 "colour images; use features='auto'"
             )
-        return _inception(weights)
+        return _inception(weights, _stamp(weights))
     if kind == "coordinates":
         return _points(data) if data.modes is not None else _pixels(data)
     if data.classes < 2 or len(data.shape) != 3:
@@ -99,9 +100,13 @@ def extractor(data: Data, kind: str = "auto", weights: str | None = None) -> Ext
     return _classifier(data)
 
 
-@functools.lru_cache(maxsize=8)
 def reference(data: Data, kind: str = "auto", weights: str | None = None) -> Reference:
     """Give the real data's statistics, computed once per data set and cached."""
+    return _reference(data, kind, weights, _stamp(weights))
+
+
+@functools.lru_cache(maxsize=8)
+def _reference(data: Data, kind: str, weights: str | None, stamp: Stamp | None) -> Reference:
     measure = extractor(data, kind, weights)
     path = cache_dir() / "features" / f"{data.fingerprint}-{measure.key}.npy"
     try:
@@ -229,9 +234,17 @@ def _pixels(data: Data) -> Extractor:
     return Extractor(apply, "pixels")
 
 
-@functools.lru_cache(maxsize=2)
-def _inception(weights: str | None) -> Extractor:
+def _stamp(weights: str | None) -> Stamp | None:
+    """Tell a file of weights from one that is put in its place; None where there is none."""
     if weights is None or not Path(weights).is_file():
+        return None
+    told = Path(weights).stat()
+    return told.st_size, told.st_mtime_ns
+
+
+@functools.lru_cache(maxsize=2)
+def _inception(weights: str | None, stamp: Stamp | None) -> Extractor:
+    if weights is None or stamp is None:
         raise SettingError(
             f"inception_weights={weights!r}: features='inception' needs the InceptionV3 weights "
             "file that torch-fidelity uses (pt_inception-2015-12-05-6726825d.pth)"

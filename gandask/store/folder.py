@@ -90,11 +90,14 @@ class Store:
 
         Raises
         ------
+        SettingError
+            If the result would be too large to be read again.
         StoreError
             If something is there already, or the folder cannot be written.
         """
         store = cls(path)
         settings = config.to_toml(method)
+        layouts.refuse_larger(method.layout(), method.rounds)
         store.refuse_existing()
         made = store._take_folder()
         try:

@@ -96,9 +96,12 @@ class Journal:
         Raises
         ------
         StoreError
-            If a line is not JSON, is too long or too deep, or is not `understood`.
+            If a line is not JSON, is too long or too deep, or is not `understood`; or the bookmark
+            is of no journal.
         """
         bookmark = begin or Bookmark()
+        if bookmark.byte < 0:
+            raise StoreError(f"{self.path} cannot be read: it has no byte {bookmark.byte}")
         with self._opened() as file:
             bookmark.file = os.fstat(file.fileno()).st_ino
             file.seek(bookmark.byte)
@@ -142,7 +145,7 @@ class Journal:
         """Tell whether the file is still the one that was read up to `bookmark`."""
         with self._opened() as file:
             told = os.fstat(file.fileno())
-            return bookmark.file in (0, told.st_ino) and bookmark.byte <= told.st_size
+            return bookmark.file in (0, told.st_ino) and 0 <= bookmark.byte <= told.st_size
 
     def truncate(self, size: int) -> list[bytes]:
         """Cut everything from byte `size` on, and give the whole lines among it."""
@@ -157,7 +160,7 @@ class Journal:
     def mend(self) -> None:
         """Cut off a last line that is not whole."""
         with self._opened(os.O_RDWR) as file:
-            file.truncate(file.read().rfind(b"\n") + 1)
+            file.truncate(_whole(file)[0])
 
     def digest(self, size: int) -> str:
         """Give a digest of the first bytes; what was read for it before is not read again.
@@ -183,9 +186,7 @@ class Journal:
         if not self.path.exists():
             return Bookmark()
         with self._opened() as file:
-            whole = file.read()
-            file_number = os.fstat(file.fileno()).st_ino
-        return Bookmark(file_number, whole.rfind(b"\n") + 1, whole.count(b"\n"))
+            return Bookmark(os.fstat(file.fileno()).st_ino, *_whole(file))
 
     def _opened(self, flags: int = os.O_RDONLY) -> IO[bytes]:
         try:
@@ -196,6 +197,16 @@ class Journal:
     def _line(self, told: Mapping[str, Any]) -> bytes:
         fenced = told if self.fence is None else {"fence": self.fence, **told}
         return json.dumps(fenced, default=encoded).encode() + b"\n"
+
+
+def _whole(file: IO[bytes]) -> tuple[int, int]:
+    """Tell how many bytes and how many lines are whole, a block at a time."""
+    byte, line = 0, 0
+    while block := file.read(BLOCK):
+        line += block.count(b"\n")
+        if b"\n" in block:
+            byte = file.tell() - len(block) + block.rfind(b"\n") + 1
+    return byte, line
 
 
 def _nothing() -> tuple[Any, int]:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from gandask.core import Layout, Role, Variable
+from gandask import results
+from gandask.core import Layout, Role, SettingError, Variable
 from gandask.core.files import parsed
 
 LARGEST = 20_000_000
@@ -56,9 +57,24 @@ def read(text: str) -> tuple[Layout, int]:
         {name: Variable(**_tuples(variable)) for name, variable in told["variables"].items()},
     )
     rounds = int(told["rounds"])
-    if rounds * max(1, len(layout.slots)) > LARGEST:
-        raise ValueError(f"rounds = {rounds}: of {len(layout.slots)} slots this is more than fits")
+    refuse_larger(layout, rounds)
     return layout, rounds
+
+
+def refuse_larger(layout: Layout, rounds: int) -> None:
+    """Refuse a result that could not be read once it is there.
+
+    Raises
+    ------
+    SettingError
+        If there are too many rounds of slots, or what is known of them takes too many bytes.
+    """
+    slots, size = len(layout.slots), results.Results(layout, rounds).size
+    told = f"rounds = {rounds}: of {slots} slots this is more than fits"
+    if rounds * max(1, slots) > LARGEST:
+        raise SettingError(f"{told}: at most {LARGEST} rounds of slots")
+    if size > results.LARGEST:
+        raise SettingError(f"{told}: {size} bytes, of at most {results.LARGEST}")
 
 
 def _coordinate(labels: Sequence[Any]) -> Any:

@@ -11,12 +11,21 @@ import errno
 import fcntl
 import os
 import socket
+import threading
 import time
 import weakref
 from pathlib import Path
 
+from gandask.core import StoreError
+
 TRIES, PAUSE = 10, 0.02  # who looks at a lock holds it for an instant
-_held: weakref.WeakValueDictionary[tuple[int, Path], Lock] = weakref.WeakValueDictionary()
+TAKEN = (errno.EAGAIN, errno.EACCES)  # what systems say of a lock that another process holds
+_held: weakref.WeakValueDictionary[tuple[int, int, int | str], Lock] = weakref.WeakValueDictionary()
+# to open a file once more and close it ends this process's lock of it: one thread at a time does
+_looking = threading.Lock()
+os.register_at_fork(
+    before=_looking.acquire, after_in_parent=_looking.release, after_in_child=_looking.release
+)
 
 
 class Lock:
@@ -36,43 +45,72 @@ def take(path: Path) -> Lock | None:
     ------
     BlockingIOError
         If another process holds it.
+    StoreError
+        If its file may not be written.
     """
-    known = _held.get((os.getpid(), path))
-    # to open the file once more and close it would end a lock of this process
-    if known is not None and known.close.alive:
-        return known
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     for _ in range(TRIES):
-        try:
-            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.EACCES):
-                os.close(handle)
-                return None
-            time.sleep(PAUSE)
-        else:
-            made = _held[os.getpid(), path] = Lock(handle)
-            return made
-    os.close(handle)
+        with _looking:
+            known = _known(path)
+            if known is not None:
+                return known
+            with contextlib.suppress(BlockingIOError):
+                return _taken(path)
+        time.sleep(PAUSE)
     raise BlockingIOError(errno.EAGAIN, "another process holds it", str(path))
 
 
 def is_held(path: Path) -> bool:
     """Tell whether somebody is seen to hold a lock."""
-    known = _held.get((os.getpid(), path))
-    if known is not None and known.close.alive:
-        return True
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
+    with _looking:
+        if _known(path) is not None:
+            return True
+        try:
+            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.lockf(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as error:
+            return error.errno in TAKEN
+        finally:
+            os.close(handle)
         return False
+
+
+def _taken(path: Path) -> Lock | None:
+    """Take a lock that this process does not have, at once."""
     try:
-        fcntl.lockf(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     except OSError as error:
-        return error.errno in (errno.EAGAIN, errno.EACCES)
-    finally:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        raise StoreError(
+            f"{path} cannot be written ({error.strerror}): the run is read-only here; continue a "
+            "copy of it, or have its files made writable"
+        ) from error
+    try:
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
         os.close(handle)
-    return False
+        if error.errno in TAKEN:
+            raise BlockingIOError(*error.args) from error
+        return None
+    made = _held[_key(path, os.fstat(handle))] = Lock(handle)
+    return made
+
+
+def _known(path: Path) -> Lock | None:
+    """Give the lock of a file that this process has."""
+    try:
+        known = _held.get(_key(path, path.lstat()))
+    except OSError:
+        return None
+    return known if known is not None and known.close.alive else None
+
+
+def _key(path: Path, told: os.stat_result) -> tuple[int, int, int | str]:
+    """Tell a file of this process from others, whatever it is called; some mounts number none."""
+    return os.getpid(), told.st_dev, told.st_ino or str(path)
 
 
 def machine() -> str:

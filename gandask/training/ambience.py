@@ -24,7 +24,8 @@ _before: list[list[Any]] = []  # for each who computes now, what the process had
 def settled(threads: int, precision: str) -> Iterator[None]:
     """Compute in float32 on the CPU unless told otherwise, with gradients, as torch does by itself.
 
-    The threads of a process share what is process-wide: the last to leave restores it.
+    The threads of a process share what is process-wide: the last to leave restores it. How many
+    threads torch uses is told to each of them, and what the last was told to those to come.
 
     Parameters
     ----------
@@ -39,6 +40,7 @@ def settled(threads: int, precision: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _process_settled(threads: int, precision: str) -> Iterator[None]:
+    own = torch.get_num_threads()
     with _settling:
         _before.append(_before[0] if _before else [read() for read, _ in _PROCESS])
         torch.set_num_threads(threads)
@@ -56,6 +58,9 @@ def _process_settled(threads: int, precision: str) -> Iterator[None]:
             if not _before:
                 for (_, write), value in zip(_PROCESS, before, strict=True):
                     write(value)
+            # one that is new began with what the others had settled: it has none of its own
+            if _before or own != threads:
+                torch.set_num_threads(own)
 
 
 @functools.cache

@@ -21,6 +21,7 @@ from PIL import Image
 import gandask as gd
 from gandask import data
 from gandask.core import Array, DataError, SettingError
+from gandask.data import cache as caching
 from gandask.data import loading
 from gandask.data.cache import cache_dir
 
@@ -756,6 +757,15 @@ def test_what_is_kept_goes_by_no_relative_path(beside, tmp_path, monkeypatch):
         monkeypatch.chdir(folder)
         sizes.append(len(data.load("faces")))
     assert sizes == [4, 3]
+
+
+@pytest.mark.parametrize("looks", [1, 2])
+def test_files_are_looked_at_once_for_each_load(beside, monkeypatch, looks):
+    seen, files = [], caching.files
+    monkeypatch.setattr(caching, "files", lambda root: seen.append(root) or files(root))
+    for _ in range(looks):
+        data.load(str(beside / "faces"), fresh=True)
+    assert len(seen) == looks
 
 
 def test_what_was_loaded_outlives_its_files(beside):

@@ -3,6 +3,7 @@
 import io
 import os
 import socket
+import stat
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -243,6 +244,28 @@ def test_links_multiply_nothing(tmp_path, told):
         "2 without a suffix"
     )
     assert (levels(loaded), loaded.labels.tolist()) == ([0, 1, 2, 0, 1], [0, 0, 1, 2, 2])
+
+
+@pytest.mark.parametrize("numbers", [lambda inode: 0, lambda inode: inode % 2 + 1])
+def test_files_count_each_where_a_mount_numbers_them_alike(tmp_path, monkeypatch, numbers):
+    root = lay(tmp_path / "set", "b/1.png", "b/2.png", "b/3.png", "c/4.png")
+    (root / "b" / "up").symlink_to(root)
+    (root / "a").symlink_to("b")
+    (root / "a.png").symlink_to("b/1.png")
+    for name in ("stat", "lstat"):
+        look = getattr(Path, name)
+
+        def told(path, look=look, **how):
+            found = [*look(path, **how)]
+            kind = stat.S_ISDIR(found[stat.ST_MODE])
+            alike = found[stat.ST_INO] if kind and numbers(2) else numbers(found[stat.ST_INO])
+            found[stat.ST_INO] = alike
+            return os.stat_result(found)
+
+        monkeypatch.setattr(Path, name, told)
+    found, left_out = listing._walk(root)
+    assert sorted(found) == ["b/1.png", "b/2.png", "b/3.png", "c/4.png"]
+    assert left_out == {listing.LINKED: 3}
 
 
 def test_a_link_that_leads_nowhere_cannot_be_read(tmp_path):

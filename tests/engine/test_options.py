@@ -1,17 +1,22 @@
 """What belongs to a run wherever it goes on, and how it ends when the process is asked to."""
 
 import json
+import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
 
 import gandask as gd
 from gandask.core import SettingError
+from gandask.engine import kept
 from gandask.engine.kept import KeptSession
 from gandask.engine.session import Session
 from gandask.methods.testing import Toy
 from gandask.store import Store
+from gandask.store.steering import Command
 
 
 class StopError(Exception):
@@ -112,6 +117,78 @@ def test_a_signal_to_end_leaves_a_checkpoint(
     detail = opened.ds["event_detail"].values[opened.ds["event_kind"].values == "stopped"]
     assert detail.tolist() == [f"by {number.name}, after a checkpoint"]
     assert_same(whole, gd.run(method, store=path, resume=True))
+
+
+@pytest.mark.parametrize("moment", ["last step", "last checkpoint", "paused"])
+def test_a_signal_at_the_end_of_work_ends_the_script_too(
+    tmp_path, monkeypatch, assert_same, moment
+):
+    method, path = Toy(rounds=4), tmp_path / "run"
+    whole, step, checkpoint = gd.run(method), KeptSession.step, KeptSession.checkpoint
+
+    def stepping(session, *told):
+        if moment == "last step" and session.view.round == 3:
+            signal.raise_signal(signal.SIGTERM)
+        if moment == "paused" and session.view.round == 1:
+            session.store.ask(Command("pause"))
+        return step(session, *told)
+
+    def saving(session, last):
+        if moment == "last checkpoint" and last:
+            signal.raise_signal(signal.SIGTERM)
+        checkpoint(session, last)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(KeptSession, "step", stepping)
+        patch.setattr(KeptSession, "checkpoint", saving)
+        patch.setattr(kept.time, "sleep", lambda _: signal.raise_signal(signal.SIGTERM))
+        with pytest.raises(SystemExit) as ended:
+            gd.run(method, store=path)
+    assert ended.value.code == 128 + signal.SIGTERM
+    store = Store.open(path)
+    assert store.checkpoints.last()[1]["log_bytes"] == store.log.size, "nothing is lost"
+    assert_same(whole, gd.run(method, store=path, resume=True))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
+def test_a_process_that_is_forked_from_a_run_ends_of_a_signal_at_once(tmp_path, monkeypatch):
+    """As those of a pool do: it has no run to end."""
+    attend, ended = Session.attend, []
+
+    def asked(session):
+        if not ended:
+            child = os.fork()
+            if not child:
+                signal.raise_signal(signal.SIGTERM)
+                os._exit(0)
+            ended.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        attend(session)
+
+    monkeypatch.setattr(Session, "attend", asked)
+    assert gd.run(Toy(), store=tmp_path / "run").sizes["round"] == 3
+    assert ended == [-signal.SIGTERM]
+
+
+@pytest.mark.deep
+def test_a_run_whose_checkpoint_does_not_end_ends_of_its_signal(tmp_path):
+    done = subprocess.run([sys.executable, "-c", HANGING, str(tmp_path / "run")], check=False)
+    assert done.returncode == -signal.SIGTERM
+
+
+HANGING = """
+import signal, sys, time
+import gandask as gd
+from gandask.engine import ending
+from gandask.engine.session import Session
+from gandask.methods.testing import Toy
+
+def asked(session):
+    signal.raise_signal(signal.SIGTERM)
+    time.sleep(20)
+
+ending.GRACE, Session.attend = 0.1, asked
+gd.run(Toy(), store=sys.argv[1])
+"""
 
 
 def test_a_process_with_an_answer_of_its_own_keeps_it(tmp_path, monkeypatch):

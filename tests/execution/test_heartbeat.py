@@ -499,9 +499,10 @@ def test_a_worker_with_full_memory_is_told_and_given_up(stuck, given_up):
 
 def test_a_worker_with_full_memory_is_kept_where_nothing_waits_and_told_of_again():
     full = BOTH | {A: Heard("ann", 0.0, 100.0)}
-    _, noticed = play((0, BOTH), (1, full), (2, BOTH), (3, full))
+    flapping = [(1, full), (2, BOTH), (3, full), (4, BOTH)]
+    _, noticed = play((0, BOTH), *flapping, (5, sent(round=2)), (6, reported(round=2)), *flapping)
     assert noticed.silent == []
-    assert len(said(noticed, "worker paused")) == 2
+    assert len(said(noticed, "worker paused")) == 2, "once a round"
 
 
 # ---- workers that come and go
@@ -819,10 +820,10 @@ def test_a_watch_does_not_look_more_often_than_it_is_told_to(heard):
 def test_the_last_look_is_taken_up_too(heard):
     watch, found = Watch(Heartbeat(interval=NEVER)), [BOTH]
     with over(watch, heard, lambda: found[0]):
-        next_write(heard)
+        heard.nudges.get(timeout=PATIENCE)
         watch.tell(sent())
         found[0] = workers(B)
-    assert heard.nudges.qsize() == watch.noticed.qsize() == 2
+    assert (heard.nudges.qsize(), watch.noticed.qsize()) == (1, 2)
     assert said(drained(watch.noticed)[1]) == [
         ("worker left", "", "ann"),
         ("lost", "cell/0", "worker ann"),
@@ -876,6 +877,22 @@ def test_a_watch_survives_a_scheduler_that_does_not_answer(heard, error):
         heard.nudges.get(timeout=PATIENCE)
         assert len(said(watch.noticed.get_nowait(), "worker joined")) == 2
     assert len(asked) >= 4
+
+
+def test_a_watch_writes_before_it_asks_a_scheduler_that_may_be_silent_for_long(heard):
+    """By what it writes, another host knows that the run is alive."""
+    answer, written = threading.Event(), []
+
+    def hear():
+        written.append(heard.writes.qsize())
+        answer.wait(PATIENCE)
+
+    with over(Watch(Heartbeat(interval=SOON)), heard, hear):
+        next_write(heard)
+        answer.set()
+        next_write(heard)
+    assert written[0] <= 1
+    assert heard.writes.qsize() >= 1, "and what came last"
 
 
 def test_a_watch_ends_with_what_it_watches_over(heard):

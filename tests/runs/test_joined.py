@@ -43,6 +43,31 @@ def test_runs_of_unlike_length_and_size_are_put_side_by_side(unlike):
     assert [[*np.unique(more[name])] for name in EVENTS] == [[-1], [""], [""], [""], [False]]
 
 
+@pytest.mark.parametrize(
+    ("values", "empty"),
+    [
+        (np.array([1, 250], "uint8"), -1),
+        (np.array([1j, 2]), np.nan),
+        (np.array([b"a", b"b"]), b""),
+        (np.array(["2026-01-01", "2026-01-02"], "M8[s]"), np.datetime64("NaT")),
+        (np.array([1, 2], "m8[s]"), np.timedelta64("NaT")),
+    ],
+    ids=lambda told: getattr(told, "dtype", ""),
+)
+def test_variables_of_any_kind_are_put_side_by_side(values, empty):
+    """Of methods of one's own, and of whoever adds one to a Dataset."""
+    told = {"method": "own", "settings": ""}
+    runs = {
+        str(count): xr.Dataset(
+            {"own": ("round", values[:count])}, {"round": np.arange(count)}, told
+        )
+        for count in (1, 2)
+    }
+    both = results.joined(runs)["own"].values
+    np.testing.assert_array_equal(both[1], values)
+    np.testing.assert_array_equal(both[0], np.array([values[0], empty], both.dtype))
+
+
 def test_what_differs_is_a_coordinate_and_the_rest_an_attribute(unlike):
     both = gd.open_runs([unlike / "long", unlike / "short"])
     # rate is a variable as well; a seed that netCDF-3 has no number for is text

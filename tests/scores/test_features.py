@@ -1,5 +1,6 @@
 """Feature extractors: what they measure, what they refuse, and what they keep in the cache."""
 
+import os
 from pathlib import Path
 from unittest import mock
 
@@ -49,7 +50,7 @@ def no_training(monkeypatch):
 
 
 def forget():
-    for kept in (features.reference, features._classifier, features._inception):
+    for kept in (features._reference, features._classifier, features._inception):
         kept.cache_clear()
 
 
@@ -395,6 +396,22 @@ def test_inception_files_do_not_share_references(inception_state, inception_weig
     ]
     assert keys[0] != keys[1]
     assert keys[0] == keys[2], "the content counts, not the place"
+    copy.write_bytes(other.read_bytes())  # in a kernel that has loaded what was there
+    assert features.extractor(images, "inception", str(copy)).key == keys[1]
+
+
+def test_a_reference_is_of_the_weights_that_are_there_now(monkeypatch, tmp_path):
+    """A worker that begins later loads those."""
+    ring, weights, looks = data.load("ring8"), tmp_path / "weights.pth", []
+    extractor = features.extractor
+    monkeypatch.setattr(
+        features, "extractor", lambda data, *told: looks.append(told) or extractor(data)
+    )
+    for content in (b"old", b"old", b"other"):
+        weights.write_bytes(content)
+        os.utime(weights, ns=(0, len(content)))
+        features.reference(ring, "inception", str(weights))
+    assert looks == [("inception", str(weights))] * 2
 
 
 def test_missing_inception_weights_are_refused(tmp_path):

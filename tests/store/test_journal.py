@@ -5,6 +5,8 @@ import errno
 import json
 import os
 import resource
+import stat
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,8 @@ import pytest
 
 from gandask.core import StoreError
 from gandask.core.files import write_whole
-from gandask.store.journal import Journal
+from gandask.store import journal
+from gandask.store.journal import Bookmark, Journal
 
 
 @pytest.fixture
@@ -185,12 +188,36 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
 
 def test_a_file_is_on_disk_before_it_takes_its_place(tmp_path, monkeypatch):
     order, replace = [], Path.replace
-    monkeypatch.setattr(os, "fsync", lambda handle: order.append(os.fstat(handle).st_size))
+
+    def fsync(handle):
+        told = os.fstat(handle)
+        order.append("folder" if stat.S_ISDIR(told.st_mode) else told.st_size)
+
+    monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(
         Path, "replace", lambda one, other: order.append("replace") or replace(one, other)
     )
     write_whole(tmp_path / "facts.json", "twelve bytes")
-    assert order == [12, "replace"]
+    assert order == [12, "replace", "folder"]
+
+
+@pytest.mark.parametrize(("number", "durable"), [(errno.EINVAL, True), (errno.EIO, False)])
+def test_a_file_system_that_cannot_make_a_folder_durable_is_no_harm(
+    tmp_path, monkeypatch, number, durable
+):
+    fsync = os.fsync
+
+    def failing(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(number, os.strerror(number))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", failing)
+    with (
+        contextlib.nullcontext() if durable else pytest.raises(OSError, match="Input/output error")
+    ):
+        write_whole(tmp_path / "facts.json", "text")
+    assert (tmp_path / "facts.json").read_text() == "text"
 
 
 # ---- reading
@@ -248,6 +275,26 @@ def test_a_journal_that_is_gone_is_told(log):
     assert not log.path.exists()
 
 
+def test_a_bookmark_before_the_beginning_is_refused(log):
+    with pytest.raises(StoreError, match=r"log\.jsonl cannot be read: it has no byte -1"):
+        [*log.read(plain, Bookmark(0, -1))]
+    assert not log.goes_on(Bookmark(0, -1))
+
+
+def test_what_is_large_is_read_piece_by_piece(log):
+    """As where a stranger's file says that it has more bytes than there is memory."""
+    with log.path.open("wb") as file:
+        file.truncate(1 << 28)
+    tracemalloc.start()
+    try:
+        assert log.end().byte == 0
+        log.mend()
+        assert tracemalloc.get_traced_memory()[1] < 1 << 24
+    finally:
+        tracemalloc.stop()
+    assert log.size == 0
+
+
 # ---- cutting
 
 
@@ -282,8 +329,11 @@ def test_cutting_gives_the_whole_lines_that_were_cut(log):
         (b'{"number": 0}\n{"number": 1}\n\xff', b'{"number": 0}\n{"number": 1}\n'),
     ],
 )
-def test_mending_cuts_off_what_is_not_whole(log, before, after):
+@pytest.mark.parametrize("block", [1, 7, 1 << 20])
+def test_mending_cuts_off_what_is_not_whole(log, before, after, block, monkeypatch):
+    monkeypatch.setattr(journal, "BLOCK", block)
     log.path.write_bytes(before)
+    assert (log.end().byte, log.end().line) == (len(after), after.count(b"\n"))
     log.mend()
     assert log.path.read_bytes() == after
     log.append({"number": 7})

@@ -6,8 +6,10 @@ import os
 import pickle
 import shutil
 import socket
+import stat
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -20,9 +22,10 @@ import xarray as xr
 
 import gandask as gd
 import gandask.store.checkpoint
+from gandask import results
 from gandask.core import Event, Report
 from gandask.methods.testing import Toy
-from gandask.store import FORMAT, QUIET, Store, description, lock
+from gandask.store import FORMAT, QUIET, Store, description, layouts, lock
 from gandask.store.checkpoint import load_states, save_states
 from gandask.training import stored
 
@@ -118,6 +121,18 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "mkdir", forbidden)
     with pytest.raises(gd.StoreError, match=r"locked' cannot be created: .*Permission denied"):
         Store.create(tmp_path / "locked", tiny(), {})
+
+
+@pytest.mark.parametrize(
+    ("owner", "most", "told"), [(layouts, 5, "rounds of slots"), (results, 99, "bytes, of at most")]
+)
+def test_a_run_that_could_not_be_read_is_refused_before_it_begins(
+    tmp_path, monkeypatch, owner, most, told
+):
+    monkeypatch.setattr(owner, "LARGEST", most)
+    with pytest.raises(gd.SettingError, match=rf"rounds = 3: .*more than fits: .*{told}"):
+        gd.run(tiny(), store=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("kind", ["nothing", "folder", "file"])
@@ -911,6 +926,49 @@ def test_a_look_at_a_lock_of_this_process_does_not_end_it(store):
     assert subprocess.run(look, check=False).returncode == 0
 
 
+def test_a_look_while_another_thread_takes_the_lock_does_not_end_it(store, monkeypatch):
+    """To close a file ends the process's lock of it, by whatever thread."""
+    path, lockf, taken = store.described.lock_file, lock.fcntl.lockf, []
+    store.release()
+    taking = threading.Thread(target=lambda: taken.append(lock.take(path)))
+
+    def meanwhile(handle, how):
+        if how & lock.fcntl.LOCK_SH and not taking.ident:
+            taking.start()
+            taking.join(0.2)
+        lockf(handle, how)
+
+    monkeypatch.setattr(lock.fcntl, "lockf", meanwhile)
+    assert not lock.is_held(path)
+    taking.join()
+    assert lock.is_held(path)
+    look = [sys.executable, "-c", LOCKED, str(path)]
+    assert subprocess.run(look, check=False).returncode == 1
+    taken.pop().close()
+    assert not lock.is_held(path)
+
+
+def test_a_lock_goes_by_the_file_whatever_it_is_called(store, tmp_path):
+    store.path.rename(tmp_path / "other")
+    moved = tmp_path / "other" / "run.lock"
+    assert lock.is_held(moved)
+    assert lock.take(moved) is store.described.lock
+
+
+def test_a_run_that_is_read_only_is_told(store, monkeypatch):
+    store.release()
+    path, opening = str(store.described.lock_file), os.open
+
+    def refusing(name, flags, *mode, **more):
+        if str(name) == path and flags & os.O_RDWR:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return opening(name, flags, *mode, **more)
+
+    monkeypatch.setattr(os, "open", refusing)
+    with pytest.raises(gd.StoreError, match=r"run\.lock cannot be written .*read-only here"):
+        Store.open(store.path).claim()
+
+
 LOCKED = """
 import sys
 from pathlib import Path
@@ -1073,7 +1131,8 @@ def test_a_run_that_fills_the_disk_is_continued_to_the_same_end(
     fsync, calls = os.fsync, []
 
     def filling(handle):
-        calls.append(handle)
+        if not stat.S_ISDIR(os.fstat(handle).st_mode):
+            calls.append(handle)
         if len(calls) > room:
             full()
         fsync(handle)

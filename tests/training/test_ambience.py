@@ -107,6 +107,34 @@ def test_the_last_of_several_threads_restores_it(usual):
         assert torch.get_float32_matmul_precision() == "highest"
 
 
+@pytest.mark.parametrize("first", ["main", "other"])
+def test_each_thread_has_its_own_number_of_threads_back(first):
+    """Whoever leaves first, and also those to come."""
+    inside, leave, numbers = threading.Barrier(2), threading.Event(), []
+
+    def other():
+        with ambience.settled(1, "highest"):
+            inside.wait()
+            leave.wait()
+
+    with AMBIENT["threads"]():
+        thread = threading.Thread(target=other)
+        with ambience.settled(1, "highest"):
+            thread.start()
+            inside.wait()
+            if first == "other":
+                leave.set()
+                thread.join()
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
+        leave.set()
+        thread.join()
+        later = threading.Thread(target=lambda: numbers.append(torch.get_num_threads()))
+        later.start()
+        later.join()
+        assert (torch.get_num_threads(), numbers) == (2, [2])
+
+
 def trained(training):
     """Make, train and score a pair as tasks do."""
     states, _ = tasks.initialise(training=training, slot="cell/0", population_size=1)
