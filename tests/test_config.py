@@ -35,6 +35,7 @@ REFUSED = [
     ({"shape": (0, 2)}, "shape=(0, 2)", "at least 1"),
     ({"shape": (2, -1)}, "shape=(2, -1)", "at least 1"),
     ({"seed": -1}, "seed=-1", "at least 0"),
+    ({"torch_threads": 10**9}, "torch_threads=1000000000", "at least 1 and at most 1024"),
     ({"latent": 0}, "latent=0", "at least 1"),
     ({"learning_rate": 0}, "learning_rate=0:", "a finite number of more than 0"),
     ({"data_fraction": 0.0}, "data_fraction=0.0", "more than 0 and at most 1"),

@@ -45,13 +45,20 @@ def archive(path: Path) -> Path | None:
     return next((p for p in zips if os.path.isfile(p)), None)  # noqa: PTH113
 
 
-def files(root: Path) -> list[tuple[str, int, int]]:
-    """List the files below a folder (or the one file): relative path, size, time of change."""
+def files(root: Path) -> list[tuple[str, int, int, int, int]]:
+    """List the files below a folder (or the one file): relative path, and what changes with them.
+
+    These are size, dates of change and of the entry, and inode: a date of change can be set, as
+    ``tar`` and ``cp -p`` do, the others cannot.
+    """
     source = archive(root) or root
     found = _walk(source)[0] if source.is_dir() else {}
     if source.is_file():
         found = {".": source.stat()}
-    return [(name, found[name].st_size, found[name].st_mtime_ns) for name in _in_order(found)]
+    return [
+        (name, told.st_size, told.st_mtime_ns, told.st_ctime_ns, told.st_ino)
+        for name, told in ((name, found[name]) for name in _in_order(found))
+    ]
 
 
 def parts_of(name: str) -> PurePosixPath:

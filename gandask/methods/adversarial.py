@@ -9,6 +9,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import functools
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Self, TypeVar
@@ -18,7 +19,7 @@ import numpy as np
 from gandask import config, data
 from gandask.checks import refuse_address, spelt_out
 from gandask.config import setting, settings
-from gandask.core import Array, Method, SettingError, State, View, slot_of
+from gandask.core import Array, Method, SettingError, State, StoreError, View, slot_of
 from gandask.data import Data
 from gandask.methods.tasks import samples
 from gandask.scores import features, mixture
@@ -30,6 +31,8 @@ from gandask.training.networks import Network
 from gandask.training.settings import Training
 
 V = TypeVar("V", bound=View)
+LARGEST = 1 << 24
+"""Numbers in a sample, and classes of them, that are drawn for a run that somebody else made."""
 
 
 @settings
@@ -80,7 +83,7 @@ class Adversarial(Method[V]):
         "highest", "of float32 products in torch", choices=("highest", "high", "medium")
     )
     device: str = setting("auto", "where to compute", choices=("auto", "cpu", "cuda"))
-    torch_threads: int = setting(1, "torch threads per task", minimum=1)
+    torch_threads: int = setting(1, "torch threads per task", minimum=1, maximum=1024)
     seed: int = setting(1, "of every random draw", minimum=0)
 
     def __post_init__(self) -> None:
@@ -141,9 +144,14 @@ class Adversarial(Method[V]):
     def generate(
         self, name: str, state: State, count: int, seed: int, facts: Mapping[str, Any]
     ) -> Array:
-        """Draw samples from a generator; see `gandask.core.Method`."""
-        known = {"sample_shape": tuple(facts["sample_shape"]), "classes": facts["classes"]}
-        training = dataclasses.replace(self.training_of(slot_of(name)), **known)
+        """Draw samples from a generator; see `gandask.core.Method`.
+
+        Raises
+        ------
+        StoreError
+            For samples of a form that cannot be, or that the generator does not give.
+        """
+        training = dataclasses.replace(self.training_of(slot_of(name)), **_form(facts))
         began = str(facts.get("networks_digest", ""))
         if began and training.networks_digest not in began.split():
             warnings.warn(
@@ -210,3 +218,25 @@ class Adversarial(Method[V]):
     @functools.cached_property
     def _real(self) -> Reference:
         return features.reference(*self._measured_by)
+
+
+def _form(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Read from the facts of a run, which may be a stranger's, what form its samples have."""
+    shape, classes = (facts.get(key, 0) for key in ("sample_shape", "classes"))
+    sides = shape if isinstance(shape, list | tuple) else ()
+    if not (_positive(sides) and len(sides) <= 3 and math.prod(sides) <= LARGEST):
+        raise StoreError(
+            f"sample_shape={shape!r} in the facts of the run: expected one to three positive whole "
+            f"numbers, whose product is at most {LARGEST}; put its run.json back as it was"
+        )
+    if not (_positive([classes]) and classes <= LARGEST):
+        raise StoreError(
+            f"classes={classes!r} in the facts of the run: expected a whole number from 1 to "
+            f"{LARGEST}; put its run.json back as it was"
+        )
+    return {"sample_shape": tuple(sides), "classes": classes}
+
+
+def _positive(numbers: Sequence[Any]) -> bool:
+    """Tell whether there are some, all of them whole and above 0."""
+    return len(numbers) > 0 and all(type(number) is int and number > 0 for number in numbers)

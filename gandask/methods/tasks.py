@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from gandask.core import Array, Made, State, routine, torch_seed
+from gandask.core import Array, Made, State, StoreError, routine, torch_seed
 from gandask.scores import features
 from gandask.scores.features import CHUNK
 from gandask.training import networks, stored
@@ -88,9 +88,20 @@ def samples(training: Training, name: str, state: State, count: int, seed: int) 
     -------
     (count, *shape) array
         The same each time for a name and a seed.
+
+    Raises
+    ------
+    StoreError
+        If the state is not one of the generator that the settings name.
     """
     with training.settled() as device, torch.no_grad():
-        generator = load_module(training.build_generator, state, device)
+        try:
+            generator = load_module(training.build_generator, state, device)
+        except RuntimeError as error:
+            raise StoreError(
+                f"{name}: what is stored is not the generator that its settings and facts tell of: "
+                f"{error}"
+            ) from error
         noise = Noise(training, device, seed, name, "mixture")
         # in parts, the last of which may be empty: memory does not grow with the count
         sizes = [min(CHUNK, count - start) for start in range(0, count + 1, CHUNK)]

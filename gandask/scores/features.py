@@ -10,25 +10,25 @@ from __future__ import annotations
 import copy
 import functools
 import hashlib
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import safetensors
-import safetensors.torch
+import safetensors.numpy
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from gandask import config
-from gandask.core import DataError, SettingError, rng
+from gandask.core import Array, DataError, SettingError, rng
+from gandask.core.files import DAMAGED, replacing
 from gandask.data import Data, cache_dir
 from gandask.data.plane import NEAR
 from gandask.scores import metrics
 from gandask.scores.metrics import Reference, Statistics
-from gandask.training import networks
+from gandask.training import networks, stored
 
 FEATURES = ("auto", "classifier", "inception", "coordinates")
 VERSION = 1  # of the classifier's architecture and training: part of the cache's key
@@ -44,7 +44,8 @@ MOST_LOGITS = 100  # with more classes the last hidden layer is the features: re
 class Extractor:
     """Turn samples into features, class probabilities and, for points, a quality mark.
 
-    `key` names what it is in the cache; `accuracy` is the classifier's on held-out data.
+    `key` tells what it is, with a digest of weights; `accuracy` is the classifier's on held-out
+    data.
     """
 
     apply: Callable[[Tensor], tuple[Tensor, Tensor, Tensor | None]]
@@ -101,21 +102,31 @@ def extractor(data: Data, kind: str = "auto", weights: str | None = None) -> Ext
 
 
 def reference(data: Data, kind: str = "auto", weights: str | None = None) -> Reference:
-    """Give the real data's statistics, computed once per data set and cached."""
+    """Give the real data's statistics, computed once per data set and cached.
+
+    Raises
+    ------
+    DataError
+        If they are no finite numbers.
+    """
     return _reference(data, kind, weights, _stamp(weights))
 
 
 @functools.lru_cache(maxsize=8)
 def _reference(data: Data, kind: str, weights: str | None, stamp: Stamp | None) -> Reference:
     measure = extractor(data, kind, weights)
-    path = cache_dir() / "features" / f"{data.fingerprint}-{measure.key}.npy"
-    try:
-        packed = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+    path = _place(data, measure.key)
+    kept = _recalled(path)
+    if kept is None:
         chunks = np.array_split(np.arange(len(data)), max(1, -(-len(data) // CHUNK)))
         packed = measure.statistics(data.batch(chunk) for chunk in chunks).to_array()
-        _write(path, lambda partial: np.save(partial, packed))
-    return Reference.of(Statistics.from_array(packed))
+        if not np.isfinite(packed).all():
+            raise DataError(
+                f"features={kind!r} of {data.name}: expected finite numbers, got others from the "
+                "extractor; give other inception_weights, or use features='coordinates'"
+            )
+        kept = _kept(path, {"statistics": packed})
+    return Reference.of(Statistics.from_array(kept["statistics"]))
 
 
 def classifier(data: Data) -> nn.Sequential:
@@ -137,17 +148,15 @@ def classifier(data: Data) -> nn.Sequential:
 
 @functools.lru_cache(maxsize=8)
 def _classifier(data: Data) -> Extractor:
-    key = f"classifier{VERSION}"
-    path = cache_dir() / "features" / f"{data.fingerprint}-{key}.safetensors"
-    model: nn.Module = classifier(data)
-    try:
-        with safetensors.safe_open(path, "pt") as stored:
-            accuracy = float(stored.metadata()["accuracy"])
-            model.load_state_dict({name: stored.get_tensor(name) for name in list(stored.keys())})
-    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError, RuntimeError):
-        model, accuracy = train_classifier(data)
-        tensors, note = model.state_dict(), {"accuracy": repr(accuracy)}
-        _write(path, lambda partial: safetensors.torch.save_file(tensors, partial, note))
+    path = _place(data, f"classifier{VERSION}")
+    kept = _recalled(path)
+    if kept is None:
+        trained, accuracy = train_classifier(data)
+        arrays = {name: part.numpy() for name, part in trained.state_dict().items()}
+        kept = _kept(path, arrays | {"accuracy": np.array(accuracy)})
+    weights = {name: array for name, array in kept.items() if name != "accuracy"}
+    model = classifier(data)
+    model.load_state_dict({name: torch.tensor(array) for name, array in weights.items()})
     at = _by_device(model)
 
     def apply(samples: Tensor) -> tuple[Tensor, Tensor, None]:
@@ -158,7 +167,8 @@ def _classifier(data: Data) -> Extractor:
         features = logits if data.classes <= MOST_LOGITS else hidden
         return features, functional.softmax(logits.double(), 1), None
 
-    return Extractor(apply, key, accuracy)
+    key = f"classifier{VERSION}-{stored.digest_of(weights)}"
+    return Extractor(apply, key, float(kept["accuracy"]))
 
 
 def _by_device(model: nn.Module) -> Callable[[torch.device], nn.Module]:
@@ -281,16 +291,34 @@ def _inception(weights: str | None, stamp: Stamp | None) -> Extractor:
     return Extractor(apply, f"inception-{digest}")
 
 
-def _write(path: Path, write: Callable[[str], None]) -> None:
+def _place(data: Data, name: str) -> Path:
+    return cache_dir() / "features" / f"{data.fingerprint}-{name}.safetensors"
+
+
+def _recalled(path: Path) -> dict[str, Array] | None:
+    """Read a cache file; None if it is not there, or not as it was written."""
+    try:
+        with safetensors.safe_open(path, "np") as file:
+            arrays = {name: file.get_tensor(name) for name in list(file.keys())}
+            return arrays if file.metadata() == _note(path, arrays) else None
+    except (*DAMAGED, safetensors.SafetensorError):
+        return None
+
+
+def _kept(path: Path, arrays: dict[str, Array]) -> dict[str, Array]:
     """Write a cache file whole or not at all, however many processes try at once."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-            partial = Path(scratch, path.name)
-            write(str(partial))
-            partial.replace(path)
+        with replacing(path) as file:
+            file.write(safetensors.numpy.save(arrays, _note(path, arrays)))
     except OSError as error:
         raise DataError(
             f"cannot write the cache {path.parent} ({error}); set GANDASK_CACHE to a folder with "
             "room"
         ) from error
+    return arrays
+
+
+def _note(path: Path, arrays: Mapping[str, Array]) -> dict[str, str]:
+    """Say which file it is, and what it holds."""
+    return {"name": path.stem, "digest": stored.digest_of(arrays)}

@@ -519,6 +519,26 @@ def test_a_changed_source_is_decoded_anew(tmp_path: Path) -> None:
     assert data.load(str(tmp_path / "set")).fingerprint != before
 
 
+@pytest.mark.parametrize("way", ["in place", "another file", "another folder"])
+def test_another_source_of_equal_size_and_date_is_decoded_anew(tmp_path: Path, way: str) -> None:
+    """As archives and package managers leave them, which set dates."""
+    for name, grey in (("set", 0), ("other", 9)):
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "a.npy", np.full((3, 4, 4), grey, np.uint8))
+        os.utime(tmp_path / name / "a.npy", (1, 1))
+    source, other = tmp_path / "set" / "a.npy", tmp_path / "other" / "a.npy"
+    assert data.load(str(source), fresh=True).samples.max() == 0
+    if way == "in place":
+        source.write_bytes(other.read_bytes())
+        os.utime(source, (1, 1))
+    elif way == "another file":
+        other.replace(source)
+    else:
+        source.parent.rename(tmp_path / "gone")
+        other.parent.rename(source.parent)
+    assert data.load(str(source), fresh=True).samples.max() == 9
+
+
 @pytest.mark.parametrize("file", ["samples.npy", "labels.npy", "about.json"])
 @pytest.mark.parametrize("damage", ["cut", "gone", "junk", "other"])
 def test_damaged_entries_are_rebuilt(file: str, damage: str, tmp_path: Path, cache: Path) -> None:

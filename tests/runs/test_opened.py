@@ -74,6 +74,23 @@ def test_who_samples_or_goes_on_is_told_what_is_missing(strangers_run):
             ask(gd.open_run(strangers_run))
 
 
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"sample_shape": shape}, r"sample_shape=.* in the facts of the run: expected one to three")
+        for shape in ([3, 30000, 30000], [-2], ["a"], [], [2.5], [True], [1] * 4, None, "2")
+    ]
+    + [({"classes": n}, f"classes={n!r} in the facts") for n in (None, 0, 1.0, 10**9)]
+    + [({"sample_shape": [3, 2000, 2000]}, "is not the generator that its settings and facts")],
+)
+@pytest.mark.filterwarnings("ignore:.*networks of these names are other ones")
+def test_samples_that_cannot_be_are_not_drawn(grid_run, tmp_path, facts, said):
+    shutil.copytree(grid_run, tmp_path / "run")
+    tell(tmp_path / "run", facts=gd.open_run(grid_run).store.description["facts"] | facts)
+    with pytest.raises(gd.StoreError, match=said):
+        gd.open_run(tmp_path / "run").best_mixture().sample(4, seed=0)
+
+
 def test_a_run_is_read_without_its_method(grid_run, monkeypatch, tmp_path):
     ds = gd.open_run(grid_run).ds
     known = dict(gd.METHODS)

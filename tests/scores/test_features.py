@@ -6,6 +6,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import safetensors.torch
 import torch
 
@@ -65,6 +66,22 @@ def made(shape, classes=1, count=40, name="made", seed=0):
     return data.Data(name, samples, labels, classes, f"{name}-{seed}-{shape}-{classes}")
 
 
+def flip(path, at):
+    """Flip one bit of a file."""
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+
+
+def other_statistics(path):
+    """Give the statistics of other data, whole in themselves, and leave no other file."""
+    features.reference(made((1, 8, 8), seed=1))
+    (other,) = {*path.parent.iterdir()} - {path}
+    content = other.read_bytes()
+    other.unlink()
+    return content
+
+
 def batches(source, size=500):
     order = np.arange(len(source))
     return [source.batch(part) for part in np.array_split(order, -(-len(source) // size))]
@@ -89,7 +106,7 @@ def test_digits_are_told_apart_and_the_classifier_is_kept(empty_cache, no_traini
     assert first.accuracy is not None
     assert first.accuracy >= 0.97
     assert [path.name for path in empty_cache.iterdir()] == [
-        f"{digits.fingerprint}-{first.key}.safetensors"
+        f"{digits.fingerprint}-classifier{features.VERSION}.safetensors"
     ]
 
     held_out = np.random.default_rng(0).permutation(len(digits))[:300]
@@ -104,7 +121,7 @@ def test_digits_are_told_apart_and_the_classifier_is_kept(empty_cache, no_traini
     forget()  # and now from the cache folder
     again = features.extractor(digits, "classifier")
     assert again is not first
-    assert again.accuracy == first.accuracy
+    assert (again.accuracy, again.key) == (first.accuracy, first.key)
     assert torch.equal(again.apply(digits.batch(held_out))[0], logits)
 
 
@@ -148,11 +165,12 @@ def test_accuracy_is_of_held_out_samples():
         lambda path: path.write_bytes(path.read_bytes()[:-100]),
         lambda path: safetensors.torch.save_file({"a": torch.zeros(1)}, path, {"accuracy": "0.5"}),
         lambda path: safetensors.torch.save_file({"a": torch.zeros(1)}, path),
-        lambda path: safetensors.torch.save_file({"a": torch.zeros(1)}, path, {"accuracy": "x"}),
+        lambda path: flip(path, -1),
+        lambda path: flip(path, 100),
     ],
-    ids=["junk", "empty", "truncated", "other weights", "no accuracy", "no number"],
+    ids=["junk", "empty", "truncated", "other weights", "no note", "a bit", "a bit of the header"],
 )
-def test_a_corrupt_classifier_is_rebuilt(spoil, empty_cache, quick, no_training):
+def test_a_damaged_classifier_is_rebuilt(spoil, empty_cache, quick, no_training):
     small = made((1, 8, 8), classes=2)
     before = features.extractor(small).apply(small.batch(np.arange(5)))[0]
     (path,) = empty_cache.iterdir()
@@ -163,6 +181,23 @@ def test_a_corrupt_classifier_is_rebuilt(spoil, empty_cache, quick, no_training)
     forget()
     assert torch.equal(features.extractor(small).apply(small.batch(np.arange(5)))[0], before)
     assert [found.name for found in empty_cache.iterdir()] == [path.name]
+
+
+def test_another_classifier_is_another_extractor(empty_cache, quick, monkeypatch):
+    """Whatever it was trained by: real statistics and runs go with its weights."""
+    small = made((1, 8, 8), classes=2)
+    one = features.extractor(small).key
+    features.reference(small)
+    (path,) = empty_cache.glob("*-classifier1.safetensors")
+    path.unlink()
+    forget()
+    monkeypatch.setattr(features, "EPOCHS", {True: 2, False: 2})
+    other = features.extractor(small).key
+    features.reference(small)
+    assert one != other
+    assert {found.stem for found in empty_cache.iterdir()} == {
+        f"{small.fingerprint}-{key}" for key in ("classifier1", one, other)
+    }
 
 
 @pytest.mark.parametrize("count", [2, 30, 64, 72, 140])
@@ -284,7 +319,7 @@ def test_the_reference_is_computed_once(empty_cache, monkeypatch):
     first = features.reference(images)
     assert features.reference(images) is first
     (path,) = empty_cache.iterdir()
-    assert path.name == f"{images.fingerprint}-pixels.npy"
+    assert path.name == f"{images.fingerprint}-pixels.safetensors"
     forget()
     with monkeypatch.context() as patch:
         patch.setattr(features.Extractor, "statistics", None)  # to be called no more
@@ -294,16 +329,39 @@ def test_the_reference_is_computed_once(empty_cache, monkeypatch):
     np.testing.assert_allclose(first.root @ first.root, first.statistics.covariance, atol=1e-9)
 
 
-@pytest.mark.parametrize("junk", [b"", b"junk", b"\x93NUMPY\x01\x00", None])
-def test_corrupt_statistics_are_rebuilt(junk, empty_cache):
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"junk"),
+        lambda path: path.write_bytes(path.read_bytes()[:-8]),
+        lambda path: flip(path, 40),
+        lambda path: flip(path, -200),
+        lambda path: path.write_bytes(other_statistics(path)),
+    ],
+    ids=["empty", "junk", "truncated", "a bit of the header", "a bit", "of other data"],
+)
+def test_damaged_statistics_are_rebuilt(spoil, empty_cache):
     images = made((1, 8, 8))
     first = features.reference(images).statistics.to_array()
     (path,) = empty_cache.iterdir()
-    path.write_bytes(path.read_bytes()[:-8] if junk is None else junk)
+    spoil(path)
     forget()
     np.testing.assert_array_equal(features.reference(images).statistics.to_array(), first)
-    np.testing.assert_array_equal(np.load(path), first)
+    np.testing.assert_array_equal(safetensors.numpy.load_file(path)["statistics"], first)
     assert [found.name for found in empty_cache.iterdir()] == [path.name]
+
+
+def test_statistics_that_are_no_numbers_are_refused(empty_cache, monkeypatch):
+    images = made((1, 8, 8))
+
+    def broken(samples):
+        return samples.flatten(1) * np.inf, torch.ones(len(samples), 1), None
+
+    monkeypatch.setattr(features, "extractor", lambda *_: features.Extractor(broken, "broken"))
+    with pytest.raises(DataError, match=r"features='auto' of made: expected finite numbers"):
+        features.reference(images)
+    assert not empty_cache.exists()
 
 
 def test_data_sets_and_kinds_do_not_share_references(empty_cache, quick):
@@ -320,11 +378,10 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):
 
 
 def test_a_failed_write_leaves_nothing(empty_cache, monkeypatch):
-    def full(path, packed):
-        Path(path).write_bytes(b"half")
+    def full(arrays, note):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(np, "save", full)
+    monkeypatch.setattr(safetensors.numpy, "save", full)
     with pytest.raises(DataError, match="no space left on device"):
         features.reference(made((1, 8, 8)))
     assert list(empty_cache.iterdir()) == []

@@ -169,12 +169,30 @@ class Schedule:
         return cls(shape, first, plain)
 
     def neighbours(self, round: int, view: object) -> Neighbours:
-        """Give the neighbours of each cell in a round."""
+        """Give the neighbours of each cell in a round.
+
+        Raises
+        ------
+        SettingError
+            For a function that fails, or gives no neighbourhood.
+        """
         chosen = schedule.in_force(self.first, self.later, round)
-        if is_function(chosen):
-            function = config.load_object(chosen) if isinstance(chosen, str) else chosen
+        return self._called(chosen, view) if is_function(chosen) else resolve(chosen, self.shape)
+
+    def _called(self, named: Any, view: object) -> Neighbours:
+        """Let a function choose."""
+        function = config.load_object(named) if isinstance(named, str) else named
+        try:
             chosen = function(view)
-        return resolve(chosen, self.shape)
+        except Exception as error:
+            raise SettingError(
+                f"neighbourhood={named!r}: expected a function that takes the view of a run; this "
+                f"one did not: {type(error).__name__}: {error}"
+            ) from error
+        try:
+            return resolve(chosen, self.shape)
+        except SettingError as error:
+            raise SettingError(f"what the function {named!r} gave: {error}") from error
 
     @property
     def sizes(self) -> list[int]:

@@ -160,6 +160,21 @@ def test_what_is_no_neighbourhood_is_refused(chosen, said):
         topology.resolve(chosen, (2, 3))
 
 
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        ("os:system", r"neighbourhood='os:system': .* takes the view of a run; .* TypeError"),
+        ("os:sep", r"neighbourhood='os:sep': .* TypeError: 'str' object is not callable"),
+        ("builtins:id", r"what the function 'builtins:id' gave: neighbourhood=\d+: expected one"),
+        (lambda view: {(9, 9): []}, r"what the function .* gave: .* not in a grid of 2×3"),
+        (lambda view: view.rounds, r"AttributeError: 'object' object has no attribute 'rounds'"),
+    ],
+)
+def test_functions_that_choose_no_neighbourhood_are_told(function, said):
+    with pytest.raises(SettingError, match=said):
+        topology.Schedule.read((2, 3), function, {}).neighbours(0, object())
+
+
 @on_any_grid
 @given(SHAPES)
 def test_positions_count_row_by_row(shape):
