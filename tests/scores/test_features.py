@@ -356,7 +356,7 @@ def test_statistics_that_are_no_numbers_are_refused(empty_cache, monkeypatch):
     images = made((1, 8, 8))
 
     def broken(samples):
-        return samples.flatten(1) * np.inf, torch.ones(len(samples), 1), None
+        return samples.flatten(1) * np.nan, torch.ones(len(samples), 1), None
 
     monkeypatch.setattr(features, "extractor", lambda *_: features.Extractor(broken, "broken"))
     with pytest.raises(DataError, match=r"features='auto' of made: expected finite numbers"):
