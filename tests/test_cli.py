@@ -243,6 +243,15 @@ def test_train_refuses_before_it_makes_anything(tmp_path, monkeypatch, arguments
     assert sorted(tmp_path.iterdir()) == before
 
 
+@pytest.mark.parametrize(
+    "text", [f"a = {'[' * 5000}{']' * 5000}", f"a = {'9' * 5000}", f"{'a.' * 200}a = 1", "\0" * (65 << 20)]
+)
+def test_train_refuses_a_file_of_any_depth_and_length(tmp_path, text):
+    file = tmp_path / "mine.toml"
+    file.write_text(text)
+    assert refused("train", file).startswith(f"{file} cannot be read as TOML: ")
+
+
 def test_train_refuses_what_a_store_cannot_do(settings, finished):
     before = (finished / "config.toml").read_text()
     assert "exists already" in refused("train", settings, "--store", finished)

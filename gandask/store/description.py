@@ -82,7 +82,8 @@ class Description:
                 known |= {key: int(found[key]) for key in ("round", "process")}
                 known |= {key: str(found[key]) for key in ("state", "writer")}
                 known["facts"] = dict(found["facts"])
-                known["updated"] = str(found.get("updated", ""))
+                told = {"updated": "", **found}
+                known |= {key: str(told[key]) for key in ("updated", "error") if key in told}
                 known["fence"] = int(found.get("fence", 0))
                 if not 0 <= known["fence"] <= MOST:
                     raise ValueError(f"fence = {known['fence']}: expected the number of a writer")
