@@ -59,7 +59,10 @@ def write(run: Run, path: Path | None = None) -> Path:
     """
     target = run.store.path / "report.html" if path is None else Path(path)
     if target.is_dir():
-        raise StoreError(f"{target} is a folder; name a file: gandask report RUN -o FILE.html")
+        raise StoreError(
+            f"{target} cannot be written: it is a folder; name another file: "
+            "gandask report RUN -o FILE.html"
+        )
     # a path may hold what is no UTF-8
     text = page(run).encode("utf-8", "backslashreplace").decode()
     try:

@@ -214,7 +214,7 @@ def test_labels_that_no_dataset_can_hold_are_told(run):
     told = json.loads((run / "layout.json").read_text())
     told["variables"]["distance"]["long_name"] = "\ud800"
     (run / "layout.json").write_text(json.dumps(told))
-    with pytest.raises(gd.StoreError, match="layout.json cannot be read: UnicodeEncodeError"):
+    with pytest.raises(gd.StoreError, match=r"layout.json cannot be read: UnicodeEncodeError"):
         _ = gd.open_run(run).ds
 
 
@@ -244,7 +244,7 @@ def test_a_report_can_be_made_of_what_run_json_leaves_out(made, tmp_path):
     assert (known["updated"], known["error"]) == ("", "{'a': 1}")
     ds = gd.open_run(path).ds.assign_attrs(classifier_accuracy="x")
     assert "classifier accuracy" not in dict(report.summary(ds, 4, "failed"))
-    with pytest.raises(gd.StoreError, match="name a file"):
+    with pytest.raises(gd.StoreError, match="it is a folder; name another file"):
         report.write(gd.open_run(path), Path())
 
 
