@@ -82,8 +82,8 @@ class Description:
                 known |= {key: int(found[key]) for key in ("round", "process")}
                 known |= {key: str(found[key]) for key in ("state", "writer")}
                 known["facts"] = dict(found["facts"])
-                told = {"updated": "", **found}
-                known |= {key: str(told[key]) for key in ("updated", "error") if key in told}
+                noted = {"updated": "", **found}
+                known |= {key: str(noted[key]) for key in ("updated", "error") if key in noted}
                 known["fence"] = int(found.get("fence", 0))
                 if not 0 <= known["fence"] <= MOST:
                     raise ValueError(f"fence = {known['fence']}: expected the number of a writer")
