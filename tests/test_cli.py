@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -241,6 +242,19 @@ def test_train_refuses_before_it_makes_anything(tmp_path, monkeypatch, arguments
     for part in message.split(".*"):
         position = line.index(part, position) + len(part)
     assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    "text",
+    [f"a = {'[' * 5000}{']' * 5000}", f"a = {'9' * 5000}", f"{'a.' * 200}a = 1"],
+    ids=["brackets", "digits", "tables"],
+)
+def test_train_refuses_a_file_of_any_depth_and_length(tmp_path, text):
+    file = tmp_path / "mine.toml"
+    file.write_text(text)
+    assert refused("train", file).startswith(f"{file} cannot be read as TOML: ")
+    os.truncate(file, 1 << 40)
+    assert "larger than" in refused("train", file)
 
 
 def test_train_refuses_what_a_store_cannot_do(settings, finished):

@@ -24,7 +24,7 @@ from gandask.execution.dask import Distributed
 from gandask.execution.heartbeat import Heartbeat, Watch
 from gandask.execution.places import Places
 from gandask.execution.serial import Serial
-from gandask.store import Store
+from gandask.store import Store, layouts
 from gandask.store.checkpoint import SAFE
 
 if TYPE_CHECKING:
@@ -145,6 +145,7 @@ def begin(
         method.check()
         if resume:
             raise StoreError(NO_STORE)
+        layouts.refuse_larger(method.layout(), method.rounds)
         return Session(method, method.prepare(), options)
     if not resume:
         method.check()

@@ -58,6 +58,11 @@ def write(run: Run, path: Path | None = None) -> Path:
         If it cannot be written there.
     """
     target = run.store.path / "report.html" if path is None else Path(path)
+    if target.is_dir():
+        raise StoreError(
+            f"{target} cannot be written: it is a folder; name another file: "
+            "gandask report RUN -o FILE.html"
+        )
     # a path may hold what is no UTF-8
     text = page(run).encode("utf-8", "backslashreplace").decode()
     try:
@@ -119,7 +124,7 @@ def summary(ds: xr.Dataset, rounds: int, state: str) -> list[tuple[str, str]]:
     """
     rows = _best(ds)
     accuracy = ds.attrs.get("classifier_accuracy")
-    if accuracy is not None:
+    if isinstance(accuracy, int | float):
         rows.append(("classifier accuracy", f"{100 * accuracy:.1f} %"))
     done = ds.sizes["round"]
     # of an adaptive run the number is known at its end alone

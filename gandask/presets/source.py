@@ -15,6 +15,7 @@ import click
 
 from gandask import config, presets
 from gandask.core import Method, SettingError, StoreError
+from gandask.core.files import read_whole, refuse_deep
 from gandask.execution.heartbeat import Heartbeat
 from gandask.methods import METHODS
 
@@ -77,8 +78,10 @@ def _within_a_run(file: Path) -> bool:
 def _toml(file: Path) -> dict[str, Any]:
     try:
         # editors of Windows begin files with a mark of their encoding
-        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        table = tomllib.loads(read_whole(file).decode("utf-8-sig"))
+        refuse_deep(table)
+        return table
+    except (OSError, ValueError, RecursionError) as error:
         raise SettingError(f"{file} cannot be read as TOML: {error}") from error
 
 

@@ -1,5 +1,6 @@
 """From what tasks report to one labelled Dataset, and what can be read off it."""
 
+from gandask.results.columns import event_of
 from gandask.results.dataset import (
     Results,
     attributes,
@@ -38,6 +39,7 @@ __all__ = [
     "described",
     "differing",
     "digest",
+    "event_of",
     "fixed",
     "joined",
     "label",

@@ -12,11 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from gandask.core import Record, Report, View
+from gandask.core import Event, Record, Report, View
 
 Columns = dict[str, Any]
 Traffic = tuple[str, int, str, int]
 """Slot, round, term and bytes of what a slot has read from others."""
+
+LAST = 2**31
+"""Round of an event that there can be."""
 
 
 def columns(
@@ -47,6 +50,19 @@ def columns(
         "records": [_table(records) for records in _alike(view.records)],
         "events": [asdict(event) for event in view.events],
     }
+
+
+def event_of(round: int, kind: str, slot: str, detail: str = "", machine: bool = False) -> Event:
+    """Make an event of what a file says of it.
+
+    Raises
+    ------
+    TypeError, ValueError, OverflowError
+        If it says too little, or there is no such round.
+    """
+    if not 0 <= int(round) <= LAST:
+        raise ValueError(f"an event of round {round}")
+    return Event(int(round), str(kind), str(slot), str(detail), bool(machine))
 
 
 def _timings(reports: Sequence[Report]) -> Columns:

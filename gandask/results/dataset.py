@@ -15,8 +15,8 @@ import numpy as np
 
 from gandask import config
 from gandask.core import Array, Event, Layout, Method, Report, Variable, View
-from gandask.results.columns import Columns, Traffic, columns
-from gandask.results.storage import fixed, whole
+from gandask.results.columns import Columns, Traffic, columns, event_of
+from gandask.results.storage import fixed, spelt, whole
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -91,7 +91,7 @@ class Results:
             self._sum(self.terms, term, "int64", sent["slot"], sent["round"], sent["bytes"])
         for table in told["records"]:
             self._record(table)
-        self.events += [Event(**event) for event in told["events"]]
+        self.events += [event_of(**event) for event in told["events"]]
 
     def relay(self, layout: Layout) -> None:
         """Go on with another layout; what it has no room for was never filled."""
@@ -197,7 +197,7 @@ class Results:
             ("detail", "more about it"),
         ):
             values = [getattr(event, key) for event in events]
-            array = np.array(values, "int64" if key == "round" else "U")
+            array = np.array(values, "int64") if key == "round" else spelt(values)
             variables[f"event_{key}"] = ("event", array, {"long_name": title, "units": ""})
         machine = np.array([event.machine for event in events], bool)
         told = {"long_name": "whether the machine did it, not the method", "units": ""}
@@ -206,7 +206,8 @@ class Results:
             name: list(values) for name, values in layout.coords.items()
         }
         coords |= {"round": list(range(1, done + 1))}
-        coords |= {"routine": sorted(self.routines), "term": sorted(self.terms)}
+        for name, parts in (("routine", self.routines), ("term", self.terms)):
+            coords[name] = spelt(sorted(parts)).tolist()
         if layout.unit == ("slot",):
             coords["slot"] = list(layout.slots)
         made = xr.Dataset(variables, coords, dict(attributes))
@@ -221,8 +222,9 @@ class Results:
         if variable.by_round:
             dims, values = ("round", *dims), values[: self.done]
         # the last word is that of the number -1: none
-        values = np.array([*words, ""])[values] if variable.dtype == "str" else values.copy()
-        return dims, values, variable.attributes
+        if variable.dtype == "str":
+            return dims, spelt([*words, ""], values.size)[values], variable.attributes
+        return dims, values.copy(), variable.attributes
 
     def _dims(self, variable: Variable) -> tuple[str, ...]:
         if variable in COMMON:

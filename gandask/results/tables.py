@@ -327,7 +327,7 @@ def _finals(dataset: xr.Dataset, of_all: bool = False) -> dict[str, str]:
     for name, variable in dataset.data_vars.items():
         of = str(variable.attrs.get("final_of", ""))
         # every sample of an image counts as one of high quality: only points have modes to be near
-        if of and variable.dims == units and not (images and _of_points(of)):
+        if of in dataset and variable.dims == units and not (images and _of_points(of)):
             found[str(name)] = of
     return found
 

@@ -33,6 +33,9 @@ FORMAT = 2
 LIVE = ("running", "paused")
 """States of a run that a process is at work on."""
 
+MOST = 2**31
+"""Writers that a run can have, one after another."""
+
 QUIET = 60.0
 """Seconds in which nothing of a run was seen to move after which its writer, on another machine,
 counts as gone."""
@@ -79,10 +82,13 @@ class Description:
                 known |= {key: int(found[key]) for key in ("round", "process")}
                 known |= {key: str(found[key]) for key in ("state", "writer")}
                 known["facts"] = dict(found["facts"])
+                noted = {"updated": "", **found}
+                known |= {key: str(noted[key]) for key in ("updated", "error") if key in noted}
                 known["fence"] = int(found.get("fence", 0))
-                if (
-                    known["fence"] < self.fence
-                ):  # of a writer that lost the run, and did not know yet
+                if not 0 <= known["fence"] <= MOST:
+                    raise ValueError(f"fence = {known['fence']}: expected the number of a writer")
+                # of a writer that lost the run, and did not know yet
+                if known["fence"] < self.fence:
                     return dict(self.signed)
             return dict(found) | known
         except DAMAGED as error:

@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 COMMAND = 1 << 16
 """Bytes of a command that is read."""
 
+EVENT = 1 << 22
+"""Bytes of an event that is read."""
+
 
 class Store:
     """One run's folder.
@@ -72,7 +75,7 @@ class Store:
         self.log = Journal(self.path / "reports.jsonl")
         self.columns = Journal(self.path / "steps.jsonl")
         self.commands = Journal(self.path / "commands.jsonl", COMMAND)
-        self.happened = Journal(self.path / "events.jsonl")
+        self.happened = Journal(self.path / "events.jsonl", EVENT)
         self.checkpoints = Checkpoints(self.path / "checkpoints")
         self.described = Description(self.path)
         self.heartbeat = self.described.heartbeat
@@ -318,9 +321,21 @@ class Store:
         self.describe(told["state"], told["round"], settings=_digest(text), **more)
 
     def begun_with(self, methods: Methods) -> Method[Any]:
-        """Make the method as it was when the run began, before any change."""
+        """Make the method as it was when the run began, before any change.
+
+        Raises
+        ------
+        StoreError
+            If that cannot be read.
+        """
         text = self.description.get("begun_with")
-        return config.from_toml(text, methods) if text else self.method(methods)
+        if not text:
+            return self.method(methods)
+        try:
+            return config.from_toml(text, methods)
+        except (SettingError, *DAMAGED) as error:
+            told = f"{self.described.file} cannot be read: begun_with: {error}"
+            raise StoreError(told) from error
 
     def ask(self, command: Command) -> None:
         """Ask something of the run, which looks there after every step."""
@@ -332,7 +347,9 @@ class Store:
         told = self.description.get("heard")
         try:
             byte, line = map(int, told or (0, 0))
-        except (ValueError, TypeError) as error:
+            if byte < 0 or line < 0:
+                raise ValueError(f"expected a byte and a line, got {told}")
+        except DAMAGED as error:
             raise StoreError(f"{self.described.file} cannot be read: heard: {error}") from error
         end = self.commands.end()
         return Bookmark(0, byte, line) if told and byte <= end.byte else end
@@ -362,7 +379,7 @@ class Store:
 
     def noted(self, begin: Bookmark | None = None) -> list[Event]:
         """Read what the machine did, since `begin` if there is one."""
-        return list(self.happened.read(lambda told: _event(**told["event"]), begin))
+        return list(self.happened.read(lambda told: results.event_of(**told["event"]), begin))
 
     def beat(self, told: Mapping[str, Any]) -> None:
         """Write what every slot is doing: for readers only, so that a full disk is no harm."""
@@ -444,10 +461,6 @@ class Store:
 
 def _report(sizes: Sequence[int] = (), **told: Any) -> Report:
     return Report(**told, sizes=tuple(sizes))
-
-
-def _event(round: int, **told: Any) -> Event:
-    return Event(int(round), **told)
 
 
 def _digest(text: str) -> str:

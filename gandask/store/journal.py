@@ -120,11 +120,18 @@ class Journal:
                     ) from error
 
     def _lines(self, file: IO[bytes]) -> Iterator[bytes]:
-        """Give whole lines; of one that is too long, no more than tells that it is."""
+        """Give whole lines; of one that is too long, no more than tells that it is.
+
+        After one that does not end, there is nothing more to be read.
+        """
         while line := file.readline(self.longest + 1):
-            rest = line
+            rest, size = line, len(line)
             while rest and not rest.endswith(b"\n"):
+                if size > LONGEST:
+                    file.seek(0, os.SEEK_END)
+                    break
                 rest = file.readline(BLOCK)
+                size += len(rest)
             if not rest:
                 return
             yield line
@@ -151,7 +158,7 @@ class Journal:
         """Cut everything from byte `size` on, and give the whole lines among it."""
         with self._opened(os.O_RDWR) as file:
             file.seek(size)
-            cut = [line for line in file if line.endswith(b"\n")]
+            cut = [*self._lines(file)]
             file.truncate(size)
         if size < self.hashed[1]:
             self.hashed = _nothing()

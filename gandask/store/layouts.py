@@ -45,6 +45,7 @@ def read(text: str) -> tuple[Layout, int]:
         If it did not.
     """
     told = parsed(text)
+    json.dumps(told, ensure_ascii=False).encode()  # no Dataset can be written of other labels
     ends = [max(map(abs, c["range"])) for c in told["coords"].values() if isinstance(c, dict)]
     if max(ends, default=0) > LARGEST:
         raise ValueError(f"a coordinate up to {max(ends)}: this is more than fits")

@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from gandask.core import Array, State, StoreError
-from gandask.core.files import DAMAGED, parsed, read_whole
+from gandask.core.files import DAMAGED, LARGEST, opened, parsed, read_whole
 
 CHECKPOINTS = "checkpoints"  # folder of a run's folder
 SEPARATOR = "::"  # between the name of a state and of an array
 NUMBERED = re.compile(
     r"round-(\d+)(?:\.(\d+))?"
 )  # the round, and the writer's number after the first
-STATES = 1 << 36
-"""Bytes of a file of states that is read."""
+STATES = 1 << 33
+"""Bytes of a file of states that is read: those of one slot."""
 
 
 def read_states(path: Path | str, names: Sequence[str], token: str = "") -> dict[str, State]:
@@ -44,9 +45,8 @@ def read_states(path: Path | str, names: Sequence[str], token: str = "") -> dict
     import safetensors.numpy
 
     try:
-        data = read_whole(Path(path), STATES)
+        data, told = _checked(Path(path))
         arrays = safetensors.numpy.load(data)
-        told = parsed(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {})
         if token and told.get("token") != token:
             raise ValueError("it is of another checkpoint")
         if token and told.get("digest") != digest_of(arrays):
@@ -61,6 +61,22 @@ def read_states(path: Path | str, names: Sequence[str], token: str = "") -> dict
     if names and not any(states.values()):
         raise StoreError(f"{path} does not hold {', '.join(names)}")
     return dict(states)
+
+
+def _checked(path: Path) -> tuple[bytes, Mapping[str, Any]]:
+    """Read a safetensors file that is as long as it says, and what its writer says of it."""
+    with opened(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        begin = 8 + int.from_bytes(file.read(8), "little")
+        if begin > LARGEST:
+            raise ValueError(f"its header is larger than {LARGEST} bytes")
+        header = parsed(file.read(begin - 8))
+        told: Mapping[str, Any] = header.pop("__metadata__", {})
+        whole = begin + max((array["data_offsets"][1] for array in header.values()), default=0)
+        if size != whole or size > STATES:
+            raise ValueError(f"it has {size} bytes: expected {whole}, and at most {STATES}")
+        file.seek(0)
+        return file.read(size), told
 
 
 def digest_of(arrays: Mapping[str, Array]) -> str:

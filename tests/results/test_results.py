@@ -11,7 +11,7 @@ import gandask as gd
 from gandask import config, results
 from gandask.core import Event, Layout, Record, Report, Role, Variable
 from gandask.methods.grid.view import GridView
-from gandask.results import Results
+from gandask.results import Results, storage
 
 UNIT = ("round", "row", "col")
 DIMS = {
@@ -455,3 +455,24 @@ def test_the_settings_that_differ_are_told():
     }
     assert results.differing([grids[0], other])["method"] == ["a", "b"], "and nothing of one alone"
     assert results.differing([grids[0]]) == {}
+
+
+# ---- what a stranger's files may say
+
+
+def test_texts_are_cut_where_as_many_of_their_length_have_no_room(monkeypatch):
+    monkeypatch.setattr(storage, "LETTERS", 1000)
+    assert storage.spelt(["x" * 1000]) == ["x" * 1000]
+    (cut, short) = storage.spelt(["x" * 1000, "y"])
+    assert cut == "x" * 499 + "…" and short == "y"
+    assert len(storage.spelt(["x" * 1000], places=10**6)[0]) == 100
+    monkeypatch.setattr(storage, "LARGEST", 1000)
+    with pytest.raises(ValueError, match="3 texts of up to 100 letters"):
+        storage.fixed(np.array(["x" * 100, "", ""], object))
+
+
+@pytest.mark.parametrize("of", ["nothing", {"a": 1}])
+def test_a_final_of_what_there_is_not_is_passed_over(dataset, of):
+    odd = dataset.copy()
+    odd["final_fid"].attrs["final_of"] = of
+    assert results.summary(odd)

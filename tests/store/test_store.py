@@ -135,6 +135,13 @@ def test_a_run_that_could_not_be_read_is_refused_before_it_begins(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("store", [None, "run"])
+def test_more_rounds_than_there_is_room_for_are_refused_before_the_first(tmp_path, store):
+    with pytest.raises(gd.SettingError, match=r"rounds = 2000000000: .*more than fits"):
+        gd.run(Toy(rounds=2_000_000_000), store=store and tmp_path / store)
+    assert not any(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("kind", ["nothing", "folder", "file"])
 def test_what_is_no_run_is_not_opened(tmp_path, kind):
     path = tmp_path / "thing"

@@ -17,9 +17,11 @@ from gandask.core import Report, files
 from gandask.core.files import parsed, read_whole
 from gandask.methods.testing import Toy
 from gandask.pages import report
-from gandask.store import Store, checkpoint
+from gandask.store import Store, checkpoint, journal
 from gandask.store.checkpoint import save_states
+from gandask.store.journal import Bookmark
 from gandask.store.steering import Command
+from gandask.training.stored import read_states
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +161,136 @@ def test_size_is_bounded(tmp_path):
         file.truncate(1 << 40)
     with pytest.raises(ValueError, match="larger than"):
         read_whole(tmp_path / "sparse")
+
+
+def piped(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+def linked(path):
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to("/dev/zero" if path.name == "0" else "/dev")
+
+
+def endless(path):
+    """Give a chunk the head of a frame of zstd that says that it holds a terabyte."""
+    path.write_bytes(b"\x28\xb5\x2f\xfd\xe0" + (1 << 40).to_bytes(8, "little") + bytes(8))
+
+
+def chunked(path):
+    told = json.loads(path.read_text())
+    told["chunk_grid"]["configuration"]["chunk_shape"] = [60_000_000]
+    path.write_text(json.dumps(told))
+
+
+def packed(path):
+    told = json.loads(path.read_text())
+    told["codecs"].append({"name": "gzip", "configuration": {"level": 1}})
+    path.write_text(json.dumps(told))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "told"),
+    [
+        ("zarr.json", piped, "neither a file nor a folder"),
+        ("final_distance/c/0", piped, "neither a file nor a folder"),
+        ("final_distance/c/0", linked, "neither a file nor a folder"),
+        ("final_distance/c", linked, "neither a file nor a folder"),
+        ("final_distance/c/0", endless, "hold more than"),
+        ("final_distance/c/0", lambda path: path.write_bytes(b"PK" * 20), "is damaged"),
+        ("final_distance/zarr.json", chunked, r"chunks of \[60000000"),
+        ("final_distance/zarr.json", packed, "names gzip"),
+    ],
+)
+def test_no_more_of_a_dataset_is_read_than_it_can_hold(made, tmp_path, name, change, told):
+    path = Path(shutil.copytree(made[0], tmp_path / "run"))
+    change(path / "dataset.zarr" / name)
+    with pytest.raises(gd.StoreError, match=rf"dataset.zarr cannot be read: .*{told}.*delete it"):
+        _ = gd.open_run(path).ds
+
+
+def test_labels_that_no_dataset_can_hold_are_told(run):
+    told = json.loads((run / "layout.json").read_text())
+    told["variables"]["distance"]["long_name"] = "\ud800"
+    (run / "layout.json").write_text(json.dumps(told))
+    with pytest.raises(gd.StoreError, match=r"layout.json cannot be read: UnicodeEncodeError"):
+        _ = gd.open_run(run).ds
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"fence": -5},
+        {"fence": 10**300},
+        {"heard": [-5, 0]},
+        {"heard": [float("inf"), 0]},
+        {"begun_with": 7},
+        {"begun_with": "seed=["},
+    ],
+)
+def test_what_run_json_says_is_checked(run, facts):
+    tell(run, **facts)
+    with pytest.raises(gd.StoreError, match=r"run.json cannot be read: "):
+        go_on(run)
+
+
+def test_a_report_can_be_made_of_what_run_json_leaves_out(made, tmp_path):
+    told = json.loads((made[0] / "run.json").read_text())
+    path = Path(shutil.copytree(made[0], tmp_path / "run"))
+    (path / "run.json").write_text(json.dumps({k: told[k] for k in told if k != "updated"}))
+    tell(path, state="failed", error={"a": 1})
+    known = Store.open(path).description
+    assert (known["updated"], known["error"]) == ("", "{'a': 1}")
+    ds = gd.open_run(path).ds.assign_attrs(classifier_accuracy="x")
+    assert "classifier accuracy" not in dict(report.summary(ds, 4, "failed"))
+    with pytest.raises(gd.StoreError, match="it is a folder; name another file"):
+        report.write(gd.open_run(path), Path())
+
+
+EVENT = '{"event": {"round": %s, "kind": %s, "slot": "", "detail": %s}}\n'
+
+
+@pytest.mark.parametrize("round", ["99999999999999999999", "-1", "1e999"])
+def test_an_event_of_no_round_is_told(run, round):
+    (run / "events.jsonl").write_text(EVENT % (round, '"odd"', '"x"'))
+    with pytest.raises(gd.StoreError, match=r"events.jsonl, line 1 is damaged"):
+        _ = gd.open_run(run).ds
+
+
+def test_events_of_any_text_are_kept(run):
+    """And the names of files, which may be no UTF-8."""
+    (run / "events.jsonl").write_text(EVENT % (1, '"\\ud800"', '["x"]'))
+    tell(run, home={"path": os.fsdecode(b"/gr\xfcn"), "host": "elsewhere", "inode": 1})
+    ds = go_on(run)
+    assert events(ds, r"\ud800") == ["['x']"]
+    assert r"/gr\udcfcn" in events(ds, "forked")[0]
+    xr.testing.assert_identical(gd.open_run(run).ds, ds)
+
+
+def test_a_line_without_end_is_not_waited_for(run, monkeypatch):
+    monkeypatch.setattr(journal, "LONGEST", 1 << 23)
+    for name in ("events.jsonl", "commands.jsonl"):
+        with (run / name).open("ab") as file:
+            file.truncate(1 << 42)
+    with pytest.raises(gd.StoreError, match=r"events.jsonl, line .* longer than"):
+        _ = gd.open_run(run).ds
+    store, seen = Store.open(run), Bookmark()
+    with pytest.raises(gd.StoreError, match=r"commands.jsonl, line 1 .* longer than"):
+        list(store.asked(seen))
+    store.ask(Command("stop"))
+    assert [command.name for command in store.asked(seen)] == ["stop"]
+
+
+def test_states_are_as_long_as_they_say(run):
+    (file, *_) = (run / "checkpoints").glob("*/node-0.safetensors")
+    with file.open("ab") as opened:
+        opened.truncate(1 << 42)
+    with pytest.raises(gd.StoreError, match=r"node-0.safetensors cannot be read: it has 4398"):
+        read_states(file, ["node/0"])
+    file.write_bytes((1 << 62).to_bytes(8, "little") + b"{}")
+    with pytest.raises(gd.StoreError, match="header is larger"):
+        read_states(file, ["node/0"])
 
 
 # ---- commands
