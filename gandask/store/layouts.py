@@ -14,7 +14,7 @@ from gandask import results
 from gandask.core import Layout, Role, SettingError, Variable
 from gandask.core.files import parsed
 
-LARGEST = 20_000_000
+LARGEST = 100_000_000
 """Rounds of slots that there is room for: each takes some hundred bytes of memory."""
 
 
