@@ -453,8 +453,8 @@ class Store:
         written = self.description.get("dataset")
         if written is not None and results.digest(path) != written:
             raise StoreError(
-                f"{path} is not as the run wrote it; delete it, and the Dataset is made from the "
-                "log"
+                f"{path} cannot be read: it is not as the run wrote it; delete it, and the "
+                "Dataset is made from the log"
             )
         return found
 

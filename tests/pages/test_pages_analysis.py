@@ -43,6 +43,7 @@ def runs(tmp_path_factory, cache):
     results.write(
         ds.assign(worker=shared, elapsed=ds["elapsed"] / 1.5), folder / "on-2" / "dataset.zarr"
     )
+    tell(folder / "on-2", dataset=results.digest(folder / "on-2" / "dataset.zarr"))
     gd.run(tiny("mggan"), store=folder / "nested" / "met")
     whole = folder / "seed-1"
     for path in (*(folder / name for name in BAD), folder / "7"):
@@ -51,10 +52,16 @@ def runs(tmp_path_factory, cache):
     for name in ("cut", EVIL):
         (folder / name / "run.json").write_text("[1, 2")
     shutil.rmtree(folder / "foreign" / "dataset.zarr" / "elapsed")
+    tell(folder / "foreign", dataset=results.digest(folder / "foreign" / "dataset.zarr"))
     (folder / "empty" / "steps.jsonl").write_text("")
-    told = json.loads((whole / "run.json").read_text()) | {"state": "failed"}
-    (folder / "empty" / "run.json").write_text(json.dumps(told))
+    tell(folder / "empty", state="failed")
     return folder
+
+
+def tell(run, **facts):
+    """Change what run.json says."""
+    file = run / "run.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | facts))
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +104,7 @@ def several(tab, line, seeds):
     """Wait for the line of several seeds, which says what it is."""
     told = f"{line}: mean and range of {seeds} seeds"
     named = "m => m.type === 'LegendItem' && m.label.value === " + json.dumps(told)
-    tab.wait(f"{MODELS}.some({named})")
+    tab.wait(f"window.Bokeh && Bokeh.documents.length && {MODELS}.some({named})")
 
 
 def chosen(tab, key):

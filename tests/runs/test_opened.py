@@ -149,7 +149,7 @@ def of_format_1(path, target):
     """Copy a run as an older gandask wrote it: no layout, variables that say little."""
     shutil.copytree(path, target)
     (target / "layout.json").unlink()
-    tell(target, format=1)
+    tell(target, format=1, dataset=None)
     for file in target.glob("dataset.zarr/*/zarr.json"):
         told = json.loads(file.read_text())
         for key in ("role", "better", "shown", "final_of"):
