@@ -228,7 +228,7 @@ def test_what_was_stopped_is_resumed(settings, tmp_path, monkeypatch, assert_sam
         (["missing.toml"], "missing.toml cannot be read as TOML: .*No such file"),
         (["damaged.toml"], "damaged.toml cannot be read as TOML: .*line 2"),
         (["pickle.toml"], "pickle.toml cannot be read as TOML: .*utf-8"),
-        (["folder.toml"], "folder.toml cannot be read as TOML: .*directory"),
+        (["folder.toml"], "folder.toml cannot be read as TOML: .*not a regular file"),
     ],
 )
 def test_train_refuses_before_it_makes_anything(tmp_path, monkeypatch, arguments, message):

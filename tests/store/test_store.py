@@ -701,13 +701,16 @@ def test_a_damaged_checkpoint_description_is_named(store, text):
 
 
 def test_a_checkpoint_that_misses_a_file_is_passed_over(copy):
-    """The one before is used; without one, the run is computed again from the start."""
+    """The one before is used; without one, nothing is computed again unasked."""
     whole = gd.open_run(copy).ds
     last = gd.open_run(copy).store.checkpoints.all()[-1]
     (last / "node-1.safetensors").unlink()
     with pytest.raises(gd.StoreError, match="no checkpoint yet"):
         gd.open_run(copy).best_mixture()
     interrupt(copy)
+    with pytest.raises(gd.StoreError, match=r"node-1\.safetensors is not there; remove"):
+        gd.run(tiny(), store=copy, resume=True)
+    shutil.rmtree(copy / "checkpoints")
     again = gd.run(tiny(), store=copy, resume=True)
     xr.testing.assert_identical(gd.without_timings(whole), gd.without_timings(again))
 
@@ -1084,7 +1087,7 @@ def test_a_run_that_was_taken_over_leaves_it_to_the_other(tmp_path, monkeypatch,
         calls.append(view.round)
         if len(calls) == step:
             other = Store.open(path)
-            other.described.busy.discard(other.path)  # as another process sees it
+            other.described.busy.pop(other.path)  # as another process sees it
             other.claim()
             other.describe("running", 0)
             calls.append(other)
