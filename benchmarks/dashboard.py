@@ -29,7 +29,7 @@ import xarray as xr
 import gandask as gd
 from gandask import results
 from gandask.results import Results
-from gandask.store import Store
+from gandask.store import create
 
 SIDE, ROUNDS, SMALL_ROUNDS = 32, 500, 40
 PORT = 5497
@@ -53,7 +53,7 @@ def large_run(path: Path, finished: bool) -> None:
     """Write the folder of a large run with synthetic numbers."""
     method = gd.Grid(data="ring8", network="small_mlp", shape=(SIDE, SIDE), rounds=ROUNDS)
     facts, layout = method.prepare(), method.layout()
-    store, collected = Store.create(path, method, facts), Results(layout, ROUNDS)
+    store, collected = create(path, method, facts), Results(layout, ROUNDS)
     chance, cells = np.random.default_rng(0), SIDE * SIDE
     slots, workers = list(layout.slots), [f"worker-{cell % 64}" for cell in range(cells)]
     routines = ("gather", "fitness", "train", "replace", "scores", "other")

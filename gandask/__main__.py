@@ -352,13 +352,13 @@ def carry_out(settings: RunSettings, store: Path | None, resumed: bool, **option
 
     from gandask import cluster, results
     from gandask.engine import run as engine
-    from gandask.store import Store
+    from gandask.store import Store, refuse_existing
 
     done = resumed and store is not None and Store.open(store).state == "finished"
     if not done:
         settings.method.check()  # before any worker starts
     if store and not resumed:
-        Store(store).refuse_existing()
+        refuse_existing(Store(store))
     if sys.stderr.isatty() and not done:
         click.echo("preparing; the first time a data set is used takes longest", err=True)
     try:

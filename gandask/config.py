@@ -30,6 +30,8 @@ T = TypeVar("T")
 M = TypeVar("M", bound=Method[Any])
 RUN_FILE, SETTINGS_FILE = "run.json", "config.toml"
 """What lies in the folder of every run (`gandask.store` writes it)."""
+ELSEWHERE = ("cluster", "heartbeat")
+"""Tables that may lie beside settings in a file, and are none of a method."""
 Methods = Mapping[str, type[Method[Any]]]
 """Methods by the name that TOML gives them; the first is meant where none is named."""
 

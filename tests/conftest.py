@@ -9,6 +9,7 @@ import pytest
 import toy  # noqa: F401  # for whatever opens a run of it
 from browser import launching
 
+from gandask import data
 from gandask.methods import METHODS, testing
 
 
@@ -35,6 +36,15 @@ def cache(tmp_path_factory):
     os.environ.pop("GANDASK_CACHE")
     if before is not None:
         os.environ["GANDASK_CACHE"] = before
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    """Give a test of data a cache of its own, and nothing that was loaded."""
+    monkeypatch.setenv("GANDASK_CACHE", str(tmp_path / "cache"))
+    data.load.cache_clear()
+    yield tmp_path / "cache"
+    data.load.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from gandask.engine import run as engine
 from gandask.methods.testing import Toy
 from gandask.presets import demo
 from gandask.results import Results
-from gandask.store import Store
+from gandask.store import create
 
 TINY = {"nodes": 2, "rounds": 1}
 RING = {
@@ -311,7 +311,7 @@ def test_train_checks_before_workers_start(asked):
 @pytest.fixture
 def stopped(tmp_path):
     """A run that has something left to do."""
-    store = Store.create(tmp_path / "run", tiny(), {})
+    store = create(tmp_path / "run", tiny(), {})
     store.describe("stopped", 0)
     store.release()
     return store.path

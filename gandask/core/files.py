@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import stat
@@ -98,12 +99,12 @@ def write_whole(path: Path, text: str) -> None:
         file.write(text.encode())
         file.flush()
         os.fsync(file.fileno())
-    _sync(path.parent)
+    sync(path.parent)
 
 
-def _sync(folder: Path) -> None:
-    """Make the names in a folder durable, where its file system can."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on disk, where its file system can."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(handle)
     except OSError as error:
@@ -111,6 +112,11 @@ def _sync(folder: Path) -> None:
             raise
     finally:
         os.close(handle)
+
+
+def digest(text: str) -> str:
+    """Give a digest of text."""
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def parsed(text: str | bytes, hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:

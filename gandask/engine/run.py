@@ -24,7 +24,7 @@ from gandask.execution.dask import Distributed
 from gandask.execution.heartbeat import Heartbeat, Watch
 from gandask.execution.places import Places
 from gandask.execution.serial import Serial
-from gandask.store import Store, layouts
+from gandask.store import Store, create, layouts, refuse_existing
 from gandask.store.checkpoint import SAFE
 
 if TYPE_CHECKING:
@@ -149,9 +149,9 @@ def begin(
         return Session(method, method.prepare(), options)
     if not resume:
         method.check()
-        Store(store).refuse_existing()
+        refuse_existing(Store(store))
         facts = method.prepare()
-        kept = Store.create(store, method, facts)
+        kept = create(store, method, facts)
         with _failing(kept):
             return KeptSession(method, facts, options, kept)
     kept = Store.open(store)

@@ -13,7 +13,7 @@ from gandask.engine import run as engine
 from gandask.methods.grid.method import Grid
 from gandask.pages import report
 from gandask.plots import pictures
-from gandask.store import Store
+from gandask.store import Store, refuse_existing
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -47,7 +47,7 @@ def run(store: Path, workers: int = 2, **changes: Any) -> str:
         "single, as all": (control(grid, cells), store.with_name(f"{store.name}-single-long")),
     }
     for _, path in compared.values():
-        Store(path).refuse_existing()
+        refuse_existing(Store(path))
     with cluster.local(workers) as client:
         datasets = {
             name: engine.run(method, client=client, store=path, progress=True)

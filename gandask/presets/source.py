@@ -87,7 +87,7 @@ def _toml(file: Path) -> dict[str, Any]:
 
 def _leave_out_cluster(table: dict[str, Any], file: Path) -> None:
     """Leave out where to train and how to watch over it: no part of a run."""
-    left_out = [part for part in ("cluster", "heartbeat") if table.pop(part, None) is not None]
+    left_out = [part for part in config.ELSEWHERE if table.pop(part, None) is not None]
     if left_out:
         click.echo(
             f"{file} has [{'] and ['.join(left_out)}], which is not used: give yours (--cluster, "
@@ -121,12 +121,12 @@ def read_where(
     inner: list[tuple[str, str, Any]] = []
     for key, value in map(config.parse_assignment, assignments):
         part, _, name = key.partition(".")
-        if name and part in ("cluster", "heartbeat"):
+        if name and part in config.ELSEWHERE:
             inner.append((part, name, value))
         else:
             changed[key] = value
     parts: dict[str, dict[str, Any]] = {}
-    for part in ("cluster", "heartbeat"):
+    for part in config.ELSEWHERE:
         if not isinstance(changed[part], dict):
             raise SettingError(
                 f"{part}={changed[part]!r}: expected a table, [{part}], or --set {part}.KEY=VALUE"

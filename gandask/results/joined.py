@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ import tomli_w
 from gandask.core import Array, SettingError
 from gandask.results.dataset import EMPTY
 from gandask.results.storage import fixed, whole
+from gandask.results.tables import settings
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -52,10 +52,10 @@ def joined(runs: Mapping[str, xr.Dataset]) -> xr.Dataset:
     variables = {name: _variable(name, datasets, labels) for name in names}
     coords = {dim: (dim, labels[dim], _attributes(dim, datasets)) for dim in labels}
     coords["run"] = "run", np.array([*runs]), {"long_name": "run", "units": ""}
-    settings = [tomllib.loads(ds.attrs["settings"]) for ds in datasets]
+    given = [settings(ds) for ds in datasets]
     others = [{key: ds.attrs[key] for key in ds.attrs if key != "settings"} for ds in datasets]
-    shared, shared_settings = _shared(others), _shared(settings)
-    told = [other | given for other, given in zip(others, settings, strict=True)]
+    shared, shared_settings = _shared(others), _shared(given)
+    told = [other | one for other, one in zip(others, given, strict=True)]
     for key in dict.fromkeys(key for one in told for key in one):
         if key not in shared and key not in shared_settings:
             name = f"setting_{key}" if key in variables or key in coords else key

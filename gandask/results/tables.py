@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gandask import display
+from gandask import config, display
 from gandask.core import IDENTITY, WHERE, SettingError
 from gandask.results.dataset import EMPTY
 from gandask.scores.metrics import METRICS
@@ -16,9 +16,6 @@ from gandask.scores.metrics import METRICS
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
-
-ELSEWHERE = ("cluster", "heartbeat")
-"""Tables beside a run's settings: where it was carried out."""
 
 
 def to_dataframe(dataset: xr.Dataset, *along: str) -> pd.DataFrame:
@@ -251,7 +248,7 @@ def summary(dataset: xr.Dataset) -> str:
 def settings(dataset: xr.Dataset) -> dict[str, Any]:
     """Give the settings that a run was made with, by name, as its attributes have them."""
     table = tomllib.loads(str(dataset.attrs.get("settings", "")))
-    return {key: value for key, value in table.items() if key not in ELSEWHERE}
+    return {key: value for key, value in table.items() if key not in config.ELSEWHERE}
 
 
 def setup(dataset: xr.Dataset, but: Collection[str] = ()) -> str:

@@ -1,6 +1,7 @@
 """A run on disk: its folder, its journals, its checkpoints, and what is asked of it."""
 
+from gandask.store.beginning import create, refuse_existing
 from gandask.store.description import FORMAT, LIVE, QUIET
 from gandask.store.folder import Store
 
-__all__ = ["FORMAT", "LIVE", "QUIET", "Store"]
+__all__ = ["FORMAT", "LIVE", "QUIET", "Store", "create", "refuse_existing"]

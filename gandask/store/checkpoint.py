@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gandask.core import Made, State, StoreError, Task, View, slot_of
-from gandask.core.files import write_whole
+from gandask.core.files import sync, write_whole
 from gandask.store.journal import Journal
 from gandask.training.stored import (
     NUMBERED,
@@ -186,12 +185,3 @@ class Checkpoints:
     def last(self) -> tuple[Path, dict[str, Any]] | None:
         """Give folder and description of the newest checkpoint that has all its files."""
         return last_checkpoint(self.path)
-
-
-def sync(path: Path) -> None:
-    """Wait until a file or folder is on disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

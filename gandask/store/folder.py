@@ -15,11 +15,9 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import hashlib
 import itertools
 import json
 import os
-import shutil
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -28,9 +26,17 @@ from typing import TYPE_CHECKING, Any
 
 from gandask import config, results
 from gandask.checks import is_address
-from gandask.config import SETTINGS_FILE, Methods
+from gandask.config import ELSEWHERE, SETTINGS_FILE, Methods
 from gandask.core import Event, Layout, Method, Report, SettingError, StoreError
-from gandask.core.files import DAMAGED, parsed, read_whole, refuse_deep, replacing, write_whole
+from gandask.core.files import (
+    DAMAGED,
+    digest,
+    parsed,
+    read_whole,
+    refuse_deep,
+    replacing,
+    write_whole,
+)
 from gandask.store import layouts
 from gandask.store.checkpoint import Checkpoints
 from gandask.store.description import FORMAT, Description
@@ -86,70 +92,6 @@ class Store:
         return f"Store({str(self.path)!r})"
 
     @classmethod
-    def create(
-        cls, path: str | os.PathLike[str], method: Method[Any], facts: Mapping[str, Any]
-    ) -> Store:
-        """Begin a new store, in the place of a run that came to nothing if there is one.
-
-        Raises
-        ------
-        SettingError
-            If the result would be too large to be read again.
-        StoreError
-            If something is there already, or the folder cannot be written.
-        """
-        store = cls(path)
-        settings = config.to_toml(method)
-        layouts.refuse_larger(method.layout(), method.rounds)
-        store.refuse_existing()
-        made = store._take_folder()
-        try:
-            # of a run that came to nothing
-            shutil.rmtree(store.checkpoints.path, ignore_errors=True)
-            store.heartbeat.unlink(missing_ok=True)
-            for folder in (store.checkpoints.path, store.path / "samples"):
-                folder.mkdir(parents=True, exist_ok=True)
-            write_whole(store.path / SETTINGS_FILE, settings)
-            store._lay_out(method)
-            for journal in (store.log, store.columns, store.happened, store.commands):
-                write_whole(journal.path, "")  # anew: what lay there may have another name
-            told = results.versions() | dict(facts)
-            store.described.begin(0, facts=told, settings=_digest(settings), heard=[0, 0])
-            store._own()
-            if store.described.fence > 1:  # what the one before still appends is left out
-                for journal in (store.log, store.columns, store.happened):
-                    journal.append({})
-        except OSError as error:
-            store.release()
-            if made:
-                shutil.rmtree(store.path, ignore_errors=True)
-            raise StoreError(f"store={str(path)!r} cannot be created: {error}") from error
-        return store
-
-    def _take_folder(self) -> bool:
-        """Become the only one who begins a run here; tell whether the folder was made for it."""
-        try:
-            try:
-                self.path.mkdir(parents=True)
-                made = True
-            except FileExistsError:
-                made = False
-            self.described.take()
-        except BlockingIOError as error:
-            raise StoreError(
-                f"store={str(self.path)!r}: another process begins a run there; choose another name"
-            ) from error
-        except OSError as error:
-            raise StoreError(f"store={str(self.path)!r} cannot be created: {error}") from error
-        try:
-            self.refuse_existing()  # somebody may have been first
-            self.refuse_links()
-        except StoreError:
-            self.release()
-            raise
-        return made
-
-    @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Store:
         """Open a store that is there.
 
@@ -169,26 +111,6 @@ class Store:
             )
         return store
 
-    def refuse_existing(self) -> None:
-        """Raise StoreError if something is there already, but for a run that came to nothing."""
-        if self.path.is_dir():
-            inside = {item.name for item in self.path.iterdir()} - {self.described.lock_file.name}
-            if not inside or self._came_to_nothing():
-                return
-        if self.path.exists():
-            raise StoreError(
-                f"store={str(self.path)!r} exists already: continue that run with resume=True "
-                "(gandask resume DIR), or choose another name"
-            )
-
-    def _came_to_nothing(self) -> bool:
-        """Tell whether a run ended here before its first step: there is nothing to keep of it."""
-        if not (self.described.file.is_file() and self.log.path.is_file()):
-            return False
-        if self.state not in ("failed", "stopped", "interrupted"):
-            return False
-        return next(self.steps(), None) is None
-
     @property
     def description(self) -> dict[str, Any]:
         """What ``run.json`` says: format, state, round, facts."""
@@ -204,7 +126,7 @@ class Store:
         """
         self.refuse_links()
         self.described.claim(force)
-        self._own()
+        self.own()
         for left in self.path.glob("*.partial"):
             if not left.is_dir():
                 left.unlink(missing_ok=True)
@@ -226,7 +148,7 @@ class Store:
                     "leads to in its place, or remove it"
                 )
 
-    def _own(self) -> None:
+    def own(self) -> None:
         """Mark what is written from now on as this writer's."""
         for journal in (self.log, self.columns, self.happened):
             journal.fence = self.described.fence
@@ -272,7 +194,7 @@ class Store:
         """
         table = tomllib.loads(self.settings)
         # what the shell reads of a file beside a method: where to train is no part of a run
-        own = {key: value for key, value in table.items() if key not in ("cluster", "heartbeat")}
+        own = {key: value for key, value in table.items() if key not in ELSEWHERE}
         try:
             return config.from_dict(own, methods)
         except SettingError as error:
@@ -300,13 +222,14 @@ class Store:
             told = f"{type(error).__name__}: {error}"
             raise StoreError(f"{self.layout_file} cannot be read: {told}") from error
 
-    def _lay_out(self, method: Method[Any]) -> None:
+    def lay_out(self, method: Method[Any]) -> None:
+        """Write how the result is laid out."""
         write_whole(self.layout_file, layouts.written(method.layout(), method.rounds))
 
     def _left(self, settings: str) -> bool:
         """Tell whether settings are those that the run wrote."""
-        digest = _digest(settings)
-        return digest in str(self.description.get("settings", digest)).split()
+        known = digest(settings)
+        return known in str(self.description.get("settings", known)).split()
 
     def change(self, method: Method[Any], **more: Any) -> None:
         """Give the run other settings; those it began with are kept in ``run.json``."""
@@ -314,11 +237,11 @@ class Store:
         text, before = config.to_toml(method), path.read_text(encoding="utf-8")
         begun_with = told.get("begun_with", before)
         # for a moment, either is the right one: a crash between two files harms nothing
-        both = f"{_digest(before)} {_digest(text)}"
+        both = f"{digest(before)} {digest(text)}"
         self.describe(told["state"], told["round"], settings=both, begun_with=begun_with)
         write_whole(path, text)
-        self._lay_out(method)
-        self.describe(told["state"], told["round"], settings=_digest(text), **more)
+        self.lay_out(method)
+        self.describe(told["state"], told["round"], settings=digest(text), **more)
 
     def begun_with(self, methods: Methods) -> Method[Any]:
         """Make the method as it was when the run began, before any change.
@@ -461,7 +384,3 @@ class Store:
 
 def _report(sizes: Sequence[int] = (), **told: Any) -> Report:
     return Report(**told, sizes=tuple(sizes))
-
-
-def _digest(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

@@ -7,17 +7,15 @@ where there is one.
 from __future__ import annotations
 
 import functools
-import hashlib
 import inspect
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import CodeType
 from typing import Any
 
-import numpy as np
 from torch import nn
 
-from gandask.core import State
+from gandask.core.files import digest
 from gandask.training.losses import Loss
 
 PACKAGES = ("gandask", "torch")
@@ -38,7 +36,8 @@ def of_modules(builders: Sequence[Any], modules: Sequence[nn.Module]) -> str:
     ]
     kinds = {type(part) for module in modules for part in module.modules()}
     shown = [re.sub(r" at 0x[0-9a-f]+", "", repr(module)) for module in modules]
-    return _digest([repr(held), *shown, *map(source, builders), *sorted(map(source, kinds))])
+    code = [*map(source, builders), *sorted(map(source, kinds))]
+    return digest(repr((held, shown, code)))
 
 
 def of_losses(losses: Sequence[Loss]) -> str:
@@ -47,24 +46,7 @@ def of_losses(losses: Sequence[Loss]) -> str:
         (source(loss.generator), source(loss.discriminator), loss.gradient_penalty, loss.clip)
         for loss in losses
     ]
-    return _digest([repr(parts)])
-
-
-def of_states(states: Mapping[str, State]) -> str:
-    """Give a digest of weights, by kind."""
-    made = hashlib.blake2b(digest_size=8)
-    for kind, state in sorted(states.items()):
-        for name, part in sorted(state.items()):
-            made.update(f"{kind} {name} {part.dtype} {part.shape} ".encode())
-            made.update(np.ascontiguousarray(part).data)
-    return made.hexdigest()
-
-
-def _digest(texts: Iterable[str]) -> str:
-    made = hashlib.blake2b(digest_size=8)
-    for text in texts:
-        made.update(f"{len(text)}:{text}".encode())
-    return made.hexdigest()
+    return digest(repr(parts))
 
 
 def source(thing: Any, seen: set[int] | None = None) -> str:

@@ -110,7 +110,9 @@ class Training:
     @functools.cached_property
     def init_digest(self) -> str:
         """A digest of the networks that all start from; there must be some."""
-        return identity.of_states(stored.best_pair(self.init or ""))
+        found = stored.best_pair(self.init or "").items()
+        parts = {(kind, name): part for kind, state in found for name, part in state.items()}
+        return stored.digest_of({" ".join(key): part for key, part in parts.items()})
 
     def check_init(self) -> None:
         """Compare the networks to start from, where there are any, with those to be trained.

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gandask.core import Array, State, StoreError
-from gandask.core.files import DAMAGED, LARGEST, opened, parsed, read_whole
+from gandask.core.files import DAMAGED, LARGEST, digest, opened, parsed, read_whole
 
 CHECKPOINTS = "checkpoints"  # folder of a run's folder
 SEPARATOR = "::"  # between the name of a state and of an array
@@ -131,7 +131,7 @@ def is_whole(folder: Path, told: Mapping[str, Any]) -> bool:
 
 def description(told: Mapping[str, Any]) -> str:
     """Write what describes a checkpoint, with a digest of it."""
-    return json.dumps({**told, "digest": _digest(told)})
+    return json.dumps({**told, "digest": digest(json.dumps(told, sort_keys=True))})
 
 
 def described(folder: Path) -> dict[str, Any]:
@@ -152,7 +152,7 @@ def described(folder: Path) -> dict[str, Any]:
         told |= {"token": found.get("token", ""), "log": found.get("log", "")}
         written = {key: value for key, value in found.items() if key != "digest"}
         older = found.keys() <= {"round", *told} - {"token", "log"}
-        if not older and found.get("digest") != _digest(written):
+        if not older and found.get("digest") != digest(json.dumps(written, sort_keys=True)):
             raise ValueError("it is damaged: it is not as it was written")
         if any("/" in file for file in told["files"]):
             raise ValueError("it names files elsewhere")
@@ -160,11 +160,6 @@ def described(folder: Path) -> dict[str, Any]:
         spoken = f"{type(error).__name__}: {error}"
         raise StoreError(f"{path} cannot be read: {spoken}") from error
     return told
-
-
-def _digest(told: Mapping[str, Any]) -> str:
-    text = json.dumps(told, sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def best_pair(run: Path | str) -> dict[str, State]:

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,18 +24,11 @@ from gandask.data import cache as caching
 from gandask.data import loading
 from gandask.data.cache import cache_dir
 
+pytestmark = pytest.mark.usefixtures("own_cache")
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 needs_mnist = pytest.mark.skipif(
     not (SHARED / "MNIST" / "raw").is_dir(), reason=f"no MNIST in {SHARED}"
 )
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setenv("GANDASK_CACHE", str(tmp_path / "cache"))
-    data.load.cache_clear()
-    yield tmp_path / "cache"
-    data.load.cache_clear()
 
 
 def pixels(*shape: int, seed: int = 1) -> Array:
@@ -52,9 +44,9 @@ def write_images(folder: Path, names: list[str], shape: tuple[int, ...] = (6, 5,
     return images
 
 
-def entry(cache: Path) -> Path:
+def entry(kept: Path) -> Path:
     """Find the one entry of the cache."""
-    (folder,) = cache.iterdir()
+    (folder,) = kept.iterdir()
     return folder
 
 
@@ -103,17 +95,17 @@ def test_grid_is_spaced_by_two() -> None:
 
 
 @pytest.mark.parametrize("name", ["digits", "ring8", "grid25"])
-def test_embedded_sets_are_the_same_each_time(name: str, cache: Path) -> None:
+def test_embedded_sets_are_the_same_each_time(name: str, own_cache: Path) -> None:
     first = data.load(name)
     assert data.load(name) is first
     data.load.cache_clear()
     again = data.load(name)
     assert again.fingerprint == first.fingerprint
     np.testing.assert_array_equal(again.samples, first.samples)
-    assert cache.exists() == (name == "digits")
+    assert own_cache.exists() == (name == "digits")
 
 
-def test_digits_are_read_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_digits_are_read_once(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = data.load("digits")
     data.load.cache_clear()
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
@@ -122,8 +114,8 @@ def test_digits_are_read_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> N
     np.testing.assert_array_equal(again.samples, first.samples)
 
 
-def test_embedded_sets_need_no_cache(cache: Path) -> None:
-    cache.write_text("no folder")
+def test_embedded_sets_need_no_cache(own_cache: Path) -> None:
+    own_cache.write_text("no folder")
     assert len(data.load("digits")) == 1797
 
 
@@ -493,18 +485,18 @@ def test_mnist_and_its_stack() -> None:
 # --- The cache ------------------------------------------------------------------------------------
 
 
-def test_later_loads_map_the_decoded_file(tmp_path: Path, cache: Path) -> None:
+def test_later_loads_map_the_decoded_file(tmp_path: Path, own_cache: Path) -> None:
     write_images(tmp_path / "set", ["a/1.png", "b/2.png"])
     first = data.load(str(tmp_path / "set"))
-    written = (entry(cache) / "samples.npy").stat().st_mtime_ns
+    written = (entry(own_cache) / "samples.npy").stat().st_mtime_ns
     data.load.cache_clear()
     second = data.load(str(tmp_path / "set"))
     assert isinstance(second.samples, np.memmap)
     np.testing.assert_array_equal(second.samples, first.samples)
     np.testing.assert_array_equal(second.labels, first.labels)
     assert (second.fingerprint, second.classes) == (first.fingerprint, first.classes)
-    assert (entry(cache) / "samples.npy").stat().st_mtime_ns == written
-    assert sorted(path.name for path in entry(cache).iterdir()) == [
+    assert (entry(own_cache) / "samples.npy").stat().st_mtime_ns == written
+    assert sorted(path.name for path in entry(own_cache).iterdir()) == [
         "about.json",
         "labels.npy",
         "samples.npy",
@@ -541,11 +533,13 @@ def test_another_source_of_equal_size_and_date_is_decoded_anew(tmp_path: Path, w
 
 @pytest.mark.parametrize("file", ["samples.npy", "labels.npy", "about.json"])
 @pytest.mark.parametrize("damage", ["cut", "gone", "junk", "other"])
-def test_damaged_entries_are_rebuilt(file: str, damage: str, tmp_path: Path, cache: Path) -> None:
+def test_damaged_entries_are_rebuilt(
+    file: str, damage: str, tmp_path: Path, own_cache: Path
+) -> None:
     np.savez(tmp_path / "set.npz", samples=pixels(9, 4, 4), labels=np.arange(9) % 3)
     before = data.load(str(tmp_path / "set.npz"))
     expected = before.samples.copy()
-    victim = entry(cache) / file
+    victim = entry(own_cache) / file
     content = victim.read_bytes()
     victim.unlink()  # not in place: `before` still maps it
     if damage == "other":  # whole in itself, but of another time
@@ -561,12 +555,12 @@ def test_damaged_entries_are_rebuilt(file: str, damage: str, tmp_path: Path, cac
     assert victim.stat().st_size == len(content)
 
 
-def test_an_interrupted_decode_leaves_no_entry(tmp_path: Path, cache: Path) -> None:
+def test_an_interrupted_decode_leaves_no_entry(tmp_path: Path, own_cache: Path) -> None:
     write_images(tmp_path / "set", ["1.png", "2.png"])
     (tmp_path / "set" / "2.png").write_bytes((tmp_path / "set" / "2.png").read_bytes()[:-30])
     with pytest.raises(DataError):
         data.load(str(tmp_path / "set"))
-    assert not list(entry(cache).iterdir())
+    assert not list(entry(own_cache).iterdir())
 
 
 def test_an_unusable_cache_folder_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -577,7 +571,7 @@ def test_an_unusable_cache_folder_says_so(tmp_path: Path, monkeypatch: pytest.Mo
         data.load(str(tmp_path / "set.npy"))
 
 
-def test_processes_may_race_to_an_entry(tmp_path: Path, cache: Path) -> None:
+def test_processes_may_race_to_an_entry(tmp_path: Path, own_cache: Path) -> None:
     names = [f"{number % 3}/{number}.png" for number in range(300)]
     write_images(tmp_path / "set", names, shape=(16, 16, 3))
     script = (
@@ -601,7 +595,7 @@ def test_processes_may_race_to_an_entry(tmp_path: Path, cache: Path) -> None:
     first, second = (json.loads(racer.communicate(timeout=60)[0]) for racer in racers)
     assert first == second
     assert len(first[2]) == 300
-    assert len(list(entry(cache).iterdir())) == 3
+    assert len(list(entry(own_cache).iterdir())) == 3
 
 
 # --- torchvision ----------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ import os
 import socket
 import stat
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +17,8 @@ from gandask.core import DataError, SettingError
 from gandask.data import cache as caching
 from gandask.data import listing
 
+pytestmark = pytest.mark.usefixtures("own_cache")
 TURN = Image.Transpose
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setenv("GANDASK_CACHE", str(tmp_path / "cache"))
-    data.load.cache_clear()
-    yield tmp_path / "cache"
-    data.load.cache_clear()
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import gandask as gd
 from gandask.core import Event, StoreError
 from gandask.engine.kept import KeptSession
 from gandask.methods.testing import Toy, assert_same
-from gandask.store import Store, lock
+from gandask.store import Store, create, lock
 from gandask.store.steering import Command
 
 HOLD = """
@@ -27,7 +27,7 @@ sys.stdin.read()
 
 def failed(path):
     """Leave a run that came to nothing."""
-    store = Store.create(path, Toy(), {})
+    store = create(path, Toy(), {})
     store.describe("failed", 0)
     store.release()
     return store
@@ -57,20 +57,20 @@ def held(tmp_path):
 def test_who_is_not_first_removes_nothing(held):
     before = what_is_in(held)
     with pytest.raises(StoreError, match="another process begins a run there"):
-        Store.create(held, Toy(seed=2), {})
+        create(held, Toy(seed=2), {})
     assert what_is_in(held) == before
 
 
 def test_a_run_in_the_place_of_one_that_came_to_nothing_has_a_number_of_its_own(tmp_path):
     frozen = failed(tmp_path / "run")
-    store = Store.create(tmp_path / "run", Toy(seed=2), {})
+    store = create(tmp_path / "run", Toy(seed=2), {})
     frozen.log.append({"elapsed": 1.0, "reports": []})
     frozen.note(Event(1, "moved", "node/0", "late"))
     assert [list(store.steps()), store.noted()] == [[], []]
 
 
 def test_who_is_refused_in_the_same_process_takes_no_lock_away(tmp_path):
-    store = Store.create(tmp_path / "run", Toy(), {})
+    store = create(tmp_path / "run", Toy(), {})
     store.described.busy[store.path] = store.described.writer
     with pytest.raises(StoreError, match="is being written by this process"):
         Store.open(tmp_path / "run").claim()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from elements import columns
 from PIL import Image
 
 import gandask as gd
@@ -44,15 +45,6 @@ def figure(element):
 def text(element):
     assert isinstance(element, hv.Text)
     return element.data[2]
-
-
-def columns(element, *names):
-    layers = element if isinstance(element, hv.Overlay) else [element]
-    return [
-        row
-        for layer in layers
-        for row in zip(*(layer.dimension_values(name).tolist() for name in names), strict=True)
-    ]
 
 
 def test_a_heat_map_has_each_value_in_its_cell():

@@ -7,6 +7,7 @@ import holoviews as hv
 import numpy as np
 import pytest
 import xarray as xr
+from elements import columns
 
 import gandask
 from gandask import plots
@@ -29,15 +30,6 @@ def with_events(*rows, rounds=2):
         for key, column in zip(("round", "kind", "slot", "detail"), values, strict=True)
     }
     return xr.Dataset(made, {"round": range(1, rounds + 1)})
-
-
-def columns(element, *names):
-    layers = element if isinstance(element, hv.Overlay) else [element]
-    return [
-        row
-        for layer in layers
-        for row in zip(*(layer.dimension_values(name).tolist() for name in names), strict=True)
-    ]
 
 
 def looks(drawn):

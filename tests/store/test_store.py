@@ -25,7 +25,7 @@ import gandask.store.checkpoint
 from gandask import results
 from gandask.core import Event, Report
 from gandask.methods.testing import Toy
-from gandask.store import FORMAT, QUIET, Store, description, layouts, lock
+from gandask.store import FORMAT, QUIET, Store, create, description, layouts, lock
 from gandask.store.checkpoint import load_states, save_states
 from gandask.training import stored
 
@@ -47,7 +47,7 @@ def copy(finished, tmp_path):
 
 @pytest.fixture
 def store(tmp_path):
-    return Store.create(tmp_path / "run", tiny(), {"sample_shape": [2]})
+    return create(tmp_path / "run", tiny(), {"sample_shape": [2]})
 
 
 def tell(path, **facts):
@@ -92,7 +92,7 @@ def test_what_is_there_is_never_written_over(tmp_path, kind):
     with pytest.raises(gd.StoreError, match=r"resume=True .*or choose another name"):
         gd.run(tiny(), store=path)
     with pytest.raises(gd.StoreError, match="exists already"):
-        Store.create(path, tiny(), {})
+        create(path, tiny(), {})
     assert kept.read_text() == "years of work"
     assert [*tmp_path.rglob("*")] == sorted({path, kept})
 
@@ -100,7 +100,7 @@ def test_what_is_there_is_never_written_over(tmp_path, kind):
 def test_an_empty_folder_is_as_good_as_none(tmp_path):
     path = tmp_path / "empty"
     path.mkdir()
-    assert Store.create(path, tiny(), {}).state == "running"
+    assert create(path, tiny(), {}).state == "running"
 
 
 def test_home_is_understood(tmp_path, monkeypatch):
@@ -120,7 +120,7 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "mkdir", forbidden)
     with pytest.raises(gd.StoreError, match=r"locked' cannot be created: .*Permission denied"):
-        Store.create(tmp_path / "locked", tiny(), {})
+        create(tmp_path / "locked", tiny(), {})
 
 
 @pytest.mark.parametrize(
