@@ -2,8 +2,9 @@
 
     python benchmarks/stacked.py --data-dir ../shared/data --cells 1 4 16
 
-On a GPU, where gandask trains the cells that share it as one, `--device cuda`; on a CPU it trains
-them one after the other, and this shows why. Both do the same arithmetic on the same batches.
+On a GPU, where gandask trains in batched steps, `--device cuda`; on a CPU it trains cells one after
+the other, and this shows why: a step has 16 rows, however many cells there are. Both do the same
+arithmetic on the same batches.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def trained(grid: gd.Grid, cells: int, batches: int, together: bool) -> float:
 
         def train() -> None:
             if together:
-                pairs = stacked.Pairs.of([one.pair for one in offspring])
+                pairs = stacked.Pairs([one.pair for one in offspring])
                 train_batches(offspring, pairs)
                 pairs.unstack()
             else:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gandask import config
+from gandask import __version__, config
 from gandask.core import Array, Event, Layout, Method, Report, Variable, View
 from gandask.results.columns import Columns, Traffic, columns, event_of
 from gandask.results.storage import fixed, spelt, whole
@@ -274,9 +274,11 @@ def versions() -> dict[str, str]:
 
     Its bits differ between kinds of processors, and so do those of results.
     """
-    packages = ("gandask", "torch", "numpy")
-    known = {f"{package}_version": importlib.metadata.version(package) for package in packages}
-    return known | {"processor": _processor()}
+    # gandask's by itself: it may be a checkout on the path that nobody installed
+    others = {
+        f"{package}_version": importlib.metadata.version(package) for package in ("torch", "numpy")
+    }
+    return {"gandask_version": __version__, **others, "processor": _processor()}
 
 
 @functools.cache

@@ -3,13 +3,19 @@
 The networks of all pairs become rows of one tensor, and a step of all of them one batched step. The
 arithmetic is that of one pair after the other, to the rounding of its sums: each pair keeps its
 batches, noise, learning rates and loss. Adam after Kingma and Ba (2015).
+
+How a device rounds may hang on the shape of its tensors. There are always as many rows, therefore,
+whoever else is there: what becomes of a pair does not depend on which pairs share its worker.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Sequence
+import gc
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,13 +25,18 @@ from gandask.core import Array, routine
 from gandask.training.learner import ADAM_EPSILON, Learner, trainable
 from gandask.training.losses import Loss
 from gandask.training.pair import KINDS, Pair, Samples
-from gandask.training.settings import Training, real_batch
+from gandask.training.settings import real_batch
+
+T = TypeVar("T")
 
 #: Layers that work on each number by itself.
 ELEMENTWISE = (nn.Identity, nn.LeakyReLU, nn.ReLU, nn.Tanh)
 
 #: Where a batched step takes less time than its parts one by one: on a CPU it takes more.
 DEVICES = ("cuda",)
+
+#: Most pairs in a batched step, and most weights of generators, or of discriminators, in it.
+MOST_PAIRS, MOST_WEIGHTS = 16, 2**24
 
 
 def pays(device: torch.device, losses: Sequence[Loss], *networks: nn.Module) -> bool:
@@ -43,6 +54,18 @@ def stackable(losses: Sequence[Loss], *networks: nn.Module) -> bool:
         and len(weights) == len(set(weights))  # used twice, they would be there twice
         and all(map(_batchable, losses))
     )
+
+
+def width(*networks: nn.Module) -> int:
+    """Give how many pairs of networks like these a batched step has: as many as fit, at most 16.
+
+    Examples
+    --------
+    >>> width(nn.Linear(9, 1)), width(nn.Linear(2**11 - 1, 2**12)), width(nn.Linear(2**13, 2**13))
+    (16, 2, 1)
+    """
+    largest = max(sum(part.numel() for part in network.parameters()) for network in networks)
+    return max(1, min(MOST_PAIRS, MOST_WEIGHTS // max(1, largest)))
 
 
 def layers_of(network: nn.Module) -> list[nn.Module]:
@@ -155,7 +178,7 @@ class Stack:
             for part, shape in zip(parts, self.shapes, strict=True)
         ]
 
-    def descend(self, losses: Tensor, rates: Sequence[float]) -> None:
+    def descend(self, losses: Tensor, rates: Tensor) -> None:
         """Take one Adam step in each network, down its own loss at its own learning rate."""
         (gradient,) = torch.autograd.grad(losses.sum(), self.rows)
         first, second = self.betas
@@ -164,8 +187,7 @@ class Stack:
             self.exp_avg.lerp_(gradient, 1 - first)
             self.exp_avg_sq.mul_(second).addcmul_(gradient, gradient, value=1 - second)
             root = self.exp_avg_sq.sqrt() / (1 - second**self.step).sqrt() + ADAM_EPSILON
-            rate = self.rows.new_tensor(rates)[:, None]
-            self.rows -= rate / (1 - first**self.step) * self.exp_avg / root
+            self.rows -= rates[:, None] / (1 - first**self.step) * self.exp_avg / root
 
     def unstack(self, learners: Sequence[Learner]) -> None:
         """Give every network back its weights and moments."""
@@ -181,81 +203,146 @@ class Stack:
         return self.rows, self.exp_avg, self.exp_avg_sq
 
 
-@dataclass
+class Replay:
+    """A function of tensors that stay in their places, recorded on a GPU and played again.
+
+    A step of small networks is hundreds of launches, each of which takes the processor longer than
+    the GPU; a recorded one is a single launch. What the function draws or reads elsewhere would be
+    recorded as well: it is to work on given tensors alone.
+    """
+
+    def __init__(self, function: Callable[[], None], device: torch.device) -> None:
+        self.function, self.recordable = function, device.type == "cuda"
+        self.called = False
+        self.graph: torch.cuda.CUDAGraph | None = None
+
+    def __call__(self) -> None:
+        """Do what the function does: the first time itself, which loads what it needs."""
+        if self.recordable and self.called and self.graph is None:
+            try:
+                self.graph = self._recorded()
+            except RuntimeError:  # a loss of the user's own waits for the GPU, say
+                self.recordable = False
+        if self.graph is not None:
+            self.graph.replay()
+        else:
+            self.function()
+        self.called = True
+
+    def _recorded(self) -> torch.cuda.CUDAGraph:
+        graph = torch.cuda.CUDAGraph()
+        apart = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        apart.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(apart), uncollected():
+            # other threads of this worker may use the GPU meanwhile
+            graph.capture_begin(capture_error_mode="thread_local")
+            try:
+                self.function()
+            finally:
+                graph.capture_end()
+        torch.cuda.current_stream().wait_stream(apart)
+        return graph
+
+
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """Let nothing be collected: freeing what lies on a GPU would break what is being recorded."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
+
+
 class Pairs:
     """Generators and discriminators in training, each pair by itself, all at once.
 
-    Each step is taken with the loss and at the learning rates that the pairs have by then.
+    Each step is taken with the loss and at the learning rates that the pairs have by then. Where
+    there are fewer pairs than `width` says, the last one fills the rows that are left.
+
+    Parameters
+    ----------
+    pairs
+        Pairs that share their settings but for their losses, at most `width` of them.
     """
 
-    pairs: Sequence[Pair]
-    generators: Stack
-    discriminators: Stack
-    totals: dict[str, Tensor]
-
-    @classmethod
-    def of(cls, pairs: Sequence[Pair]) -> Pairs:
-        """Stack the networks of pairs, which share their settings but for their losses."""
-        generators = Stack.of([pair.generator for pair in pairs])
-        discriminators = Stack.of([pair.discriminator for pair in pairs])
-        zeros = {
-            kind: torch.zeros(len(pairs), dtype=torch.float64, device=generators.rows.device)
-            for kind in KINDS
+    def __init__(self, pairs: Sequence[Pair]) -> None:
+        self.pairs, first = pairs, pairs[0]
+        self.training = first.training
+        count = width(first.generator.module, first.discriminator.module)
+        self.filled = [*pairs, *[pairs[-1]] * (count - len(pairs))]
+        self.generators = Stack.of([pair.generator for pair in self.filled])
+        self.discriminators = Stack.of([pair.discriminator for pair in self.filled])
+        like, device = self.generators.rows, first.noise.device
+        batch = self.training.batch_size
+        self.inputs = like.new_empty(count, batch, self.training.latent)
+        self.samples: Tensor | None = None
+        self.rates = {kind: like.new_empty(count) for kind in KINDS}
+        self.chosen = torch.empty(count, dtype=torch.int64, device=device)
+        self.totals = {
+            kind: torch.zeros(count, dtype=torch.float64, device=device) for kind in KINDS
         }
-        return cls(pairs, generators, discriminators, zeros)
-
-    @property
-    def training(self) -> Training:
-        """The settings, which all pairs share."""
-        return self.pairs[0].training
+        steps = {"generator": self._generator_step, "discriminator": self._discriminator_step}
+        self.steps = {kind: Replay(step, device) for kind, step in steps.items()}
 
     def real(self, indices: Sequence[Array]) -> Samples:
         """Assemble the real samples of a batch for each pair, (pairs, batch, ...)."""
-        device, shape = self.generators.rows.device, (len(indices), len(indices[0]))
-        parts = real_batch(self.training, np.concatenate(indices), device)
-        return tuple(part.reshape(*shape, *part.shape[1:]) for part in parts)
-
-    def noise(self) -> Tensor:
-        """Draw inputs for a batch of every generator, from its own stream."""
-        return torch.stack([pair.inputs()[0] for pair in self.pairs])
+        indices = self._filled(indices)
+        drawn, *_ = real_batch(self.training, np.concatenate(indices), self.chosen.device)
+        return (drawn.reshape(len(indices), -1, *drawn.shape[1:]),)
 
     def generator_step(self) -> None:
         """Train every generator on one batch."""
-        inputs = self.noise()
-        logits = self.discriminators(self.generators(inputs))
-        losses = self.losses("generator", logits)
-        self.generators.descend(losses, [pair.generator.learning_rate for pair in self.pairs])
-        self.count("generator", losses)
+        self._step("generator")
 
     def discriminator_step(self, real: Samples) -> None:
         """Train every discriminator on one batch."""
-        inputs = self.noise()
+        if self.samples is None:
+            self.samples = torch.empty_like(real[0])
+        self.samples.copy_(real[0])
+        self._step("discriminator")
+
+    def _step(self, kind: str) -> None:
+        """Put what the next step takes where it looks for it, and take the step."""
+        drawn = [pair.inputs()[0] for pair in self.pairs]
+        torch.stack(self._filled(drawn), out=self.inputs)
+        rates = [getattr(pair, kind).learning_rate for pair in self.filled]
+        self.rates[kind].copy_(torch.tensor(rates, dtype=torch.float64))
+        losses = self.training.losses
+        self.chosen.copy_(torch.tensor([losses.index(pair.loss) for pair in self.filled]))
+        self.steps[kind]()
+        for pair in self.pairs:
+            pair.counts[kind] += 1
+
+    def _filled(self, each: Sequence[T]) -> list[T]:
+        return [*each, *[each[-1]] * (len(self.filled) - len(each))]
+
+    def _generator_step(self) -> None:
+        losses = self.losses("generator", self.discriminators(self.generators(self.inputs)))
+        self.generators.descend(losses, self.rates["generator"])
+        self.totals["generator"] += losses.detach()
+
+    def _discriminator_step(self) -> None:
+        assert self.samples is not None
         with torch.no_grad():
-            fake = self.generators(inputs)
-        logits = self.discriminators(*real), self.discriminators(fake)
+            fake = self.generators(self.inputs)
+        logits = self.discriminators(self.samples), self.discriminators(fake)
         losses = self.losses("discriminator", *logits)
-        rates = [pair.discriminator.learning_rate for pair in self.pairs]
-        self.discriminators.descend(losses, rates)
-        self.count("discriminator", losses)
+        self.discriminators.descend(losses, self.rates["discriminator"])
+        self.totals["discriminator"] += losses.detach()
 
     def losses(self, kind: str, *logits: Tensor) -> Tensor:
         """Compute the loss of every pair by its own, (pairs,)."""
-        sharing: dict[Loss, list[int]] = {}
-        for index, pair in enumerate(self.pairs):
-            sharing.setdefault(pair.loss, []).append(index)
-        each: dict[int, Tensor] = {}
-        for loss, members in sharing.items():
-            # only of those that have it: elsewhere its gradients might not be finite
-            chosen = [torch.stack([part[index] for index in members]) for part in logits]
-            losses = torch.vmap(getattr(loss, kind))(*chosen)
-            each |= dict(zip(members, losses, strict=True))
-        return torch.stack([each[index] for index in range(len(self.pairs))])
-
-    def count(self, kind: str, losses: Tensor) -> None:
-        """Add a step to the totals, on the device: to wait for a number would cost the most."""
-        self.totals[kind] += losses.detach()
-        for pair in self.pairs:
-            pair.counts[kind] += 1
+        found = torch.zeros_like(self.rates[kind])
+        for index, loss in enumerate(self.training.losses):
+            own = self.chosen == index
+            # of zeros where it is not theirs: elsewhere its gradients might not be finite
+            mask = own.reshape(-1, *[1] * (logits[0].ndim - 1))
+            theirs = [torch.where(mask, part, 0.0) for part in logits]
+            found = torch.where(own, torch.vmap(getattr(loss, kind))(*theirs), found)
+        return found
 
     def unstack(self) -> None:
         """Give every pair back what it has become."""
@@ -263,8 +350,9 @@ class Pairs:
             self.generators.unstack([pair.generator for pair in self.pairs])
             self.discriminators.unstack([pair.discriminator for pair in self.pairs])
             for kind, totals in self.totals.items():
-                for pair, total in zip(self.pairs, totals, strict=True):
+                for pair, total in zip(self.pairs, totals, strict=False):
                     pair.totals[kind] += total
+        self.steps.clear()  # they refer back to this, and the GPU's memory had better go now
 
 
 def _flat(tensors: Sequence[Tensor]) -> Tensor:

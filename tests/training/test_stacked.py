@@ -61,7 +61,7 @@ def test_steps_as_one_come_to_the_same(grid, monkeypatch, changes):
     training = grid(data="digits", batch_size=50, loss=loss, score_samples=0, **changes).training
     with training.settled():
         one_by_one, together = doubled(pairs(training)), doubled(pairs(training))
-        as_one = stacked.Pairs.of(together)
+        as_one = stacked.Pairs(together)
         for batch in range(4):
             indices = [np.arange(50) + 100 * batch + index for index in range(COUNT)]
             real = [
@@ -171,7 +171,7 @@ def test_a_loss_that_another_pair_has_drawn_does_no_harm(grid):
     with torch.no_grad():
         for parameter in both[0].discriminator.parameters:
             parameter *= 1000.0
-    as_one = stacked.Pairs.of(both)
+    as_one = stacked.Pairs(both)
     for _ in range(2):
         as_one.generator_step()
         as_one.discriminator_step(as_one.real([np.arange(100)] * 2))

@@ -176,27 +176,26 @@ def train_together(calls: Sequence[Call]) -> list[Made]:
     with calls[0][1]["training"].settled() as device:
         with routine("load"):
             offspring = [Offspring.load(device, *states, **given) for states, given in calls]
-        if as_one(offspring, device):
-            pairs = stacked.Pairs.of([one.pair for one in offspring])
-            train_batches(offspring, pairs)
+        for members in as_one(offspring, device):
+            pairs = stacked.Pairs([one.pair for one in members])
+            train_batches(members, pairs)
             pairs.unstack()
-        else:
-            for one in offspring:
+        for one in offspring:
+            if not one.stackable(device):
                 train_batches([one], one)
         return [one.outcome(device) for one in offspring]
 
 
-def as_one(offspring: Sequence[Offspring], device: torch.device) -> bool:
-    """Tell whether pairs can take their steps at once, and had better."""
-    first = offspring[0]
-    networks = first.pair.generator.module, first.pair.discriminator.module
-    return (
-        len(offspring) > 1
-        and all(one.training == first.training for one in offspring)
-        and all(one.settings == first.settings for one in offspring)
-        and not any(one.has_rivals for one in offspring)
-        and stacked.pays(device, first.training.losses, *networks)
-    )
+def as_one(offspring: Sequence[Offspring], device: torch.device) -> list[list[Offspring]]:
+    """Give those that had better take their steps at once, in lists of which each shares them."""
+    groups: list[list[Offspring]] = []
+    for one in filter(lambda one: one.stackable(device), offspring):
+        last = groups[-1] if groups else [one]
+        alike = (last[0].training, last[0].settings) == (one.training, one.settings)
+        if not groups or not alike or len(last) == stacked.width(*one.networks):
+            groups.append([])
+        groups[-1].append(one)
+    return groups
 
 
 @dataclass
@@ -252,6 +251,15 @@ class Offspring:
     def has_rivals(self) -> bool:
         """Whether partners are drawn, among others than its own."""
         return self.train_against_rivals and len(self.rivals.generators) > 1
+
+    @property
+    def networks(self) -> tuple[nn.Module, nn.Module]:
+        """Those in training: generator and discriminator."""
+        return self.pair.generator.module, self.pair.discriminator.module
+
+    def stackable(self, device: torch.device) -> bool:
+        """Tell whether this had better be trained in batched steps, which others may share."""
+        return not self.has_rivals and stacked.pays(device, self.training.losses, *self.networks)
 
     @property
     def step_count(self) -> int:

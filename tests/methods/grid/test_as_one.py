@@ -5,8 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
 import gandask as gd
+from gandask.methods.grid import method as grid_method
 from gandask.methods.grid import tasks
 from gandask.methods.grid.tasks import Offspring, as_one, train_batches
 from gandask.methods.tasks import initialise
@@ -71,7 +73,7 @@ def numbers(one):
     for name in ("generator", "discriminator"):
         weights, moments = getattr(one.pair, name).states()
         arrays |= {f"{name}.{key}": value for key, value in {**weights, **moments}.items()}
-        arrays[f"{name} total"] = np.array(one.pair.totals[name])
+        arrays[f"{name} total"] = one.pair.totals[name].numpy()
         arrays[f"{name} count"] = np.array(one.pair.counts[name])
     return arrays
 
@@ -101,7 +103,7 @@ def test_cells_as_one_come_to_the_same(double, changes):
         one_by_one, together = made(method), made(method)
         for one in one_by_one:
             train_batches([one], one)
-        pairs = stacked.Pairs.of([one.pair for one in together])
+        pairs = stacked.Pairs([one.pair for one in together])
         train_batches(together, pairs)
         pairs.unstack()
     before = numbers(made(method)[1])
@@ -113,32 +115,42 @@ def test_cells_as_one_come_to_the_same(double, changes):
     assert all((after[key] != array).any() for key, array in before.items() if "_avg" in key)
 
 
+def groups(offspring):
+    return [[one.slot for one in group] for group in as_one(offspring, CPU)]
+
+
 def test_what_goes_as_one_and_what_goes_one_by_one(monkeypatch):
     method = settings()
     monkeypatch.setattr(stacked, "DEVICES", ("cpu",))
-    assert as_one(offspring(method, 3), CPU)
-    assert not as_one(offspring(method, 1), CPU)
-    assert not as_one(offspring(method, 2, rivals=2, against=True), CPU)
-    assert as_one(offspring(method, 2, rivals=1, against=True), CPU), "nobody else to draw from"
+    assert groups(offspring(method, 3)) == [["cell/0", "cell/1", "cell/2"]]
+    assert groups(offspring(method, 1)) == [["cell/0"]], "as whoever is there may not matter"
+    assert groups(offspring(method, 2, rivals=2, against=True)) == []
+    mixed = [*offspring(method, 2, rivals=2, against=True), *offspring(method, 1)]
+    assert groups(mixed) == [["cell/0"]]
+    assert len(groups(offspring(method, 2, rivals=1, against=True))) == 1, (
+        "nobody else to draw from"
+    )
     ordered = dataclasses.replace(method, training_order="discriminator_first")
-    assert not as_one([*offspring(method, 1), *offspring(ordered, 1)], CPU)
-    assert not as_one([*offspring(method, 1), *offspring(settings(seed=2), 1)], CPU)
-    assert not as_one(offspring(settings(loss="wgan"), 2), CPU)
-    monkeypatch.setattr(stacked, "DEVICES", ("cuda",))
-    assert not as_one(offspring(method, 3), CPU)
+    assert len(groups([*offspring(method, 1), *offspring(ordered, 1)])) == 2
+    assert len(groups([*offspring(method, 1), *offspring(settings(seed=2), 1)])) == 2
+    assert groups(offspring(settings(loss="wgan"), 2)) == []
+    monkeypatch.setattr(stacked, "MOST_PAIRS", 2)
+    assert [len(group) for group in groups(offspring(method, 3))] == [2, 1]
+    monkeypatch.setattr(stacked, "DEVICES", ())
+    assert groups(offspring(method, 3)) == []
 
 
 @pytest.fixture
 def stacking(monkeypatch):
     """Train as on a GPU; give how many pairs each batched round had."""
-    seen, of = [], stacked.Pairs.of
+    seen, init = [], stacked.Pairs.__init__
 
-    def spied(pairs):
+    def spied(self, pairs):
         seen.append(len(pairs))
-        return of(pairs)
+        init(self, pairs)
 
     monkeypatch.setattr(stacked, "DEVICES", ("cpu",))
-    monkeypatch.setattr(stacked.Pairs, "of", spied)
+    monkeypatch.setattr(stacked.Pairs, "__init__", spied)
     return seen
 
 
@@ -152,6 +164,7 @@ def ring(**changes):
         "data_fraction": 0.2,
         "score_samples": 200,
         "final_samples": 200,
+        "device": "cpu",
     }
     return gd.Grid(**made | changes)
 
@@ -165,32 +178,38 @@ def close(one, other):
 
 
 def test_a_grid_that_shares_a_gpu(stacking, monkeypatch):
-    """As far as it goes without one: cells go as one in process, and on each of two workers."""
+    """As far as it goes without one: numbers as of cells one by one, but for rounding."""
     with monkeypatch.context() as patch:
-        patch.setattr(stacked, "DEVICES", ("cuda",))
+        patch.setattr(stacked, "DEVICES", ())
         expected = gd.run(ring())
     assert stacking == []
     close(gd.run(ring()), expected)
     assert stacking == [4, 4, 4]
 
 
-def test_a_worker_trains_its_cells_as_one(stacking, monkeypatch, clients):
-    with monkeypatch.context() as patch:
-        patch.setattr(stacked, "DEVICES", ("cuda",))
-        expected = gd.run(ring())
+def test_numbers_do_not_depend_on_who_shares_a_gpu(stacking, monkeypatch, clients):
+    """All four cells as one, two and two, one by one: the same, bit for bit."""
+    expected = gd.without_timings(gd.run(ring()))
 
     def devices(names):
         stacked.DEVICES = names
 
+    usual = ("cuda",)
     clients[2].run(devices, ("cpu",))
     try:
         ds = gd.run(ring(), client=clients[2])
     finally:
-        clients[2].run(devices, ("cuda",))
-    close(ds, expected)
+        clients[2].run(devices, usual)
+    xr.testing.assert_identical(gd.without_timings(ds), expected)
     # cells of one worker began at the same moment and share the time out
     for name in np.unique(ds.worker):
         here = (ds.worker == name).isel(round=1)
         train = ds["seconds"].sel(routine="train").isel(round=1).where(here).values
         assert len(np.unique(train[~np.isnan(train)])) == 1
         assert int(here.sum()) == 2
+    del stacking[:]
+    whole = tasks.train_together
+    with monkeypatch.context() as patch:
+        patch.setattr(grid_method, "train_together", lambda calls: [whole([c])[0] for c in calls])
+        xr.testing.assert_identical(gd.without_timings(gd.run(ring())), expected)
+    assert stacking == [1] * 12

@@ -332,7 +332,7 @@ def test_fitness_tells_where_cells_had_better_be_trained_as_one(
 ):
     """By its own device, here as if batching paid on a CPU; networks and losses must allow it."""
     monkeypatch.setattr(stacked, "DEVICES", (device,))
-    method = grid(**changes)
+    method = grid(device="cpu", **changes)
     _, plan = method.start()
     executor = Serial(method.seed)
     for stage in plan:

@@ -519,7 +519,7 @@ def test_an_iteration_of_several_discriminator_steps_is_a_plain_loop():
         for _ in range(4):
             pair.generator_step()
             for _ in range(3):
-                pair.discriminator_step((training.data.batch(next(drawn)),))
+                pair.discriminator_step((training.data.batch(next(drawn), device),))
     found = (*pair.generator.states(), *pair.discriminator.states())
     for one, other in zip(written, found, strict=True):
         for key, array in one.items():
