@@ -13,7 +13,7 @@ import math
 import os
 import threading
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,7 +44,8 @@ class Data:
     name : str
         What it was loaded as.
     samples : array
-        Images, uint8 of shape (N, C, H, W), or points, float32 of shape (N, 2).
+        Images, uint8 of shape (N, C, H, W), or points, float32 of shape (N, 2). Neither these nor
+        the labels can be written: copy them to change them.
     labels : array
         Classes, int64 of shape (N,), from 0 to `classes` - 1; zeros where there are none.
     classes : int
@@ -67,6 +68,16 @@ class Data:
     modes: Array | None = None
     mode_std: float | None = None
     entry: str = ""
+    _memory: Array = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # what the fingerprint tells of is what runs train on: nobody may change it under them.
+        # torch warns of arrays that cannot be written, and is given the one below
+        object.__setattr__(self, "_memory", self.samples)
+        for name in ("samples", "labels", "modes"):
+            array = getattr(self, name)
+            if array is not None:
+                object.__setattr__(self, name, _read_only(array))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -82,7 +93,7 @@ class Data:
         """The samples by device: in memory first, and then where batches were asked for."""
         import torch
 
-        return {torch.device("cpu"): torch.from_numpy(self.samples)}
+        return {torch.device("cpu"): torch.from_numpy(self._memory)}
 
     def _nearest(self, device: torch.device) -> torch.Tensor:
         """Give the samples on a device, or in memory if they are too large for that."""
@@ -125,6 +136,12 @@ class Data:
         samples = self._nearest(torch.device(device))
         chosen = samples.index_select(0, rows.to(samples.device)).to(device)
         return chosen if chosen.is_floating_point() else chosen.float().mul_(2 / 255).sub_(1)
+
+
+def _read_only(array: Array) -> Array:
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def load(

@@ -197,7 +197,7 @@ def train_classifier(data: Data) -> tuple[nn.Module, float]:
     order = rng(0, "classifier").permutation(len(data))
     held = min(10_000, max(1, len(data) // 10))
     test, train = order[:held], order[held:]
-    labels = torch.from_numpy(np.asarray(data.labels))
+    labels = torch.tensor(data.labels)
     model = networks.build(lambda: classifier(data), seed=0)
     batch_size = min(64, len(train))
     steps = EPOCHS[len(data) < SMALL] * (len(train) // batch_size)
@@ -225,7 +225,7 @@ def train_classifier(data: Data) -> tuple[nn.Module, float]:
 def _points(data: Data) -> Extractor:
     assert data.modes is not None
     assert data.mode_std is not None
-    modes, radius = torch.from_numpy(np.asarray(data.modes)).float(), NEAR * data.mode_std
+    modes, radius = torch.tensor(data.modes).float(), NEAR * data.mode_std
 
     def apply(samples: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         samples = samples.cpu()

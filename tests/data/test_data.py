@@ -833,3 +833,16 @@ def test_without_a_home_folder_the_cache_is_to_be_named(monkeypatch):
         monkeypatch.setenv("GANDASK_CACHE", chosen)
         with pytest.raises(DataError, match=r"no such home folder .*; set GANDASK_CACHE"):
             cache_dir()
+
+
+@pytest.mark.parametrize("name", ["ring8", "digits"])
+def test_what_runs_train_on_cannot_be_changed(name, own_cache):
+    """Not by whoever is given its arrays: the fingerprint tells what they are, once and for all."""
+    loaded = data.load(name)
+    before = loaded.batch(np.arange(3))
+    for array in (loaded.samples, loaded.labels, *([loaded.modes] if name == "ring8" else [])):
+        with pytest.raises(ValueError, match="read-only"):
+            array *= 2
+    mine = loaded.samples.copy()
+    mine[:] = 0
+    np.testing.assert_array_equal(loaded.batch(np.arange(3)), before)

@@ -1,6 +1,7 @@
 """The Dataset: what it holds, how it is collected, and what is read off it."""
 
 import functools
+import importlib.metadata
 import json
 
 import numpy as np
@@ -88,6 +89,18 @@ def test_attributes_tell_how_to_repeat_it(dataset):
     assert attributes["sample_shape"] == [2]
     assert attributes["classes"] == 8
     assert attributes["score"] == "fid"
+
+
+def test_versions_are_told_of_a_checkout_that_nobody_installed(monkeypatch):
+    version = importlib.metadata.version
+
+    def of_others(name):
+        if name == "gandask":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", of_others)
+    assert results.versions()["gandask_version"] == gd.__version__
 
 
 def test_what_has_no_toml_form_is_described():

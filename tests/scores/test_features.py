@@ -202,8 +202,10 @@ def test_another_classifier_is_another_extractor(empty_cache, quick, monkeypatch
 
 @pytest.mark.parametrize("count", [2, 30, 64, 72, 140])
 def test_small_sets_are_trained_on_too(count):
-    bright = made((1, 8, 8), classes=2, count=count)
-    bright.samples[:] = np.where(bright.labels, 200, 30)[:, None, None, None]
+    labels = np.arange(count) % 2
+    images = np.where(labels, 200, 30).astype(np.uint8)[:, None, None, None]
+    images = np.broadcast_to(images, (count, 1, 8, 8)).copy()
+    bright = data.Data("bright", images, labels, 2, f"bright-{count}")
     model, accuracy = features.train_classifier(bright)
     assert 0 <= accuracy <= 1
     if count > 2:
