@@ -272,7 +272,7 @@ def test_points_without_modes_are_their_coordinates(classes):
         found, probabilities, good = features.extractor(points, kind).apply(
             points.batch(np.arange(9))
         )
-        assert torch.equal(found, torch.from_numpy(points.samples[:9]))
+        assert torch.equal(found, torch.tensor(points.samples[:9]))
         assert probabilities.tolist() == [[1.0]] * 9
         assert good is None
 
@@ -438,7 +438,7 @@ def test_inception_features(channels, inception_weights, inception_state):
     model = FeatureExtractorInceptionV3(
         "i", ["2048"], feature_extractor_weights_path=inception_weights
     )
-    pixels = torch.from_numpy(images.samples).expand(-1, 3, -1, -1)
+    pixels = torch.tensor(images.samples).expand(-1, 3, -1, -1)
     torch.testing.assert_close(found, model(pixels)[0], rtol=1e-4, atol=1e-4)
     logits = found @ inception_state["fc.weight"].T
     torch.testing.assert_close(probabilities, torch.softmax(logits.double(), 1), rtol=1e-3, atol=0)
