@@ -62,7 +62,9 @@ def joined(runs: Mapping[str, xr.Dataset]) -> xr.Dataset:
             column = _column([one.get(key) for one in told])
             coords[name] = "run", column, {"long_name": key, "units": ""}
     attributes = shared | {"settings": tomli_w.dumps(shared_settings)}
-    return xr.Dataset(variables, coords, attributes)
+    made = xr.Dataset(variables, coords, attributes)
+    # netCDF-3 takes a dimension of nobody's events for one that may grow, which has to come first
+    return made.transpose(*(dim for dim in made.dims if not made.sizes[dim]), ...)
 
 
 def _check(runs: Mapping[str, xr.Dataset]) -> None:

@@ -155,11 +155,13 @@ def test_runs_that_do_not_go_together_are_refused(unlike, tmp_path, grid):
 # ---- what other programs read
 
 
-@pytest.fixture(params=["one", "several", "without events"])
+@pytest.fixture(params=["one", "several", "without events", "several without events"])
 def shared(request, unlike):
     """Datasets that are handed on: of large seeds, of several runs, and without events."""
     if request.param == "several":
         return gd.open_runs([unlike / "long", unlike / "short"])
+    if request.param == "several without events":
+        return gd.open_runs([gd.run(Toy(nodes=2, rounds=2, seed=LARGE + i)) for i in range(2)])
     return (
         gd.open_run(unlike / "short").ds
         if request.param == "one"
@@ -199,7 +201,7 @@ def test_pandas_has_a_row_for_what_is_known(shared):
     events = gd.to_dataframe(shared, "event")
     assert len(events) == int((shared["event_round"] > 0).sum())
     assert {*EVENTS} <= {*events.columns}
-    if "run" in shared.dims:
+    if "nodes" in shared.coords:
         assert table["nodes"].groupby("run").first().to_dict() == {"long": 3, "short": 2}
 
 
