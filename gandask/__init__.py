@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from gandask.version import VERSION
+
 if TYPE_CHECKING:
     from gandask import cluster, data, plots
     from gandask.core import (
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from gandask.training.losses import LOSSES, Loss
     from gandask.training.networks import NETWORKS, Network
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 # torch and Dask take a second to import: each name brings its module when it is first used
 _HOMES = {

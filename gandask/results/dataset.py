@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gandask import __version__, config
+from gandask import config
 from gandask.core import Array, Event, Layout, Method, Report, Variable, View
 from gandask.results.columns import Columns, Traffic, columns, event_of
 from gandask.results.storage import fixed, spelt, whole
+from gandask.version import VERSION
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -278,7 +279,7 @@ def versions() -> dict[str, str]:
     others = {
         f"{package}_version": importlib.metadata.version(package) for package in ("torch", "numpy")
     }
-    return {"gandask_version": __version__, **others, "processor": _processor()}
+    return {"gandask_version": VERSION, **others, "processor": _processor()}
 
 
 @functools.cache
