@@ -59,9 +59,13 @@ def import_option(command: Callable[P, None]) -> Callable[P, None]:
     def importing(*args: P.args, **kwargs: P.kwargs) -> None:
         from gandask import extensions
 
-        extensions.load_named()
-        named = kwargs.pop("imports")
-        extensions.load(named if isinstance(named, tuple) else ())
+        named: Any = kwargs.pop("imports")
+        given: Any = kwargs.get("run", kwargs.get("source"))
+        # of what is called a run nothing is imported, though it lack what makes it one
+        run = Path(given) if given is not None and Path(given).is_dir() else None
+        trust = bool(kwargs.get("trust"))
+        extensions.load_named(run, trust)
+        extensions.load(named, run, trust)
         command(*args, **kwargs)
 
     return importing
@@ -69,7 +73,7 @@ def import_option(command: Callable[P, None]) -> Callable[P, None]:
 
 def trust_option(command: Callable[P, None]) -> Callable[P, None]:
     """Add the option that lets a run name what it may not otherwise: it may be a stranger's."""
-    told = "Let the run's config.toml name functions to import, and a cluster: it is your own."
+    told = "The run is your own: it may name functions to import and a cluster, and hold modules."
     return click.option("--trust", is_flag=True, help=told)(command)
 
 

@@ -23,7 +23,7 @@ import tomli_w
 from markupsafe import Markup
 
 from gandask import display, schedule
-from gandask.checks import check, spoken_bounds
+from gandask.checks import check, spelt_out, spoken_bounds
 from gandask.core import Method, MethodError, SettingError
 
 T = TypeVar("T")
@@ -214,6 +214,12 @@ def is_run(folder: Path) -> bool:
     return all(os.path.lexists(folder / name) for name in (RUN_FILE, SETTINGS_FILE))
 
 
+def lies_in_a_run(path: Path) -> bool:
+    """Tell whether a path is that of a run's folder, or leads below one, be it by a link."""
+    ways = (Path(spelt_out(str(path))), path.resolve())
+    return any(is_run(folder) for way in ways for folder in (way, *way.parents))
+
+
 def load_object(reference: str) -> Any:
     """Import ``"package.module:name"``: how TOML names a function.
 
@@ -224,8 +230,8 @@ def load_object(reference: str) -> Any:
     """
     module, _, name = reference.partition(":")
     try:
-        for folder in _folders(module):
-            if is_run(folder) or any(map(is_run, folder.parents)):
+        for folder in folders_of(module):
+            if lies_in_a_run(folder):
                 raise ImportError(f"{folder} is within a run, and nothing there is imported")
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError, TypeError) as error:
@@ -235,13 +241,13 @@ def load_object(reference: str) -> Any:
         ) from error
 
 
-def _folders(module: str) -> Iterator[Path]:
+def folders_of(module: str) -> Iterator[Path]:
     """Find the folders that importing a module would run something in; nothing is imported."""
     first, *others = module.split(".")
     if module in sys.modules or first == __package__:
         return
-    spec = importlib.util.find_spec(first)
-    if spec is None:
+    spec = importlib.util.find_spec(first) if first else None
+    if spec is None or not (spec.submodule_search_locations or spec.has_location):
         return
     for location in spec.submodule_search_locations or [str(Path(spec.origin or "").parent)]:
         folder = Path(location).resolve()

@@ -1,7 +1,8 @@
 """Modules of a user's own, which register methods, networks and losses when they are imported.
 
 Named by ``--import`` and by the environment variable ``GANDASK_IMPORT``, and by nothing else:
-what lies in a run's folder or comes over the network imports nothing.
+what lies in a run's folder, which may be a stranger's, is not imported, whoever names it, and what
+comes over the network imports nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
+from gandask import config
 from gandask.checks import spelt_out
 from gandask.core import SettingError
 
@@ -23,21 +25,27 @@ VARIABLE = "GANDASK_IMPORT"
 _files: dict[str, Path] = {}  # by name of the module
 
 
-def load(references: Iterable[str]) -> None:
+def load(references: Iterable[str], run: Path | None = None, trust: bool = False) -> None:
     """Import modules, or files that hold one, once each.
 
     Parameters
     ----------
     references : iterable of str
         ``FILE.py``, or the name of a module: one in the current folder comes first.
+    run : Path, optional
+        A folder that counts as a run's, whatever lies in it.
+    trust : bool
+        Whether one may lie in a run's folder.
 
     Raises
     ------
     SettingError
-        If one is not there, or fails.
+        If one is not there, fails, or lies in a run's folder.
     """
     for reference in references:
         file = Path(spelt_out(reference if reference.endswith(".py") else f"{reference}.py"))
+        if not trust:
+            _refuse_strangers(reference, file, run)
         try:
             if file.is_file():
                 _load_file(file.resolve())
@@ -54,14 +62,26 @@ def load(references: Iterable[str]) -> None:
             ) from error
 
 
-def load_named() -> None:
+def load_named(run: Path | None = None, trust: bool = False) -> None:
     """Import what the environment variable names; see `load`."""
-    load(filter(None, os.environ.get(VARIABLE, "").split(os.pathsep)))
+    load(filter(None, os.environ.get(VARIABLE, "").split(os.pathsep)), run, trust)
 
 
 def files() -> list[Path]:
     """List the files that were imported: what workers elsewhere do not have."""
     return [*_files.values()]
+
+
+def _refuse_strangers(reference: str, file: Path, run: Path | None) -> None:
+    """Raise SettingError for what lies in a run's folder: it may bear the name of what is meant."""
+    for place in [file] if file.is_file() else config.folders_of(reference):
+        inside = run is not None and place.resolve().is_relative_to(run.resolve())
+        if inside or config.lies_in_a_run(place):
+            raise SettingError(
+                f"--import or {VARIABLE}: {reference}: {place} is within a run, and nothing there "
+                "is imported; name a file elsewhere (copy it out if it is your own), or say "
+                "--trust if the run is your own (train, resume, sample)"
+            )
 
 
 def _load_file(file: Path) -> None:

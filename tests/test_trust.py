@@ -212,3 +212,56 @@ def test_nothing_within_a_run_is_imported(run, tmp_path, reference):
     with pytest.raises(gd.SettingError, match="is within a run, and nothing there is imported"):
         config.load_object(reference)
     assert not mark.exists()
+
+
+# ---- modules that the user names
+
+
+def plant(mark, *files):
+    """Lay modules that tell when they are imported."""
+    for file in files:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(PAYLOAD.format(mark=str(mark)))
+
+
+@pytest.mark.parametrize("lacking", ["", "run.json", "config.toml"])
+@pytest.mark.parametrize("command", ["resume", "show", "report", "sample", "train"])
+def test_a_name_means_no_module_of_the_run_in_which_it_is_said(
+    run, payload, monkeypatch, command, lacking
+):
+    """The user means what is installed, and works in a folder that somebody gave away."""
+    plant(payload, run / "given_by_hand.py")
+    if lacking:
+        (run / lacking).unlink()
+    monkeypatch.chdir(run)
+    told = call(command, ".", "--import", "given_by_hand")
+    monkeypatch.setenv("GANDASK_IMPORT", "given_by_hand")
+    for result in (told, call(command, ".")):
+        assert result.exit_code == 1
+        assert f"given_by_hand: {run / 'given_by_hand.py'} is within a run" in result.output
+        assert "copy it out" in result.output
+    assert not payload.exists()
+
+
+@pytest.mark.parametrize(
+    "reference", ["r/given_by_hand.py", "link/given_by_hand.py", "link.py", "held", "r.held.part"]
+)
+def test_whatever_leads_into_a_run_is_not_imported(run, tmp_path, payload, monkeypatch, reference):
+    plant(payload, run / "given_by_hand.py", run / "held/__init__.py", run / "held/part.py")
+    (tmp_path / "link").symlink_to(run)
+    (tmp_path / "link.py").symlink_to(run / "given_by_hand.py")
+    monkeypatch.syspath_prepend(str(run))
+    result = call("show", "r", "--import", reference)
+    assert result.exit_code == 1
+    assert "is within a run, and nothing there is imported" in result.output
+    assert not payload.exists()
+
+
+@pytest.mark.parametrize(
+    ("reference", "more"), [("r/given_by_hand.py", ("--trust",)), ("r/../given_by_hand", ())]
+)
+def test_what_is_ones_own_is_imported(run, payload, reference, more):
+    plant(payload, run / "given_by_hand.py")
+    result = call("resume", "r", "--import", reference, *more)
+    assert result.exit_code == 0, result.output
+    assert payload.exists()

@@ -71,8 +71,7 @@ def _within_a_run(file: Path) -> bool:
     """Tell whether a file lies in a run's folder, be it by a link, or was taken out of one."""
     if config.SETTINGS_FILE in (file.name, file.resolve().name):
         return True
-    folders = {*file.absolute().parents, *file.resolve().parents}
-    return any(map(config.is_run, folders))
+    return config.lies_in_a_run(file)
 
 
 def _toml(file: Path) -> dict[str, Any]:

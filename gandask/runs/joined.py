@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def open_runs(runs: Iterable[str | os.PathLike[str] | Run | xr.Dataset]) -> xr.Dataset:
-    """Put runs of one method side by side in one Dataset.
+    """Put runs of one method side by side in one Dataset, each once.
 
     Parameters
     ----------
@@ -35,7 +35,8 @@ def open_runs(runs: Iterable[str | os.PathLike[str] | Run | xr.Dataset]) -> xr.D
     Raises
     ------
     SettingError
-        If there is none, one is given twice, or they are of several methods.
+        If there is none, one is given twice, be it a copy or a repetition of another (the same
+        settings, seed, data and networks), or they are of several methods.
     StoreError
         If one is no run, or cannot be read.
 
@@ -54,6 +55,8 @@ def open_runs(runs: Iterable[str | os.PathLike[str] | Run | xr.Dataset]) -> xr.D
     datasets: list[xr.Dataset] = []
     for number, one in enumerate(runs):
         opened = open_run(one) if isinstance(one, str | os.PathLike) else one
+        if not (isinstance(opened, Run) or hasattr(opened, "data_vars")):
+            raise SettingError(f"expected stores, opened runs or Datasets, got {one!r}")
         path = opened.store.path if isinstance(opened, Run) else Path(str(number))
         if path in places:
             raise SettingError(f"{path} is given twice: it would count as two runs")
@@ -64,4 +67,19 @@ def open_runs(runs: Iterable[str | os.PathLike[str] | Run | xr.Dataset]) -> xr.D
         names = [str(path) for path in places]
     # what is no UTF-8 cannot be written to a file of numbers
     plain = [name.encode("utf-8", "replace").decode() for name in names]
-    return results.joined(dict(zip(plain, datasets, strict=True)))
+    made = dict(zip(plain, datasets, strict=True))
+    _refuse_repetitions(made)
+    return results.joined(made)
+
+
+def _refuse_repetitions(runs: Mapping[str, xr.Dataset]) -> None:
+    """Raise SettingError for copies and repetitions, which are no further evidence."""
+    known: dict[str, str] = {}
+    for name, dataset in runs.items():
+        setup = results.setup(dataset)
+        first = known.setdefault(setup, name) if setup else name
+        if first != name:
+            raise SettingError(
+                f"{first} and {name} are one run twice, with the same settings, seed and data: it "
+                "would count as two; give one of them"
+            )

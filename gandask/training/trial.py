@@ -56,22 +56,16 @@ def _builder(training: Training, kind: str) -> Callable[[], nn.Module]:
 
 
 def _made(training: Training, key: str, inputs: Mapping[str, Samples]) -> dict[str, nn.Module]:
-    """Build both networks, and pass samples through them."""
+    """Build both networks, twice, and pass samples through them."""
     made, found = {}, {}
     try:
         for kind in KINDS:
+            whose = f"{key}: its {kind}"
             made[kind] = networks.build(_builder(training, kind), seed=0)
-            _refuse_lazy(made[kind], f"{key}: its {kind}")
-            # not on the device "meta", which computes nothing: torch takes a second to load that
-            with torch.no_grad(), networks.seeded(0):
-                before = torch.get_rng_state()
-                found[kind] = tuple(made[kind](*inputs[kind]).shape)
-                if not torch.equal(before, torch.get_rng_state()):
-                    logger.warning(
-                        "%s: its %s draws random numbers as it computes, as dropout does: no seed "
-                        "of the run reaches them, and a repetition comes to other numbers",
-                        *(key, kind),
-                    )
+            _refuse_lazy(made[kind], whose)
+            again = networks.build(_builder(training, kind), seed=0)
+            _refuse_shared(made[kind], again, whose)
+            found[kind] = tuple(_passed(made[kind], again, inputs[kind], whose).shape)
     except SettingError:
         raise
     except Exception as error:  # whatever a user's network raises
@@ -89,6 +83,51 @@ def _made(training: Training, key: str, inputs: Mapping[str, Samples]) -> dict[s
         if not trainable(made[kind]):
             raise SettingError(f"{key}: its {kind} has no parameter to train")
     return made
+
+
+def _passed(module: nn.Module, again: nn.Module, inputs: Samples, whose: str) -> Tensor:
+    """Pass samples through a network, and through another of the same seed; tell what differs."""
+    # not on the device "meta", which computes nothing: torch takes a second to load that
+    with torch.no_grad(), networks.seeded(0):
+        before = torch.get_rng_state()
+        given: Tensor = module(*inputs)
+        draws = not torch.equal(before, torch.get_rng_state())
+    with torch.no_grad(), networks.seeded(0):
+        alike = torch.allclose(given, again(*inputs), rtol=0, atol=0, equal_nan=True)
+    if draws:
+        logger.warning(
+            "%s draws random numbers as it computes, as dropout does: no seed of the run reaches "
+            "them, and a repetition comes to other numbers",
+            whose,
+        )
+    elif not alike:
+        logger.warning(
+            "%s gives something else each time it is built from the same seed (a clock, a counter, "
+            "random numbers of NumPy's or Python's): a repetition comes to other numbers",
+            whose,
+        )
+    return given
+
+
+def _refuse_shared(module: nn.Module, again: nn.Module, whose: str) -> None:
+    """Refuse networks that have something in common: each is to be trained by itself."""
+    storages = {part.untyped_storage().data_ptr() for part in again.parameters() if part.numel()}
+    parts = {id(part) for part in again.modules()}
+    shared = [
+        name
+        for name, part in module.named_parameters()
+        if part.numel() and part.untyped_storage().data_ptr() in storages
+    ]
+    # one without parameters may keep what it counts, as BatchNorm1d(affine=False) does
+    for prefix, part in module.named_modules():
+        if id(part) in parts:
+            shared += [f"{prefix}.{name}".lstrip(".") for name, _ in part.named_buffers()]
+    if shared:
+        raise SettingError(
+            f"{whose} is not built anew each time: two of them share {shared[0]!r}, so that what "
+            "is trained would hang on what ran before; make all modules and parameters within the "
+            "builder, or give a copy (copy.deepcopy(module))"
+        )
 
 
 def _refuse_lazy(module: nn.Module, whose: str) -> None:

@@ -1,5 +1,8 @@
 """Networks as people write them: what can be trained is, and the rest is refused before a run."""
 
+import copy
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -99,6 +102,36 @@ class Branched(Own):
             self.body = layers()
 
 
+KEPT = {"layers": layers(), "weight": nn.Parameter(torch.ones(1, 16)), "waves": torch.ones(2)}
+KEPT |= {"norm": nn.BatchNorm1d(2, affine=False), "activation": nn.ReLU()}
+COUNTED = itertools.count(1)
+
+
+def sharing(name):
+    """Share a parameter, but not the module that it is of."""
+    made = layers()
+    setattr(made[2], name, KEPT[name])
+    return made
+
+
+class Buffered(Own):
+    """Has a buffer that was made once for all."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("waves", KEPT["waves"])
+
+    def forward(self, samples):
+        return self.body(samples * self.waves)
+
+
+class Counting(Own):
+    """Counts elsewhere."""
+
+    def forward(self, samples):
+        return self.body(samples) * next(COUNTED)
+
+
 TAKEN = {
     "frozen layer": frozen,
     "unused head": lambda: Own(head=nn.Linear(16, 8)),
@@ -111,6 +144,9 @@ TAKEN = {
     "buffer": lambda: Fourier("buffer"),
     "batch norm": lambda: nn.Sequential(nn.Linear(2, 16), nn.BatchNorm1d(16), nn.Linear(16, 1)),
     "dropout": lambda: layers(nn.Dropout(0.5)),
+    "shared activation": lambda: nn.Sequential(layers(), KEPT["activation"]),
+    "shared buffer": Buffered,
+    "copy": lambda: copy.deepcopy(KEPT["layers"]),
 }
 
 REFUSED = {
@@ -122,6 +158,13 @@ REFUSED = {
     "counter": (FadedIn, "it gives something else then"),
     "bfloat16": (lambda: Cast(torch.bfloat16), "BFloat16"),
     "branched": (Branched, r"not the same .*torch.device\('meta'\)"),
+    "one for all": (lambda: KEPT["layers"], r"not built anew.*share '0.weight'.*copy.deepcopy"),
+    "one part for all": (lambda: Own(head=KEPT["layers"]), "not built anew.*share 'head.0.weight'"),
+    "one weight for all": (lambda: sharing("weight"), "not built anew.*share '2.weight'"),
+    "one norm for all": (
+        lambda: nn.Sequential(KEPT["norm"], layers()),
+        "not built anew.*share '0.running_mean'",
+    ),
     "shape": (lambda: layers(nn.Flatten(0)), r"gives \(2,\) for two samples"),
 }
 
@@ -205,3 +248,17 @@ def test_random_numbers_of_a_network_are_told(own, caplog):
     assert torch.equal(before, torch.get_rng_state())
     (told,) = caplog.messages
     assert told.startswith("network='mine': its discriminator draws random numbers")
+
+
+def test_what_no_seed_reaches_is_told(own, caplog):
+    def drawn():
+        made = layers()
+        nn.init.constant_(made[0].bias, next(COUNTED))
+        return made
+
+    check_networks(own(drawn), "network='mine'")
+    with pytest.raises(gd.SettingError, match="it gives something else then"):
+        check_networks(own(Counting), "network='mine'")
+    for told in caplog.messages:
+        assert told.startswith("network='mine': its discriminator gives something else each time")
+    assert len(caplog.messages) == 2
