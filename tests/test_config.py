@@ -37,6 +37,7 @@ REFUSED = [
     ({"seed": -1}, "seed=-1", "at least 0"),
     ({"torch_threads": 10**9}, "torch_threads=1000000000", "at least 1 and at most 1024"),
     ({"latent": 0}, "latent=0", "at least 1"),
+    ({"latent": 10**12}, "latent=1000000000000", "at most 1048576"),
     ({"learning_rate": 0}, "learning_rate=0:", "a finite number of more than 0"),
     ({"data_fraction": 0.0}, "data_fraction=0.0", "more than 0 and at most 1"),
     ({"data_fraction": 1.01}, "data_fraction=1.01", "at most 1"),
@@ -423,7 +424,7 @@ def grids(draw):
     share = st.floats(0, 1)
     optional = {
         "image_size": st.none() | st.integers(1, 10**6),
-        "latent": st.none() | st.integers(1),
+        "latent": st.none() | st.integers(1, 2**20),
         "data_dir": st.none() | st.text(st.characters(codec="utf-8")),
         "loss": names | st.just("mustangs") | st.lists(names, min_size=1, max_size=4).map(tuple),
         "network": st.sampled_from(sorted(NETWORKS)),

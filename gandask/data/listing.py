@@ -18,6 +18,7 @@ SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".t
 LARGEST = 2**30  # bytes of an image file: what Pillow opens takes less, even uncompressed
 HIDDEN, UNNAMED, SPECIAL = "hidden", "without a suffix", "special (pipes, devices, sockets)"
 LINKED, REPLACED = "repeated by links", "replaced by later entries"
+GONE = "gone while they were listed"
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,13 @@ def _walk(root: Path) -> tuple[dict[str, os.stat_result], Counter[str]]:
         while waiting:
             linked, name, led = heapq.heappop(waiting)
             path = root / name
-            status = path.stat() if not linked or path.exists() else path.lstat()
+            try:
+                status = path.stat() if not linked or path.exists() else path.lstat()
+            except FileNotFoundError:
+                if not name:
+                    raise
+                left_out[GONE] += 1
+                continue
             identity = _identity(path, status)
             # some mounts number files alike: what is there once cannot be there again
             if identity in seen and (led or status.st_nlink > 1):

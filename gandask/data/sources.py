@@ -7,6 +7,7 @@ import difflib
 import functools
 import gzip
 import importlib
+import logging
 import os
 import shutil
 import tempfile
@@ -19,12 +20,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gandask.checks import refuse_address
-from gandask.core import DataError, SettingError, rng
+from gandask.core import Array, DataError, SettingError, rng
 from gandask.data import listing
 from gandask.data.images import UNREADABLE, Block, decode_images, resized
 from gandask.data.listing import Listing
 from gandask.display import printable
 
+logger = logging.getLogger("gandask")
 _STACKED, _BLOCK = 60_000, 4096
 _declared: list[Any] = []  # operators, which live as long as their Library
 
@@ -206,6 +208,7 @@ def _read_arrays(path: Path) -> Block:
             _refuse_more_than_memory(where, content.zip)
         samples = content["samples"] if packed else content
         labels = content["labels"] if packed and "labels" in content else None
+        unused = sorted({*content.files} - {"samples", "labels"}) if packed else []
     except (*UNREADABLE, MemoryError) as error:
         raise DataError(
             f"{where}: expected a .npy array, or `samples` in a .npz ({error}); save it again"
@@ -231,7 +234,25 @@ def _read_arrays(path: Path) -> Block:
             f"{where}: expected integer `labels` of shape ({len(samples)},), one for each sample; "
             f"got {labels.dtype} of shape {labels.shape}; convert them"
         )
+    _tell_arrays(where, samples, unused)
     return made, labels
+
+
+def _tell_arrays(where: str, samples: Array, unused: list[str]) -> None:
+    """Tell what of a file of arrays only a person can know to be meant."""
+    if unused:
+        logger.warning(
+            "%s: left out %s; of a .npz, `samples` and `labels` are read",
+            *(where, ", ".join(map(printable, unused))),
+        )
+    if samples.ndim == 4:
+        channels, height, width = samples.shape[1:]
+        if 1 < channels == height != width and width in (1, 3, 4):
+            logger.warning(
+                "%s: taken as images of %d channels, %d high and %d wide; where channels come "
+                "last, move them with .transpose(0, 3, 1, 2)",
+                *(where, channels, height, width),
+            )
 
 
 def _refuse_more_than_memory(where: str, content: zipfile.ZipFile) -> None:

@@ -59,7 +59,9 @@ class Adversarial(Method[V]):
         "of hidden layers; the network's own by default",
         choices=tuple(networks.ACTIVATIONS),
     )
-    latent: int | None = setting(None, "noise size; the network's own by default", minimum=1)
+    latent: int | None = setting(
+        None, "noise size; the network's own by default", minimum=1, maximum=1 << 20
+    )
     initial_std: float | None = setting(
         None, "of initial weights around 0; the network's own by default", above=0
     )

@@ -324,6 +324,28 @@ def test_npz_labels_are_renumbered(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "arrays", "line"),
+    [
+        ("set.npz", {"samples": pixels(3, 4, 4), "y": np.arange(3)}, "left out y; of a .npz"),
+        ("set.npz", {"samples": pixels(3, 4, 4), "labels": np.arange(3)}, ""),
+        ("set.npy", pixels(3, 4, 4, 3), "images of 4 channels, 4 high and 3 wide; where"),
+        ("set.npy", pixels(3, 3, 4, 4), ""),
+        ("set.npy", pixels(3, 1, 1, 4), ""),
+    ],
+)
+def test_what_only_a_person_knows_of_arrays_is_told(
+    name: str, arrays: object, line: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    if isinstance(arrays, dict):
+        np.savez(tmp_path / name, **arrays)
+    else:
+        np.save(tmp_path / name, arrays)
+    data.load(tmp_path / name)
+    assert line in caplog.text
+    assert bool(caplog.messages) == bool(line)
+
+
+@pytest.mark.parametrize(
     "samples",
     [
         np.zeros((3, 4, 4), dtype=np.float32),

@@ -282,6 +282,21 @@ def test_what_never_ends_is_not_read(tmp_path, told, monkeypatch):
         data.load(root / "2.png")
 
 
+def test_what_goes_while_it_is_listed_is_left_out(tmp_path, monkeypatch):
+    root = lay(tmp_path / "set", "1.png", "2.png", "3.png")
+    hidden = listing._hidden
+
+    def looked_at(name):
+        (root / "2.png").unlink(missing_ok=True)
+        return hidden(name)
+
+    monkeypatch.setattr(listing, "_hidden", looked_at)
+    found, left_out = listing._walk(root)
+    assert found.keys() | left_out.keys() == {"1.png", "3.png", listing.GONE}
+    with pytest.raises(DataError, match=r"cannot list .*none: No such file"):
+        listing._walk(tmp_path / "none")
+
+
 def test_a_folder_that_may_not_be_listed_is_named(tmp_path, monkeypatch):
     lay(tmp_path / "set", "1.png", "inner/2.png")
 

@@ -1,5 +1,7 @@
 """Runs put side by side, and what other programs read of them."""
 
+import shutil
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -108,8 +110,8 @@ def test_a_setting_is_a_column_of_numbers_if_it_can_be(values, column, kind):
 
 
 def test_seeds_of_one_folder_and_datasets_have_names_of_their_own(unlike, tmp_path):
-    ds = gd.run(Toy(nodes=1, rounds=1))
-    assert gd.open_runs([ds, ds])["run"].values.tolist() == ["0", "1"]
+    runs = [gd.run(Toy(nodes=1, rounds=1, seed=seed)) for seed in (1, 2)]
+    assert gd.open_runs(runs)["run"].values.tolist() == ["0", "1"]
     gd.run(Toy(nodes=1, rounds=1), store=tmp_path / "long")
     paths = [str(tmp_path / "long"), str(unlike / "long")]
     assert gd.open_runs(paths)["run"].values.tolist() == paths
@@ -142,6 +144,8 @@ def test_runs_that_do_not_go_together_are_refused(unlike, tmp_path, grid):
         (unlike / "long", "expected a list of runs, got one"),
         (ds, "expected a list of runs, got one"),
         ([unlike / "long", str(unlike / "long")], "long is given twice"),
+        ([None], "expected stores, opened runs or Datasets, got None"),
+        ([unlike / "long", 3], "expected stores, opened runs or Datasets, got 3"),
         ([unlike / "long", other], "long is of toy, 1 is of other: open those of each apart"),
         ([gd.open_runs([ds])], "0: expected the Dataset of one run"),
         ([ds, gd.run(Toy(nodes=2, server=True))], "along round, node in one run|in another"),
@@ -150,6 +154,25 @@ def test_runs_that_do_not_go_together_are_refused(unlike, tmp_path, grid):
             gd.open_runs(runs)
     with pytest.raises(gd.StoreError, match="is not a run"):
         gd.open_runs([tmp_path])
+
+
+def test_a_run_counts_once(unlike, tmp_path):
+    """Copies and repetitions would make a band of seeds narrower than it is."""
+    copy = shutil.copytree(unlike / "long", tmp_path / "copy")
+    ds = gd.open_run(unlike / "long").ds
+    repeated = gd.run(Toy(nodes=3, rounds=3))
+    read = ds.isel(round=slice(2))
+    for other, name in ((copy, "copy"), (ds, "1"), (repeated, "1"), (read, "1")):
+        with pytest.raises(gd.SettingError, match=f"long and {name} are one run twice"):
+            gd.open_runs([unlike / "long", other])
+    # the same name may stand for other data
+    unlike_data = [ds.assign_attrs(fingerprint=digest) for digest in "ab"]
+    assert gd.open_runs(unlike_data)["fingerprint"].values.tolist() == ["a", "b"]
+    # data of one content may lie anywhere
+    settings = [f'data = "{place}"\n{ds.attrs["settings"]}' for place in "ab"]
+    moved = [unlike_data[0].assign_attrs(settings=told) for told in settings]
+    with pytest.raises(gd.SettingError, match="0 and 1 are one run twice"):
+        gd.open_runs(moved)
 
 
 # ---- what other programs read
@@ -169,7 +192,7 @@ def shared(request, unlike):
     )
 
 
-def test_netcdf_comes_back(shared, tmp_path):
+def test_netcdf_comes_back(shared, unlike, tmp_path):
     shared.to_netcdf(tmp_path / "run.nc")
     read = xr.load_dataset(tmp_path / "run.nc")
     xr.testing.assert_equal(read, shared)
@@ -179,7 +202,7 @@ def test_netcdf_comes_back(shared, tmp_path):
     if "run" not in shared.dims:  # it is as good as the run's own
         assert told["seed"] == str(LARGE)
         assert results.summary(read) == results.summary(shared)
-        assert gd.open_runs([read, shared])["worker"].dtype.kind == "U"
+        assert gd.open_runs([read, unlike / "long"])["worker"].dtype.kind == "U"
 
 
 def test_zarr_comes_back(shared, tmp_path):
