@@ -6,6 +6,7 @@ Both are made, saved, loaded, trained for a step, saved and loaded again, on two
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 from collections.abc import Callable, Mapping
 
@@ -203,6 +204,7 @@ def _trained(
         pair = Pair.load(states, training, training.losses[0], "trial", 0, CPU)
         real = tuple(part[: training.batch_size] for part in real)
         with networks.seeded(0):
+            _tell_restless(training, key)
             for loss in training.losses:
                 pair.loss = loss
                 pair.generator_step()
@@ -213,6 +215,24 @@ def _trained(
             f"{key}: cannot be trained on batches of {training.batch_size} ({_spoken(error)})"
         ) from error
     return {"generator": pair.generator.module, "discriminator": pair.discriminator.module}
+
+
+def _tell_restless(training: Training, key: str) -> None:
+    """Tell of losses that are not the same for the same logits."""
+    logits = torch.linspace(-1.0, 2.0, SAMPLES).reshape(-1, 1).requires_grad_()
+    for loss in training.losses:
+        computed: Mapping[str, Callable[[], Tensor]] = {
+            "generator": functools.partial(loss.generator, logits),
+            "discriminator": functools.partial(loss.discriminator, logits, logits),
+        }
+        for kind, compute in computed.items():
+            # as text, in which what is no number is the same, too
+            if repr(compute().item()) != repr(compute().item()):
+                logger.warning(
+                    "%s: the loss of its %s gives something else each time (random numbers, a "
+                    "clock, a counter): a repetition comes to other numbers",
+                    *(key, kind),
+                )
 
 
 def _spoken(error: Exception) -> str:

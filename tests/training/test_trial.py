@@ -262,3 +262,13 @@ def test_what_no_seed_reaches_is_told(own, caplog):
     for told in caplog.messages:
         assert told.startswith("network='mine': its discriminator gives something else each time")
     assert len(caplog.messages) == 2
+
+
+@pytest.mark.parametrize("restless", [lambda: next(COUNTED), lambda: torch.rand(())])
+def test_a_loss_that_is_another_each_time_is_told(own, monkeypatch, caplog, restless):
+    bce = LOSSES["bce"]
+    counting = gd.Loss(bce.generator, lambda *logits: bce.discriminator(*logits) * restless())
+    monkeypatch.setitem(LOSSES, "counting", counting)
+    check_networks(own(layers, loss=("bce", "counting")), "network='mine'")
+    (told,) = caplog.messages
+    assert told.startswith("network='mine': the loss of its discriminator gives something else")
