@@ -330,4 +330,7 @@ def _finals(dataset: xr.Dataset, of_all: bool = False) -> dict[str, str]:
 
 
 def _of_points(name: str) -> bool:
-    return name in METRICS and METRICS[name].of_points
+    """Tell whether a variable is a score of points, whatever stands before the score's name."""
+    return any(
+        metric.of_points and f"_{name}".endswith(f"_{key}") for key, metric in METRICS.items()
+    )

@@ -389,6 +389,16 @@ def test_only_points_are_of_high_quality():
     )
     assert "final_high_quality" in points
     assert set(points) - set(images) == {"final_high_quality"}
+    mixed = xr.Dataset(
+        {
+            "fid": (("round", "group"), [[1.0, 2.0]]),
+            "mixture_high_quality": ("round", [1.0]),
+            "final_mixture_high_quality": ((), 1.0, {"final_of": "mixture_high_quality"}),
+        },
+        attrs={"score": "fid", "sample_shape": [2]},
+    )
+    assert [*results.of_all(mixed)] == ["final_mixture_high_quality"]
+    assert [*results.of_all(mixed.assign_attrs(sample_shape=[1, 8, 8]))] == []
 
 
 def test_a_run_without_a_score_has_no_best():
