@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gandask.methods import METHODS
     from gandask.methods.grid.method import Grid
     from gandask.methods.mggan.method import MGGAN
+    from gandask.methods.split import BPGAN, DataParallel
     from gandask.results import profile, speedup, to_dataframe, without_timings
     from gandask.runs import Run, open_run, open_runs
     from gandask.scores.metrics import METRICS
@@ -48,6 +49,7 @@ _HOMES = {
     "methods": ("METHODS",),
     "methods.grid": ("Grid",),
     "methods.mggan": ("MGGAN",),
+    "methods.split": ("BPGAN", "DataParallel"),
     "scores.metrics": ("METRICS",),
     "training.networks": ("NETWORKS", "Network"),
     "results": ("profile", "speedup", "to_dataframe", "without_timings"),
@@ -57,6 +59,7 @@ _PACKAGES = ("cluster", "data", "plots")
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "BPGAN",
     "LOSSES",
     "METHODS",
     "METRICS",
@@ -64,6 +67,7 @@ __all__ = [
     "NETWORKS",
     "ClusterError",
     "DataError",
+    "DataParallel",
     "Grid",
     "Heartbeat",
     "Loss",

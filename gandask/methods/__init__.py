@@ -44,6 +44,8 @@ METHODS = Registry(
     {
         "grid": "gandask.methods.grid:Grid",
         "mggan": "gandask.methods.mggan:MGGAN",
+        "bpgan": "gandask.methods.split:BPGAN",
+        "data_parallel": "gandask.methods.split:DataParallel",
     }
 )
 """Every method that a setting can name; one of your own is an entry more."""

@@ -51,6 +51,21 @@ def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
     return {name: part for name, part in module.named_parameters() if part.requires_grad}
 
 
+def gradients(
+    loss: Tensor, parameters: Sequence[Tensor], slope: Tensor | None = None
+) -> tuple[Tensor, ...]:
+    """Compute the gradient of a loss for each of some parameters; others' are never computed.
+
+    It is 0 for one that the loss does not depend on.
+
+    Parameters
+    ----------
+    slope : tensor, optional
+        The gradient for each number of `loss`, where that is more than one.
+    """
+    return torch.autograd.grad(loss, parameters, slope, allow_unused=True, materialize_grads=True)
+
+
 def save_module(module: nn.Module) -> dict[str, Array]:
     """Give the weights and buffers of a network as named arrays."""
     return {name: tensor.detach().cpu().numpy() for name, tensor in module.state_dict().items()}
@@ -97,18 +112,8 @@ class Learner:
         )
 
     def gradients(self, loss: Tensor, slope: Tensor | None = None) -> tuple[Tensor, ...]:
-        """Compute the gradient of a loss for each parameter; other networks' are never computed.
-
-        It is 0 for one that the loss does not depend on.
-
-        Parameters
-        ----------
-        slope : tensor, optional
-            The gradient for each number of `loss`, where that is more than one.
-        """
-        return torch.autograd.grad(
-            loss, self.parameters, slope, allow_unused=True, materialize_grads=True
-        )
+        """Compute the gradient of a loss for each parameter; see `gradients`."""
+        return gradients(loss, self.parameters, slope)
 
     def apply(self, gradients: Sequence[Tensor], clip: float | None = None) -> None:
         """Take one Adam step down the gradients, one for each parameter.

@@ -1,0 +1,258 @@
+"""What BPGAN and data parallelism have in common: exchanges, their losses, and scores.
+
+A round is an *exchange*: one step of each network, from a batch on each node. Its plan has stages,
+which read what travels from node to node.
+"""
+
+from __future__ import annotations
+
+import abc
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from gandask import config
+from gandask.config import setting, settings
+from gandask.core import (
+    NON_FINITE,
+    Event,
+    Plan,
+    Record,
+    Report,
+    SettingError,
+    Task,
+    rng,
+)
+from gandask.methods import families, tasks
+from gandask.methods.adversarial import Adversarial
+from gandask.methods.split.view import SplitView
+from gandask.scores import metrics
+from gandask.scores.metrics import Statistics
+from gandask.training import losses, networks
+from gandask.training.settings import Training
+from gandask.training.trial import check_networks
+
+SERVER = "server/0"
+LOSSES = ("discriminator_loss", "generator_loss")
+SCHEDULES = ("simultaneous", "alternating")
+TERMS = {
+    "discriminator": "weights",
+    "generator": "weights",
+    "buffers": "buffers",
+    "mean": "gradients",
+    "gradients": "gradients",
+    "fakes": "fakes",
+    "feedback": "feedback",
+}
+"""What travels, by the third part of a state's name."""
+
+
+@settings
+class Split(Adversarial[SplitView]):
+    """Settings of methods that train one GAN, or a few, on several nodes at once."""
+
+    base: Any = setting(
+        "dcgan",
+        "base GAN: a name in NETWORKS, or a pair of them: the generator of one and the "
+        "discriminator, with its loss, of the other",
+    )
+    loss: str | None = setting(None, "name in LOSSES; that of the base GAN by default")
+    iterations: int = setting(2000, "exchanges: steps of each network", minimum=1, maximum=100_000)
+    batch_size: int = setting(64, "samples per batch, of one node", minimum=1)
+    schedule: str = setting(
+        "simultaneous",
+        "whether generators learn from the discriminator of before, while it learns itself, or "
+        "wait for the new one, as in the ordinary loop",
+        choices=SCHEDULES,
+    )
+    score_every: int = setting(500, "exchanges between scores, the last one among them", minimum=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        pair = families.read((self.base,), 1)[0] if self.base else self.base
+        object.__setattr__(self, "base", pair)
+        if self.loss is not None:
+            config.lookup("loss", self.loss, losses.LOSSES)
+        if self.discriminator_steps != 1:
+            raise SettingError(
+                f"discriminator_steps={self.discriminator_steps}: an exchange has one step of each "
+                "network; choose 1"
+            )
+
+    @property
+    def rounds(self) -> int:
+        """Number of exchanges."""
+        return self.iterations
+
+    @functools.cached_property
+    def training(self) -> Training:
+        """What tasks are given."""
+        ((maker, judge),) = families.by_group((self.base,), 1)
+        network = families.paired(maker, judge)
+        return self._training(network, [losses.LOSSES[self.loss or network.loss]])
+
+    @property
+    @abc.abstractmethod
+    def holders(self) -> tuple[str, ...]:
+        """Slots that hold data, in order."""
+
+    @property
+    @abc.abstractmethod
+    def generator_slots(self) -> tuple[str, ...]:
+        """Slots that hold a generator, in order."""
+
+    @abc.abstractmethod
+    def _begin(self) -> tuple[SplitView, list[Task]]:
+        """Give the view before the first exchange, and the tasks that make all networks."""
+
+    @abc.abstractmethod
+    def _exchange(self, round: int) -> Plan:
+        """Plan an exchange."""
+
+    @abc.abstractmethod
+    def _kept(self, round: int) -> tuple[dict[str, str], list[str]]:
+        """Name what an exchange leaves: by slot the generators, and all that the next one reads."""
+
+    def check(self) -> None:
+        """Load the data, and refuse networks that do not fit and batches that a node cannot fill.
+
+        Raises
+        ------
+        SettingError, DataError
+        """
+        loaded = self._load("nodes")
+        for name in dict.fromkeys(families.by_group((self.base,), 1)[0]):
+            networks.check(name, networks.NETWORKS[name], loaded.shape, loaded.classes, "base")
+        smallest = len(self.training.shard("nodes")) // len(self.holders)
+        if self.batch_size > smallest:
+            raise SettingError(
+                f"batch_size={self.batch_size}: a node's share of {self.data} is {smallest} "
+                f"samples ({len(self.holders)} nodes, data_fraction={self.data_fraction}); make "
+                "the batch smaller, or the nodes fewer"
+            )
+        check_networks(self.training, "base")
+        self.training.check_init()
+
+    def term(self, state: str) -> str:
+        """Say what a state is, by its name: ``slot/number/kind/round``."""
+        if state.endswith("/moments"):
+            return "moments"
+        return TERMS[state.split("/")[2]]
+
+    def start(self) -> tuple[SplitView, Plan]:
+        """Make every network, and begin with the first exchange."""
+        view, born = self._begin()
+        plan = [born, *self._exchange(1)]
+        return replace(view, expected=sum(map(len, plan))), plan
+
+    def advance(self, view: SplitView, reports: Sequence[Report]) -> tuple[SplitView, Plan]:
+        """Take an exchange in, once all of it is told, and plan the next, or the last scores."""
+        heard = (*view.heard, *reports)
+        if len(heard) < view.expected:
+            return replace(view, heard=heard, records=(), events=()), []
+        if view.phase == "score":
+            return self._concluded(view, heard), []
+        done = view.round + 1
+        told = {(report.slot, report.task): report for report in heard if report.round == done}
+        records, events = self._told(told, done)
+        events += self._happened(done)
+        generators, kept = self._kept(done)
+        now = replace(view, round=done, heard=(), generators=generators, keeps=frozenset(kept))
+        if self._is_scored(done):
+            now, scored = self._scored(now, told, "")
+            records += scored
+        now = replace(now, records=tuple(records), events=tuple(events))
+        if done == self.iterations:
+            return self._scoring(now)
+        plan = self._exchange(done + 1)
+        return replace(now, expected=sum(map(len, plan))), plan
+
+    def _happened(self, round: int) -> list[Event]:
+        """Tell what was special about an exchange."""
+        return []
+
+    def _is_scored(self, round: int) -> bool:
+        return bool(self.score_samples) and (
+            round % self.score_every == 0 or round == self.iterations
+        )
+
+    def _told(
+        self, told: Mapping[tuple[str, str], Report], round: int
+    ) -> tuple[list[Record], list[Event]]:
+        """Give the losses by slot, and tell what was discarded."""
+        losses_of: dict[str, dict[str, float]] = {}
+        events = []
+        for slot, task in sorted(told):
+            values = told[slot, task].values
+            known = {
+                key: values[key]
+                for key in ("discriminator_loss", "generator_loss")
+                if key in values
+            }
+            if known:
+                losses_of.setdefault(slot, {}).update(known)
+            if not values.get("finite", True):
+                detail = "a gradient is not finite; the step was discarded"
+                events.append(Event(round, NON_FINITE, slot, detail))
+        records = [
+            Record(slot, round, losses_of[slot]) for slot in self.holders if slot in losses_of
+        ]
+        return records, events
+
+    def _scored(
+        self, view: SplitView, told: Mapping[tuple[str, str], Report], prefix: str
+    ) -> tuple[SplitView, list[Record]]:
+        """Take in the statistics of all generators, and evolve their mixture."""
+        packed = {
+            slot: report.values["statistics"][0]
+            for (slot, _), report in told.items()
+            if "statistics" in report.values
+        }
+        records, scores = [], {}
+        for slot in self.generator_slots:
+            found = metrics.scores(self._real, Statistics.from_array(packed[slot]), prefix=prefix)
+            scores[slot] = found[f"{prefix}{self.score}"]
+            records.append(Record(slot, view.round, found))
+        view = replace(view, packed=packed, scores=scores)
+        if len(self.generator_slots) == 1:
+            return view, records
+        chance = rng(self.seed, view.round, f"{prefix}mixture")
+        ordered = [packed[slot] for slot in self.generator_slots]
+        weights, merged = self._evolved(
+            np.array(view.weights), ordered, self.mixture_generations, chance
+        )
+        assert merged is not None
+        values: dict[str, Any] = metrics.scores(self._real, merged, prefix=f"{prefix}mixture_")
+        values[f"{prefix}mixture_weight"] = weights
+        return replace(view, weights=tuple(weights.tolist())), [
+            *records,
+            Record("", view.round, values),
+        ]
+
+    def _scoring(self, view: SplitView) -> tuple[SplitView, Plan]:
+        """Plan the scores of many samples."""
+        arguments = {"training": self.training, "samples": self.final_samples}
+        stage = [
+            Task(
+                slot,
+                self.iterations + 1,
+                tasks.score,
+                (name,),
+                arguments=arguments | {"slot": slot, "round": self.iterations + 1},
+            )
+            for slot, name in view.generators.items()
+        ]
+        return replace(view, phase="score", expected=len(stage)), [stage]
+
+    def _concluded(self, view: SplitView, heard: Sequence[Report]) -> SplitView:
+        told = {(report.slot, report.task): report for report in heard}
+        view, records = self._scored(view, told, "final_")
+        return replace(view, phase="done", heard=(), records=tuple(records), events=())
+
+
+def weights(slot: str, kind: str, round: int) -> tuple[str, str]:
+    """Name the weights and the moments of a slot's network after an exchange."""
+    return f"{slot}/{kind}/{round}", f"{slot}/{kind}/{round}/moments"

@@ -1,0 +1,500 @@
+"""What nodes perform that train one GAN, or a few, in parts: gradients, averages, feedback, fakes.
+
+A *judge* holds data and a discriminator, and judges fakes that were made elsewhere. It answers with
+the discriminator's gradients and with feedback: the gradient of the generator's loss for each
+number of its fakes. A generator learns from that by itself. A node of data parallelism holds both
+networks. All is what `gandask.training.pair` does, cut where the networks live apart.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gandask.core import Array, Made, State, rng, routine, torch_seed
+from gandask.methods.tasks import initialise, measured
+from gandask.training.learner import Learner, gradients, load_module, save_module, trainable
+from gandask.training.pair import Samples, discriminator_loss, feedback, forged, gradients_from
+from gandask.training.settings import Noise, Training, real_batch
+
+DISCRIMINATOR, GENERATOR = "discriminator", "generator"
+
+
+# ---- data and noise
+
+
+def share(training: Training, node: int, nodes: int) -> Array:
+    """Give the samples that a node holds: each node its own, drawn at random; alone it has all."""
+    whole = training.shard("nodes")
+    if nodes == 1:
+        return whole
+    return np.array_split(rng(training.seed, "nodes", "split").permutation(whole), nodes)[node]
+
+
+def batch(training: Training, node: int, nodes: int, number: int) -> Array:
+    """Draw a node's batch of a number, counted from 1: its share is shuffled in each epoch."""
+    held, size = share(training, node, nodes), training.batch_size
+    epoch, place = divmod(number - 1, len(held) // size)
+    order = _order(training.seed, node, epoch, len(held))
+    return held[order[place * size : (place + 1) * size]]
+
+
+@functools.lru_cache(maxsize=16)
+def _order(seed: int, node: int, epoch: int, count: int) -> Array:
+    return rng(seed, "nodes", node, "epoch", epoch).permutation(count)
+
+
+def inputs(
+    training: Training, device: torch.device, slot: str, round: int, judge: int, fresh: bool
+) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Draw what the fakes of an exchange are made of: those that train D, those that train G.
+
+    Parameters
+    ----------
+    judge : int
+        For whom.
+    fresh : bool
+        Whether they are two batches, or one that serves both.
+    """
+    noise = Noise(training, device, round, slot, "train", judge)
+    first = noise.draw(training.batch_size)
+    return first, noise.draw(training.batch_size) if fresh else first
+
+
+# ---- states
+
+
+def buffers_of(module: nn.Module) -> dict[str, Array]:
+    """Give the buffers of a network: what batch normalisation counts, say."""
+    names = dict(module.named_buffers())
+    return {name: array for name, array in save_module(module).items() if name in names}
+
+
+def _fakes(states: Sequence[State], device: torch.device) -> list[Samples]:
+    """Give batches of fakes, each with its labels if there are some."""
+    parts = (("samples", "labels") if "labels" in state else ("samples",) for state in states)
+    return [
+        tuple(torch.tensor(state[part], device=device) for part in names)
+        for names, state in zip(parts, states, strict=True)
+    ]
+
+
+def _batch_state(fakes: Samples) -> dict[str, Array]:
+    return {
+        name: part.cpu().numpy() for name, part in zip(("samples", "labels"), fakes, strict=False)
+    }
+
+
+def _named(module: nn.Module, found: Sequence[Tensor]) -> dict[str, Array]:
+    return {
+        name: part.detach().cpu().numpy()
+        for name, part in zip(trainable(module), found, strict=True)
+    }
+
+
+def _mean(states: Sequence[State]) -> dict[str, Array]:
+    """Average named arrays, in the order given."""
+    sums = {name: functools.reduce(np.add, [state[name] for state in states]) for name in states[0]}
+    return {name: (sums[name] / len(states)).astype(sums[name].dtype) for name in sums}
+
+
+# ---- tasks
+
+
+def begin(
+    *, training: Training, slot: str, kind: str, judges: Sequence[int] = (), fresh: bool = False
+) -> Made:
+    """Make one network as a slot begins with it, and a generator's first fakes.
+
+    Returns
+    -------
+    states
+        Weights with buffers, and moments; of a generator then the fakes for each judge, as of
+        `learn`.
+    """
+    states, _ = initialise(
+        training=replace(training, score_samples=0), slot=slot, population_size=1
+    )
+    if kind == DISCRIMINATOR:
+        return states[2:], {}
+    with training.settled() as device:
+        module = load_module(training.build_generator, states[0], device).train()
+        fakes = _forged(module, training, device, slot, 1, judges, fresh)
+        return (save_module(module), states[1], *fakes), {}
+
+
+def _forged(
+    module: nn.Module,
+    training: Training,
+    device: torch.device,
+    slot: str,
+    round: int,
+    judges: Sequence[int],
+    fresh: bool,
+) -> list[State]:
+    """Make the fakes of an exchange: for each judge one batch, or two fresh ones."""
+    made: list[State] = []
+    for judge in judges:
+        for_discriminator, for_generator = inputs(training, device, slot, round, judge, fresh)
+        if fresh:
+            made.append(_batch_state(forged(module, for_discriminator)))
+        made.append(_batch_state(forged(module, for_generator)))
+    return made
+
+
+def judge(
+    *states: State,
+    training: Training,
+    slot: str,
+    round: int,
+    node: int,
+    nodes: int,
+    counted: bool,
+    asked: Sequence[str],
+) -> Made:
+    """Judge fakes by a discriminator, which stays as it is but for its buffers.
+
+    Parameters
+    ----------
+    *states
+        The discriminator, newer buffers if `counted`, then fakes: one batch for all that is asked,
+        or two.
+    node, nodes : int
+        Whose data, and among how many they are divided.
+    asked : sequence of str
+        ``gradients`` of the discriminator's loss, ``feedback`` on the fakes, or both.
+
+    Returns
+    -------
+    states
+        What was asked, in this order; then buffers, if there are some.
+    values
+        ``discriminator_loss`` and ``generator_loss``, as far as asked.
+    """
+    held, batches = _joined(states, counted)
+    written: list[State] = []
+    values: dict[str, Any] = {}
+    with training.settled() as device:
+        with routine("load"):
+            module = load_module(training.build_discriminator, held, device).train()
+            fakes = _fakes(batches, device)
+        with routine("judge"):
+            if "gradients" in asked:
+                loss = _judged(module, training, device, slot, round, node, nodes, fakes[0])
+                found = gradients(loss, [*trainable(module).values()])
+                written.append(_named(module, found))
+                values["discriminator_loss"] = float(loss.detach())
+            if "feedback" in asked:
+                value, slope = feedback(training.losses[0], module, fakes[-1])
+                written.append({"slope": slope.cpu().numpy()})
+                values["generator_loss"] = float(value)
+        return (*written, *_counted(module)), values
+
+
+def _judged(
+    module: nn.Module,
+    training: Training,
+    device: torch.device,
+    slot: str,
+    round: int,
+    node: int,
+    nodes: int,
+    fakes: Samples,
+) -> Tensor:
+    """Compute a discriminator's loss on a node's next batch and on given fakes."""
+    real = real_batch(training, batch(training, node, nodes, round), device)
+    seed = torch_seed(training.seed, round, slot, "penalty")
+    epsilon = torch.Generator(device).manual_seed(seed)
+    return discriminator_loss(training.losses[0], module, real, fakes, epsilon)
+
+
+def _counted(*modules: nn.Module) -> list[State]:
+    """Give the buffers of each network that has some."""
+    return [found for found in map(buffers_of, modules) if found]
+
+
+def _joined(states: Sequence[State], counted: bool) -> tuple[State, Sequence[State]]:
+    """Put a network and newer buffers of it together, apart from what follows."""
+    return ({**states[0], **states[1]}, states[2:]) if counted else (states[0], states[1:])
+
+
+def train(
+    *states: State,
+    training: Training,
+    slot: str,
+    round: int,
+    node: int,
+    nodes: int,
+    counted: bool,
+) -> Made:
+    """Train a judge's own discriminator on one batch.
+
+    Parameters
+    ----------
+    *states
+        The discriminator, newer buffers if `counted`, moments, fakes.
+
+    Returns
+    -------
+    states
+        The discriminator, and moments.
+    values
+        ``discriminator_loss``; ``finite``: if not, nothing was learnt.
+    """
+    held, (moments, *batches) = _joined(states, counted)
+    with training.settled() as device:
+        with routine("load"):
+            module = load_module(training.build_discriminator, held, device)
+            learner = Learner.of(module, moments, training.adam_betas)
+            (fakes,) = _fakes(batches, device)
+        with routine("train"):
+            loss = _judged(module, training, device, slot, round, node, nodes, fakes)
+            finite = _taken(learner, learner.gradients(loss), training.losses[0].clip)
+        return learner.states(), {"discriminator_loss": float(loss.detach()), "finite": finite}
+
+
+def combine(
+    *states: State,
+    training: Training,
+    slot: str,
+    round: int,
+    kind: str,
+    nodes: int,
+    counted: bool,
+    scored: bool = False,
+) -> Made:
+    """Average the gradients of all nodes, and take one step of the network that the server holds.
+
+    Gradients that are not finite are discarded with the step.
+
+    Parameters
+    ----------
+    *states
+        The network, moments, the gradients of each node, and, if `counted`, the buffers of each.
+    kind : {"discriminator", "generator"}
+    scored : bool
+        Whether the generator is to be scored.
+
+    Returns
+    -------
+    states
+        The network with averaged buffers, and moments.
+    values
+        ``finite``; ``statistics`` of the generator, where asked for.
+    """
+    held, moments, *sent = states
+    buffers = _mean(sent[nodes:]) if counted else {}
+    return _stepped(
+        {**held, **buffers}, moments, _mean(sent[:nodes]), training, kind, slot, round, scored
+    )
+
+
+def _stepped(
+    held: State,
+    moments: State,
+    mean: State,
+    training: Training,
+    kind: str,
+    slot: str,
+    round: int,
+    scored: bool,
+) -> Made:
+    """Take one step down given gradients, and score the generator where asked to."""
+    with training.settled() as device:
+        with routine("load"):
+            module = load_module(_builder(training, kind), held, device)
+            learner = Learner.of(module, moments, training.adam_betas)
+        with routine("train"):
+            found = [torch.tensor(mean[name], device=device) for name in trainable(module)]
+            clip = training.losses[0].clip if kind == DISCRIMINATOR else None
+            values: dict[str, Any] = {"finite": _taken(learner, found, clip)}
+        written = learner.states()
+        if scored and training.score_samples:
+            values |= measured(training, [module], training.score_samples, device, round, slot)
+        return written, values
+
+
+def reduce(*slices: State) -> Made:
+    """Average one slice of all nodes' gradients."""
+    return (_mean(slices),), {}
+
+
+def apply(
+    *states: State,
+    training: Training,
+    slot: str,
+    round: int,
+    kind: str,
+    counted: bool,
+    scored: bool = False,
+) -> Made:
+    """Take the step of a node's own copy of a network, from the averages that all nodes made.
+
+    Parameters
+    ----------
+    *states
+        The network, newer buffers if `counted`, moments, and each node's slice of the mean.
+
+    Returns
+    -------
+    states, values
+        As of `combine`.
+    """
+    held, (moments, *slices) = _joined(states, counted)
+    flat = np.concatenate([part["slice"] for part in slices])
+    named = {name: held[name] for name in trainable(_bare(training, kind))}
+    cuts = np.cumsum([array.size for array in named.values()])[:-1]
+    parts = zip(named.items(), np.split(flat, cuts), strict=True)
+    mean = {name: part.reshape(array.shape) for (name, array), part in parts}
+    return _stepped(held, moments, mean, training, kind, slot, round, scored)
+
+
+def _bare(training: Training, kind: str) -> nn.Module:
+    with torch.device("meta"):
+        return _builder(training, kind)()
+
+
+def learn(
+    *states: State,
+    training: Training,
+    slot: str,
+    round: int,
+    judges: Sequence[int],
+    fresh: bool,
+    goes_on: bool,
+    scored: bool,
+) -> Made:
+    """Train a generator from the feedback on its fakes, and make the next fakes.
+
+    Parameters
+    ----------
+    *states
+        Weights, moments, and the feedback of each judge.
+    judges : sequence of int
+        Whom it serves.
+    goes_on : bool
+        Whether there is an exchange after this one.
+
+    Returns
+    -------
+    states
+        Weights, moments, and, if it goes on, the fakes for each judge: first those that train the
+        discriminator, if they are others, then those that are to come back as feedback.
+    values
+        ``finite``; ``statistics`` where `scored`.
+    """
+    weights, moments, *said = states
+    with training.settled() as device:
+        with routine("load"):
+            module = load_module(training.build_generator, weights, device)
+            learner = Learner.of(module, moments, training.adam_betas)
+        with routine("train"):
+            finite = _learned(learner, training, device, slot, round, judges, fresh, said)
+        made = []
+        with routine("forge"):
+            if goes_on:
+                made = _forged(module, training, device, slot, round + 1, judges, fresh)
+        values: dict[str, Any] = {"finite": finite}
+        trained = save_module(module)
+        if scored and training.score_samples:
+            values |= measured(training, [module], training.score_samples, device, round, slot)
+        return (trained, learner.moments(), *made), values
+
+
+def _learned(
+    learner: Learner,
+    training: Training,
+    device: torch.device,
+    slot: str,
+    round: int,
+    judges: Sequence[int],
+    fresh: bool,
+    said: Sequence[State],
+) -> bool:
+    """Take one step down the mean of what each judge's feedback asks for, if that is finite."""
+    asked = []
+    for judge, state in zip(judges, said, strict=True):
+        _, drawn = inputs(training, device, slot, round, judge, fresh)
+        asked.append(gradients_from(learner, drawn, torch.tensor(state["slope"], device=device)))
+    mean = [functools.reduce(torch.add, parts) / len(asked) for parts in zip(*asked, strict=True)]
+    return _taken(learner, mean)
+
+
+def _taken(learner: Learner, found: Sequence[Tensor], clip: float | None = None) -> bool:
+    """Take a step down gradients, if all of them are finite."""
+    finite = all(bool(torch.isfinite(part).all()) for part in found)
+    if finite:
+        learner.apply(found, clip)
+    return finite
+
+
+def differentiate(
+    *states: State,
+    training: Training,
+    slot: str,
+    round: int,
+    node: int,
+    nodes: int,
+    counted: Sequence[bool],
+    asked: Sequence[str],
+    slices: int = 1,
+) -> Made:
+    """Compute gradients of networks of which a node has copies, on its own data.
+
+    Parameters
+    ----------
+    *states
+        Discriminator, and generator, each followed by newer buffers if it is `counted`.
+    asked : sequence of {"discriminator", "generator"}
+        Whose gradients.
+    slices : int
+        Into how many parts of equal length, as far as that goes, gradients are cut.
+
+    Returns
+    -------
+    states
+        Gradients as asked, in slices; then the buffers of discriminator and generator, if they
+        have some.
+    values
+        ``discriminator_loss`` and ``generator_loss``, as far as asked.
+    """
+    held, rest = _joined(states, counted[0])
+    made, _ = _joined(rest, counted[1])
+    written: list[State] = []
+    values: dict[str, Any] = {}
+    with training.settled() as device:
+        with routine("load"):
+            discriminator = load_module(training.build_discriminator, held, device).train()
+            generator = load_module(training.build_generator, made, device).train()
+        first, second = inputs(training, device, slot, round, node, fresh=True)
+        with routine("train"):
+            if DISCRIMINATOR in asked:
+                fakes = forged(generator, first)
+                loss = _judged(discriminator, training, device, slot, round, node, nodes, fakes)
+                written += _sliced(discriminator, loss, slices)
+                values["discriminator_loss"] = float(loss.detach())
+            if GENERATOR in asked:
+                logits = discriminator(generator(*second), *second[1:])
+                loss = training.losses[0].generator(logits)
+                written += _sliced(generator, loss, slices)
+                values["generator_loss"] = float(loss.detach())
+        return (*written, *_counted(discriminator, generator)), values
+
+
+def _sliced(module: nn.Module, loss: Tensor, slices: int) -> list[State]:
+    """Compute gradients, whole by name, or as slices of all their numbers."""
+    found = gradients(loss, [*trainable(module).values()])
+    if slices == 1:
+        return [_named(module, found)]
+    flat = torch.cat([part.reshape(-1) for part in found]).cpu().numpy()
+    return [{"slice": part} for part in np.array_split(flat, slices)]
+
+
+def _builder(training: Training, kind: str) -> Callable[[], nn.Module]:
+    return training.build_discriminator if kind == DISCRIMINATOR else training.build_generator

@@ -1,0 +1,112 @@
+"""What the client knows of a GAN that is trained in parts, and what it writes down."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from gandask.core import Array, Event, Record, Report, Variable
+from gandask.scores.metrics import METRICS
+
+REPORTED = ("fid", "tvd")
+"""Scores whose course a report draws."""
+
+
+@dataclass(frozen=True)
+class SplitView:
+    """What is known between two plans.
+
+    Parameters
+    ----------
+    round : int
+        Exchanges completed.
+    expected : int
+        Tasks of the plan under way.
+    heard : tuple of Report
+        Those of them that have reported.
+    generators : mapping of str to str
+        By slot, the state of each generator.
+    keeps : frozenset of str
+        States that the next exchange reads.
+    packed : mapping of str to array
+        By slot, statistics of the generator's samples, as they were scored last.
+    scores : mapping of str to float
+        By slot, the score of each generator.
+    weights : tuple of float
+        Shares of the generators in the mixture of all.
+    phase : {"train", "score", "done"}
+    """
+
+    expected: int
+    generators: Mapping[str, str]
+    keeps: frozenset[str]
+    round: int = 0
+    heard: tuple[Report, ...] = ()
+    packed: Mapping[str, Array] = field(default_factory=dict)
+    scores: Mapping[str, float] = field(default_factory=dict)
+    weights: tuple[float, ...] = ()
+    records: tuple[Record, ...] = ()
+    events: tuple[Event, ...] = ()
+    metric: str = "fid"
+    phase: str = "train"
+
+    @property
+    def best(self) -> str | None:
+        """The slot of the generator that scores best."""
+        best = None
+        for slot in self.generators:
+            score = self.scores.get(slot, math.nan)
+            if METRICS[self.metric].better(score, self.scores[best] if best else math.nan):
+                best = slot
+        return best
+
+    @property
+    def mixtures(self) -> Mapping[str, Mapping[str, float]]:
+        """By slot its generator alone; of several, under ``all`` the mixture."""
+        alone = {slot: {name: 1.0} for slot, name in self.generators.items()}
+        if len(alone) == 1:
+            return alone
+        return alone | {"all": dict(zip(self.generators.values(), self.weights, strict=True))}
+
+
+def variables(
+    judge: str, generator: str, members: Sequence[str], samples: int, final_samples: int
+) -> Mapping[str, Variable]:
+    """List what the records of a run may hold.
+
+    Parameters
+    ----------
+    judge, generator : str
+        The roles whose slots tell losses, and have generators.
+    members : sequence of str
+        The dimension of the generators, where there are several.
+    """
+    made = {
+        "discriminator_loss": Variable("discriminator loss", role=judge, shown=("map", "trace")),
+        "generator_loss": Variable("generator loss", role=judge, shown=("map", "trace")),
+    }
+    for name, metric in METRICS.items():
+        score = functools.partial(Variable, units=metric.units, better=metric.direction)
+        title = metric.long_name
+        shown = ("map", "report") if name in REPORTED else ("map",)
+        made[name] = score(
+            f"{title} of the generator", role=generator, shown=shown, samples=samples
+        )
+        final = functools.partial(score, by_round=False, samples=final_samples)
+        made[f"final_{name}"] = final(
+            f"{title} of the final generator", role=generator, final_of=name
+        )
+        if members:
+            made[f"mixture_{name}"] = score(f"{title} of the mixture of all", samples=samples)
+            made[f"final_mixture_{name}"] = final(
+                f"{title} of the final mixture", final_of=f"mixture_{name}"
+            )
+    if members:
+        shares = tuple(members)
+        made["mixture_weight"] = Variable("share in the mixture of all", dims=shares)
+        made["final_mixture_weight"] = Variable(
+            "share in the final mixture", dims=shares, by_round=False
+        )
+    return made
