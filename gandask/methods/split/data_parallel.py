@@ -125,7 +125,7 @@ class DataParallel(Split):
 
     def _exchange(self, round: int) -> Plan:
         """Plan an exchange: both networks at once, or the generator by the new discriminator."""
-        steps = [("both", KINDS)]
+        steps: list[tuple[str, Sequence[str]]] = [("both", KINDS)]
         if self.schedule == "alternating":
             steps = [(kind, (kind,)) for kind in KINDS]
         plan: list[Sequence[Task]] = []
