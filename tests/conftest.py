@@ -96,6 +96,25 @@ TINY = {
         "final_samples": 200,
         "learning_rate": 1e-3,
     },
+    "bpgan": {
+        "data": "ring8",
+        "base": "small_mlp",
+        "iterations": 3,
+        "score_every": 2,
+        "score_samples": 100,
+        "final_samples": 200,
+        "learning_rate": 1e-3,
+    },
+    "data_parallel": {
+        "data": "ring8",
+        "base": "small_mlp",
+        "nodes": 2,
+        "iterations": 3,
+        "score_every": 2,
+        "score_samples": 100,
+        "final_samples": 200,
+        "learning_rate": 1e-3,
+    },
     "toy": {},
 }
 """The smallest settings of each method that exercise all of it. A new method adds its own."""

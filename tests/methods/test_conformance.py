@@ -22,6 +22,24 @@ class TestMGGAN(Conformance):
     method = tiny("mggan")
 
 
+class TestBPGAN(Conformance):
+    method = tiny("bpgan")
+
+
+class TestMDGAN(Conformance):
+    method = tiny(
+        "bpgan", share="none", generators=1, swap_every=2, schedule="alternating", fakes="fresh"
+    )
+
+
+class TestDataParallel(Conformance):
+    method = tiny("data_parallel", schedule="alternating")
+
+
+class TestAllReduce(Conformance):
+    method = tiny("data_parallel", combine="all_reduce", schedule="alternating")
+
+
 class TestToy(Conformance):
     method = Toy(workers={"node/0": "0"}, meeting=2, diverges=2)
 
@@ -35,7 +53,8 @@ class TestToyAlone(Conformance):
 
 
 def test_every_method_is_held_to_it():
-    suites = [TestGrid, TestMGGAN, TestToy, TestToyOfTwoRoles, TestToyAlone]
+    gans = [TestGrid, TestMGGAN, TestBPGAN, TestMDGAN, TestDataParallel, TestAllReduce]
+    suites = [*gans, TestToy, TestToyOfTwoRoles, TestToyAlone]
     ours = {name for name, cls in METHODS.items() if cls.__module__.startswith("gandask.")}
     assert {suite.method.name for suite in suites} == ours == {*TINY}
 

@@ -147,7 +147,6 @@ class DataParallel(Split):
         reads: list[str] = []
         for kind in KINDS:
             reads += [f"{keeper}/{kind}/{at[kind]}", *([newer[kind]] if kind in newer else [])]
-        sliced = self.combine == "all_reduce" and self.nodes > 1
         given = {
             "training": self.training,
             "slot": slot,
@@ -156,7 +155,7 @@ class DataParallel(Split):
             "nodes": self.nodes,
             "counted": tuple(kind in newer for kind in KINDS),
             "asked": tuple(asked),
-            "slices": self.nodes if sliced else 1,
+            "slices": self.nodes if self.combine == "all_reduce" else 0,
         }
         sent = [name for kind in asked for name in self._gradients(slot, round, kind)]
         writes = (*sent, *self._counts(slot, round, after))

@@ -152,7 +152,8 @@ class Split(Adversarial[SplitView]):
         """Take an exchange in, once all of it is told, and plan the next, or the last scores."""
         heard = (*view.heard, *reports)
         if len(heard) < view.expected:
-            return replace(view, heard=heard, records=(), events=()), []
+            keeps = view.keeps | self._written(view, heard)
+            return replace(view, heard=heard, keeps=keeps, records=(), events=()), []
         if view.phase == "score":
             return self._concluded(view, heard), []
         done = view.round + 1
@@ -169,6 +170,15 @@ class Split(Adversarial[SplitView]):
             return self._scoring(now)
         plan = self._exchange(done + 1)
         return replace(now, expected=sum(map(len, plan))), plan
+
+    def _written(self, view: SplitView, heard: Sequence[Report]) -> frozenset[str]:
+        """Name what is there already of all that the exchange under way is to leave."""
+        if view.phase == "score":
+            return frozenset()
+        round, told = view.round + 1, {report.key for report in heard}
+        _, kept = self._kept(round)
+        done = (task for stage in self._exchange(round) for task in stage if task.key in told)
+        return frozenset(name for task in done for name in task.writes).intersection(kept)
 
     def _happened(self, round: int) -> list[Event]:
         """Tell what was special about an exchange."""

@@ -443,7 +443,7 @@ def differentiate(
     nodes: int,
     counted: Sequence[bool],
     asked: Sequence[str],
-    slices: int = 1,
+    slices: int = 0,
 ) -> Made:
     """Compute gradients of networks of which a node has copies, on its own data.
 
@@ -454,7 +454,7 @@ def differentiate(
     asked : sequence of {"discriminator", "generator"}
         Whose gradients.
     slices : int
-        Into how many parts of equal length, as far as that goes, gradients are cut.
+        Into how many parts, as equal as can be, gradients are cut; 0: they stay whole, by name.
 
     Returns
     -------
@@ -490,7 +490,7 @@ def differentiate(
 def _sliced(module: nn.Module, loss: Tensor, slices: int) -> list[State]:
     """Compute gradients, whole by name, or as slices of all their numbers."""
     found = gradients(loss, [*trainable(module).values()])
-    if slices == 1:
+    if not slices:
         return [_named(module, found)]
     flat = torch.cat([part.reshape(-1) for part in found]).cpu().numpy()
     return [{"slice": part} for part in np.array_split(flat, slices)]
