@@ -156,7 +156,7 @@ def words_of(method) -> set[str]:
     return own | set(layout.variables)
 
 
-REAL = [METHODS[name]() for name in ("grid", "mggan")]
+REAL = [METHODS[name]() for name in ("grid", "mggan", "bpgan", "data_parallel")]
 OF_TRAINING = {
     "loss",
     "learning_rate",

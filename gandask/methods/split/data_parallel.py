@@ -15,16 +15,9 @@ import torch
 
 from gandask.config import setting, settings
 from gandask.core import Layout, Plan, Role, Task
+from gandask.methods.split.copies import apply, differentiate, reduce
 from gandask.methods.split.method import SERVER, Split, weights
-from gandask.methods.split.tasks import (
-    DISCRIMINATOR,
-    GENERATOR,
-    apply,
-    begin,
-    combine,
-    differentiate,
-    reduce,
-)
+from gandask.methods.split.tasks import DISCRIMINATOR, GENERATOR, begin, combine
 from gandask.methods.split.view import SplitView, variables
 
 KINDS = (DISCRIMINATOR, GENERATOR)

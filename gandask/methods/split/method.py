@@ -19,6 +19,7 @@ from gandask.config import setting, settings
 from gandask.core import (
     NON_FINITE,
     Event,
+    Figure,
     Plan,
     Record,
     Report,
@@ -141,6 +142,12 @@ class Split(Adversarial[SplitView]):
         if state.endswith("/moments"):
             return "moments"
         return TERMS[state.split("/")[2]]
+
+    def figures(self) -> Mapping[str, Figure]:
+        """Give the drawings of its own, by name."""
+        from gandask.methods.split.figures import FIGURES
+
+        return FIGURES
 
     def start(self) -> tuple[SplitView, Plan]:
         """Make every network, and begin with the first exchange."""

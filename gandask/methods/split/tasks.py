@@ -91,14 +91,15 @@ def _batch_state(fakes: Samples) -> dict[str, Array]:
     }
 
 
-def _named(module: nn.Module, found: Sequence[Tensor]) -> dict[str, Array]:
+def by_name(module: nn.Module, found: Sequence[Tensor]) -> dict[str, Array]:
+    """Give the gradients of a network's trainable parameters as named arrays."""
     return {
         name: part.detach().cpu().numpy()
         for name, part in zip(trainable(module), found, strict=True)
     }
 
 
-def _mean(states: Sequence[State]) -> dict[str, Array]:
+def averaged(states: Sequence[State]) -> dict[str, Array]:
     """Average named arrays, in the order given."""
     sums = {name: functools.reduce(np.add, [state[name] for state in states]) for name in states[0]}
     return {name: (sums[name] / len(states)).astype(sums[name].dtype) for name in sums}
@@ -177,7 +178,7 @@ def judge(
     values
         ``discriminator_loss`` and ``generator_loss``, as far as asked.
     """
-    held, batches = _joined(states, counted)
+    held, batches = joined(states, counted)
     written: list[State] = []
     values: dict[str, Any] = {}
     with training.settled() as device:
@@ -186,18 +187,18 @@ def judge(
             fakes = _fakes(batches, device)
         with routine("judge"):
             if "gradients" in asked:
-                loss = _judged(module, training, device, slot, round, node, nodes, fakes[0])
+                loss = judged(module, training, device, slot, round, node, nodes, fakes[0])
                 found = gradients(loss, [*trainable(module).values()])
-                written.append(_named(module, found))
+                written.append(by_name(module, found))
                 values["discriminator_loss"] = float(loss.detach())
             if "feedback" in asked:
                 value, slope = feedback(training.losses[0], module, fakes[-1])
                 written.append({"slope": slope.cpu().numpy()})
                 values["generator_loss"] = float(value)
-        return (*written, *_counted(module)), values
+        return (*written, *counted_by(module)), values
 
 
-def _judged(
+def judged(
     module: nn.Module,
     training: Training,
     device: torch.device,
@@ -214,12 +215,12 @@ def _judged(
     return discriminator_loss(training.losses[0], module, real, fakes, epsilon)
 
 
-def _counted(*modules: nn.Module) -> list[State]:
+def counted_by(*modules: nn.Module) -> list[State]:
     """Give the buffers of each network that has some."""
     return [found for found in map(buffers_of, modules) if found]
 
 
-def _joined(states: Sequence[State], counted: bool) -> tuple[State, Sequence[State]]:
+def joined(states: Sequence[State], counted: bool) -> tuple[State, Sequence[State]]:
     """Put a network and newer buffers of it together, apart from what follows."""
     return ({**states[0], **states[1]}, states[2:]) if counted else (states[0], states[1:])
 
@@ -247,14 +248,14 @@ def train(
     values
         ``discriminator_loss``; ``finite``: if not, nothing was learnt.
     """
-    held, (moments, *batches) = _joined(states, counted)
+    held, (moments, *batches) = joined(states, counted)
     with training.settled() as device:
         with routine("load"):
             module = load_module(training.build_discriminator, held, device)
             learner = Learner.of(module, moments, training.adam_betas)
             (fakes,) = _fakes(batches, device)
         with routine("train"):
-            loss = _judged(module, training, device, slot, round, node, nodes, fakes)
+            loss = judged(module, training, device, slot, round, node, nodes, fakes)
             finite = _taken(learner, learner.gradients(loss), training.losses[0].clip)
         return learner.states(), {"discriminator_loss": float(loss.detach()), "finite": finite}
 
@@ -289,13 +290,13 @@ def combine(
         ``finite``; ``statistics`` of the generator, where asked for.
     """
     held, moments, *sent = states
-    buffers = _mean(sent[nodes:]) if counted else {}
-    return _stepped(
-        {**held, **buffers}, moments, _mean(sent[:nodes]), training, kind, slot, round, scored
+    buffers = averaged(sent[nodes:]) if counted else {}
+    return stepped(
+        {**held, **buffers}, moments, averaged(sent[:nodes]), training, kind, slot, round, scored
     )
 
 
-def _stepped(
+def stepped(
     held: State,
     moments: State,
     mean: State,
@@ -308,7 +309,7 @@ def _stepped(
     """Take one step down given gradients, and score the generator where asked to."""
     with training.settled() as device:
         with routine("load"):
-            module = load_module(_builder(training, kind), held, device)
+            module = load_module(builder(training, kind), held, device)
             learner = Learner.of(module, moments, training.adam_betas)
         with routine("train"):
             found = [torch.tensor(mean[name], device=device) for name in trainable(module)]
@@ -318,46 +319,6 @@ def _stepped(
         if scored and training.score_samples:
             values |= measured(training, [module], training.score_samples, device, round, slot)
         return written, values
-
-
-def reduce(*slices: State) -> Made:
-    """Average one slice of all nodes' gradients."""
-    return (_mean(slices),), {}
-
-
-def apply(
-    *states: State,
-    training: Training,
-    slot: str,
-    round: int,
-    kind: str,
-    counted: bool,
-    scored: bool = False,
-) -> Made:
-    """Take the step of a node's own copy of a network, from the averages that all nodes made.
-
-    Parameters
-    ----------
-    *states
-        The network, newer buffers if `counted`, moments, and each node's slice of the mean.
-
-    Returns
-    -------
-    states, values
-        As of `combine`.
-    """
-    held, (moments, *slices) = _joined(states, counted)
-    flat = np.concatenate([part["slice"] for part in slices])
-    named = {name: held[name] for name in trainable(_bare(training, kind))}
-    cuts = np.cumsum([array.size for array in named.values()])[:-1]
-    parts = zip(named.items(), np.split(flat, cuts), strict=True)
-    mean = {name: part.reshape(array.shape) for (name, array), part in parts}
-    return _stepped(held, moments, mean, training, kind, slot, round, scored)
-
-
-def _bare(training: Training, kind: str) -> nn.Module:
-    with torch.device("meta"):
-        return _builder(training, kind)()
 
 
 def learn(
@@ -434,67 +395,6 @@ def _taken(learner: Learner, found: Sequence[Tensor], clip: float | None = None)
     return finite
 
 
-def differentiate(
-    *states: State,
-    training: Training,
-    slot: str,
-    round: int,
-    node: int,
-    nodes: int,
-    counted: Sequence[bool],
-    asked: Sequence[str],
-    slices: int = 0,
-) -> Made:
-    """Compute gradients of networks of which a node has copies, on its own data.
-
-    Parameters
-    ----------
-    *states
-        Discriminator, and generator, each followed by newer buffers if it is `counted`.
-    asked : sequence of {"discriminator", "generator"}
-        Whose gradients.
-    slices : int
-        Into how many parts, as equal as can be, gradients are cut; 0: they stay whole, by name.
-
-    Returns
-    -------
-    states
-        Gradients as asked, in slices; then the buffers of discriminator and generator, if they
-        have some.
-    values
-        ``discriminator_loss`` and ``generator_loss``, as far as asked.
-    """
-    held, rest = _joined(states, counted[0])
-    made, _ = _joined(rest, counted[1])
-    written: list[State] = []
-    values: dict[str, Any] = {}
-    with training.settled() as device:
-        with routine("load"):
-            discriminator = load_module(training.build_discriminator, held, device).train()
-            generator = load_module(training.build_generator, made, device).train()
-        first, second = inputs(training, device, slot, round, node, fresh=True)
-        with routine("train"):
-            if DISCRIMINATOR in asked:
-                fakes = forged(generator, first)
-                loss = _judged(discriminator, training, device, slot, round, node, nodes, fakes)
-                written += _sliced(discriminator, loss, slices)
-                values["discriminator_loss"] = float(loss.detach())
-            if GENERATOR in asked:
-                logits = discriminator(generator(*second), *second[1:])
-                loss = training.losses[0].generator(logits)
-                written += _sliced(generator, loss, slices)
-                values["generator_loss"] = float(loss.detach())
-        return (*written, *_counted(discriminator, generator)), values
-
-
-def _sliced(module: nn.Module, loss: Tensor, slices: int) -> list[State]:
-    """Compute gradients, whole by name, or as slices of all their numbers."""
-    found = gradients(loss, [*trainable(module).values()])
-    if not slices:
-        return [_named(module, found)]
-    flat = torch.cat([part.reshape(-1) for part in found]).cpu().numpy()
-    return [{"slice": part} for part in np.array_split(flat, slices)]
-
-
-def _builder(training: Training, kind: str) -> Callable[[], nn.Module]:
+def builder(training: Training, kind: str) -> Callable[[], nn.Module]:
+    """Give what builds a network of a kind."""
     return training.build_discriminator if kind == DISCRIMINATOR else training.build_generator
