@@ -158,12 +158,13 @@ def words_of(method) -> set[str]:
 
 REAL = [METHODS[name]() for name in ("grid", "mggan", "bpgan", "data_parallel")]
 OF_TRAINING = {
+    "generator",
     "loss",
     "learning_rate",
     "generator_learning_rate",
     "discriminator_learning_rate",
 }
-"""What training a pair, which is no method's own, reports."""
+"""What training a pair, which is no method's own, speaks of and reports."""
 
 
 def own_words(methods) -> set[str]:
