@@ -3,9 +3,10 @@
 import panel as pn
 from bokeh.settings import settings
 
-from gandask.pages import guard, server
+from gandask.pages import guard, panel_internals, server
 
 settings.auth_module = str(guard.MODULE)
+panel_internals.close_components()
 
 
 def on_server_loaded(server_context: object) -> None:

@@ -39,7 +39,7 @@ class Allocation(SLURMRunner):
         super().__init__(
             scheduler_file=str(folder / f"srun-{step}.json"),
             scheduler_options={"dashboard_address": "127.0.0.1:0", "protocol": "tls://"},
-            worker_class="distributed.Nanny",
+            worker_class="gandask.cluster.imports.SafeNanny",
             worker_options={
                 "nthreads": 1,
                 "death_timeout": WAIT,

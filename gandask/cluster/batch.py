@@ -17,7 +17,7 @@ from typing import Any
 
 from distributed import Client
 
-from gandask.cluster import credentials
+from gandask.cluster import credentials, imports
 from gandask.cluster.local import FAILURES, UNPROFILED, OwnedClient, check_workers
 from gandask.core import ClusterError, SettingError
 from gandask.display import suggestion
@@ -225,9 +225,12 @@ def _defaults(kind: str, folder: Path, options: Mapping[str, Any]) -> dict[str, 
         arguments = [*lifetime(given["walltime"], kind), *arguments]
     given["worker_extra_args"] = arguments
     exports = {dask_variable(key): str(value) for key, value in UNPROFILED.items()}
+    exports[imports.SAFE] = "1"
     if "GANDASK_CACHE" in os.environ:
         exports["GANDASK_CACHE"] = str(Path(os.environ["GANDASK_CACHE"]).absolute())
     prologue = [f"export {name}={shlex.quote(value)}" for name, value in exports.items()]
+    if own := os.pathsep.join(imports.folders()):
+        prologue.append(f"export PYTHONPATH={shlex.quote(own)}${{PYTHONPATH:+:$PYTHONPATH}}")
     # a user's own lines come last, and so have the last word
     given["job_script_prologue"] = [*prologue, *given["job_script_prologue"]]
     return given

@@ -9,7 +9,7 @@ from typing import Any
 from distributed import Client, LocalCluster
 from tornado.ioloop import PeriodicCallback
 
-from gandask.cluster import credentials
+from gandask.cluster import credentials, imports
 from gandask.core import SettingError
 from gandask.execution.dask_internals import tolerate, wait_for_workers
 
@@ -62,7 +62,7 @@ class OneByGPU(LocalCluster):
 
     def __init__(self, gpus: int, **options: Any) -> None:
         self.gpus = gpus
-        super().__init__(n_workers=0, **options)
+        super().__init__(n_workers=0, worker_class=imports.SafeNanny, **options)
 
     def new_worker_spec(self) -> dict[str, Any]:
         """Describe the next worker."""

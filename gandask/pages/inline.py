@@ -18,6 +18,7 @@ from panel.io.server import get_server
 from gandask.execution.dask_internals import proxied
 from gandask.pages.frame import STYLE, argument, message
 from gandask.pages.live import LivePage
+from gandask.pages.panel_internals import ROUTES
 from gandask.runs import Run
 
 HOST = "localhost"
@@ -75,7 +76,9 @@ def _serve(started: Future[int]) -> None:
         # a proxy has a name of its own, known to the browser alone; the words keep strangers out
         direct = urllib.parse.urlsplit(proxied(HOST, 0)).hostname == HOST
         origin = None if direct else "*"
-        server = get_server({"/live": _shown}, address=HOST, websocket_origin=origin)
+        server = get_server(
+            {"/live": _shown}, address=HOST, websocket_origin=origin, extra_patterns=ROUTES
+        )
         server.start()
         started.set_result(server.port)
     except BaseException as error:  # whoever waits gets it

@@ -16,7 +16,7 @@ from bokeh.server.auth_provider import AuthModule
 from panel.io.server import get_server
 
 from gandask.core import SettingError
-from gandask.pages import PAGES, catalogue, chosen, guard, passwords
+from gandask.pages import PAGES, catalogue, chosen, guard, panel_internals, passwords
 
 
 def serve(
@@ -68,6 +68,7 @@ def serve(
             address=address,
             websocket_origin=[*(f"{host}:{port}" for host in sorted(here)), *origins],
             auth_provider=AuthModule(str(guard.MODULE)),
+            extra_patterns=panel_internals.ROUTES,
             title="gandask",
         )
     except OSError as error:

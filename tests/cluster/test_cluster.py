@@ -276,6 +276,27 @@ def test_a_job_of_slurm(site, monkeypatch):
     assert [call for call in site.calls if call[0] == "scancel"] == [["scancel", "42"]] * 2
 
 
+def test_a_job_imports_as_the_client_does_and_nothing_from_where_it_is_submitted(
+    site, tmp_path, monkeypatch
+):
+    own, stranger = tmp_path / "own folder", tmp_path / "stranger"
+    own.mkdir()
+    (own / "own_module.py").write_text("import multiprocessing\nprint('own')")
+    stranger.mkdir()
+    (stranger / "multiprocessing.py").write_text("print('stranger')")
+    monkeypatch.syspath_prepend(own)
+    with gd.cluster.slurm(1, folder=site.jobs):
+        until(lambda: len(site.calls) >= 2, "a job")
+    script = site.script.replace(" -m distributed.cli.dask_worker ", " -m own_module ")
+    monkeypatch.chdir(stranger)
+    monkeypatch.setenv("PYTHONPATH", "before")
+    job = subprocess.run(
+        ["bash"], input=f"{script}\necho $PYTHONPATH", capture_output=True, text=True
+    )
+    assert job.stdout.startswith("own\n"), job.stderr
+    assert job.stdout.endswith(":before\n")
+
+
 @pytest.mark.parametrize("walltime", ["01:00:00", datetime.time(1), 60, "60"])
 def test_a_job_of_slurm_whatever_its_walltime_is_written_as(site, walltime):
     with gd.cluster.slurm(1, walltime, folder=site.jobs):

@@ -1,0 +1,71 @@
+"""What gandask takes for granted of Panel's private parts, and what they give to nobody any more."""
+
+import sys
+import urllib.error
+import urllib.parse
+import urllib.request
+
+import panel.io.server
+import pytest
+from browser import ROOT, served, tokens
+from panel.io.server import ComponentResourceHandler, get_static_routes
+
+from gandask.pages import inline, panel_internals
+from gandask.pages.panel_internals import ROUTES, Components
+
+SHEET = "/components/panel.theme.base/DefaultTheme/base_css/css/default.css"
+SERVERS = {
+    "gandask dashboard": ("gandask", "dashboard", "."),
+    "panel serve": ("panel", "serve", str(ROOT / "dashboards")),
+}
+
+
+def ask(address, cookie=""):
+    request = urllib.request.Request(address, headers={"Cookie": cookie})
+    try:
+        with urllib.request.urlopen(request) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def cookie(address):
+    """Come in by the token, as the owner does."""
+    form = urllib.parse.urlencode({"token": tokens[int(address.rpartition(":")[2])]}).encode()
+    with urllib.request.urlopen(f"{address}/login", form) as answer:
+        return answer.headers["Set-Cookie"].partition(";")[0]
+
+
+def test_the_route_is_the_one_that_panel_has():
+    assert get_static_routes({}) == [(*ROUTES[0][:1], ComponentResourceHandler, {})]
+    assert "import_module" in ComponentResourceHandler.parse_url_path.__code__.co_names
+
+
+def test_servers_that_panel_makes_take_ours(monkeypatch):
+    monkeypatch.setattr(panel.io.server, "ComponentResourceHandler", ComponentResourceHandler)
+    panel_internals.close_components()
+    assert get_static_routes({}) == [(*ROUTES[0], {})]
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("command", SERVERS.values(), ids=SERVERS)
+def test_no_address_imports_a_module(tmp_path, command):
+    """Those of the current folder, and those that are installed: ``test.autotest`` exits."""
+    (tmp_path / "stranger.py").write_text("open('ran', 'w').close()")
+    modules = ("stranger", "test.autotest", "panel.tests.util", "panel..stranger", "os", "")
+    with served(tmp_path, command=command) as address:
+        owner = cookie(address)
+        for module in modules:
+            path = f"{address}/components/{module}/a/b/c"
+            assert (ask(path), ask(path, owner)) == (403, 404), module
+        assert (ask(address + SHEET), ask(address + SHEET, owner)) == (403, 200)
+    assert [file.name for file in tmp_path.iterdir()] == ["stranger.py"]
+
+
+def test_nor_does_one_of_a_page_in_a_notebook(tmp_path, monkeypatch):
+    (tmp_path / "stranger.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    address = f"http://localhost:{inline._port()}"
+    assert ask(f"{address}/components/stranger/a/b/c") == 404
+    assert ask(address + SHEET) == 200
+    assert "stranger" not in sys.modules
