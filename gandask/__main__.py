@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 
 import click
 
+from gandask.display import printable, printable_lines, say
+
 if TYPE_CHECKING:
     from gandask.presets.source import RunSettings
     from gandask.runs import Run
@@ -36,11 +38,12 @@ def plain_errors(command: Callable[P, None]) -> Callable[P, None]:
         try:
             command(*args, **kwargs)
         except refused as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(printable_lines(str(error))) from error
         except OSError as error:  # without a file's name it is no mistake of the user's
             if error.filename is None:
                 raise
-            raise click.ClickException(f"{error.filename}: {error.strerror}") from error
+            told = printable(f"{error.filename}: {error.strerror}")
+            raise click.ClickException(told) from error
 
     return guarded
 
@@ -224,7 +227,7 @@ def doctor(assignments: tuple[str, ...], timeout: float, **where: Any) -> None:
         raise SettingError(f"--set {wrong[0]}=...: expected a setting of the cluster, cluster.KEY")
     findings = examination.examine(table | {"workers": 1}, timeout)
     for finding in findings:
-        click.echo(str(finding))
+        say(str(finding))
     if not all(finding.well for finding in findings):
         raise SystemExit(1)
 
@@ -249,7 +252,7 @@ def sample(run: Path, count: int, output: Path, seed: int, slot: str | None, tru
     opened = open_run(run, trust)
     mixture = opened.mixture(slot) if slot else opened.best_mixture()
     pictures.save_png(mixture.sample(count, seed), output, facts=opened.store.description["facts"])
-    click.echo(f"{count} samples in {output}")
+    say(f"{count} samples in {output}")
 
 
 @main.command()
@@ -265,7 +268,7 @@ def report(run: Path, output: Path | None) -> None:
     from gandask.pages import report as reports
     from gandask.runs import open_run
 
-    click.echo(reports.write(open_run(run), output))
+    say(reports.write(open_run(run), output))
 
 
 @main.command()
@@ -312,15 +315,15 @@ def show(run: Path) -> None:
     from gandask.store import LIVE
 
     opened: Run = open_run(run)
-    click.echo(repr(opened))
+    say(repr(opened))
     if opened.state == "failed":
-        click.echo(f"  error: {opened.store.description.get('error')}")
+        say(f"  error: {opened.store.description.get('error')}")
     if opened.state in LIVE:
         states = collections.Counter(told["state"] for told in opened.store.slots().values())
-        click.echo(f"  slots: {', '.join(f'{n} {state}' for state, n in states.items())}")
+        say(f"  slots: {', '.join(f'{n} {state}' for state, n in states.items())}")
     for key, value in opened.settings.items():
-        click.echo(f"  {key} = {value}")
-    click.echo(results.summary(opened.ds))
+        say(f"  {key} = {printable(str(value))}")
+    say(results.summary(opened.ds))
 
 
 @main.command()
@@ -335,7 +338,7 @@ def demo(store: Path, workers: int, seed: int) -> None:
     """
     from gandask.presets import demo as demonstration
 
-    click.echo(demonstration.run(store, workers, seed=seed))
+    say(demonstration.run(store, workers, seed=seed))
 
 
 @main.command()
@@ -347,7 +350,7 @@ def presets() -> None:
     from gandask import presets as known
 
     for name, purpose in known.names().items():
-        click.echo(f"{name:20} {purpose}")
+        say(f"{name:20} {purpose}")
 
 
 def carry_out(settings: RunSettings, store: Path | None, resumed: bool, **options: Any) -> None:
@@ -364,12 +367,12 @@ def carry_out(settings: RunSettings, store: Path | None, resumed: bool, **option
     if store and not resumed:
         refuse_existing(Store(store))
     if sys.stderr.isatty() and not done:
-        click.echo("preparing; the first time a data set is used takes longest", err=True)
+        say("preparing; the first time a data set is used takes longest", err=True)
     try:
         starting = cluster.start(**settings.cluster) if settings.cluster and not done else None
         with starting or contextlib.nullcontext() as client:
             if client and client.dashboard_link:
-                click.echo(f"Dask's dashboard: {client.dashboard_link}", err=True)
+                say(f"Dask's dashboard: {client.dashboard_link}", err=True)
             dataset = engine.run(
                 settings.method,
                 client=client,
@@ -380,13 +383,13 @@ def carry_out(settings: RunSettings, store: Path | None, resumed: bool, **option
             )
     except KeyboardInterrupt:
         if store:
-            click.echo(f"stopped; continue with: gandask resume {store}", err=True)
+            say(f"stopped; continue with: gandask resume {store}", err=True)
         raise
     if done:
-        click.echo(f"{store} is finished: nothing is left to do", err=True)
-    click.echo(results.summary(dataset))
+        say(f"{store} is finished: nothing is left to do", err=True)
+    say(results.summary(dataset))
     if store:
-        click.echo(f"kept in {store}; next: gandask report {store}")
+        say(f"kept in {store}; next: gandask report {store}")
 
 
 if __name__ == "__main__":

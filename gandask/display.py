@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import logging
 import os
 import socket
 import sys
@@ -11,6 +12,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import click
 from markupsafe import Markup
 
 INLINE = "PANEL_INLINE"
@@ -29,8 +31,12 @@ def table(rows: Mapping[str, Any]) -> Markup:
     >>> "&lt;b&gt;" in table({"name": "<b>"})
     True
     """
-    lines = [ROW.format(name, value) for name, value in rows.items()]
+    lines = [ROW.format(name, _encodable(value)) for name, value in rows.items()]
     return Markup("<table>{}</table>").format(Markup("").join(lines))
+
+
+def _encodable(value: Any) -> Any:
+    return value if isinstance(value, Markup) else printable_lines(str(value))
 
 
 def folded(title: str, rows: Mapping[str, Any]) -> Markup:
@@ -60,6 +66,33 @@ def printable(text: str) -> str:
     return "".join(
         character if character.isprintable() else ascii(character)[1:-1] for character in text
     )
+
+
+def printable_lines(text: str) -> str:
+    r"""Spell out what cannot be printed in text of several lines: a run may be a stranger's.
+
+    What a terminal obeys could change its title, or what was on it.
+
+    Examples
+    --------
+    >>> print(printable_lines("rounds = 3\n\x1b]0;title\x07\ud800"))
+    rounds = 3
+    \x1b]0;title\x07\ud800
+    """
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def say(told: object, err: bool = False) -> None:
+    """Print in the terminal, and nothing that it obeys."""
+    click.echo(printable_lines(str(told)), err=err)
+
+
+class PrintableFormatter(logging.Formatter):
+    """Log messages as they are, but for what cannot be printed."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write one message."""
+        return printable_lines(super().format(record))
 
 
 def in_notebook() -> bool:

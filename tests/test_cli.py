@@ -18,6 +18,7 @@ import gandask as gd
 from gandask import cluster, presets
 from gandask.__main__ import main
 from gandask.cluster import doctor
+from gandask.core.files import digest
 from gandask.engine import run as engine
 from gandask.methods.testing import Toy
 from gandask.presets import demo
@@ -629,6 +630,44 @@ def test_what_the_locale_does_not_know_is_spelt(finished, tmp_path):
     assert r"\u03a9', finished" in result.output
     assert "events: 1 × checkpoint" in result.output
     assert refused("show", "d_\udcff").startswith(r"'d_\udcff' is not a run")
+
+
+EVIL = "\x1b]0;title\x07\ud800\u202e"
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "changes"),
+    [
+        ("show", 0, {"state": "failed", "error": EVIL}),
+        ("report", 0, {"state": "failed", "error": EVIL}),
+        ("resume", 1, {"state": "stopped", "settings": EVIL, "error": EVIL}),
+        ("show", 1, {"state": EVIL}),
+        ("show", 0, {"facts": {"method": EVIL, "score": EVIL}}),
+    ],
+)
+def test_a_terminal_is_told_nothing_that_it_obeys(finished, tmp_path, command, code, changes):
+    """Whoever made the run wrote its texts."""
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    shutil.rmtree(run / "dataset.zarr")
+    told = json.loads((run / "run.json").read_text())
+    settings = (run / "config.toml").read_text() + '"\\u001b[31m" = "\\u001b[32m"\n'
+    (run / "config.toml").write_text(settings)
+    told["settings"] = digest(settings)
+    (run / "run.json").write_text(json.dumps(told | changes))
+    result = call(command, run)
+    assert result.exit_code == code, result.output
+    assert all(line.isprintable() for line in result.output.split("\n"))
+    assert command != "show" or r"\x1b" in result.output
+
+
+def test_a_run_is_shown_whatever_its_texts_are(finished, tmp_path):
+    run = Path(shutil.copytree(finished, tmp_path / f"run{EVIL[:-2]}"))
+    told = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(told | {"state": "failed", "error": EVIL}))
+    opened = gd.open_run(run)
+    assert repr(opened).isprintable()
+    assert r"\ud800" in opened._repr_html_()
+    opened._repr_html_().encode()
 
 
 def test_presets_lists_them_all():

@@ -259,7 +259,7 @@ def _speak() -> None:
     """Let events be seen where no logging is set up."""
     if not logger.hasHandlers():
         handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(message)s"))
+        handler.setFormatter(display.PrintableFormatter("%(message)s"))
         logger.addHandler(handler)
         # in a notebook a line would go to whichever cell is at work
         logger.setLevel(logging.WARNING if display.in_notebook() else logging.INFO)

@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import click
-
-from gandask import config, presets
+from gandask import config, display, presets
 from gandask.core import Method, SettingError, StoreError
 from gandask.core.files import read_whole, refuse_deep
 from gandask.execution.heartbeat import Heartbeat
@@ -88,7 +86,7 @@ def _leave_out_cluster(table: dict[str, Any], file: Path) -> None:
     """Leave out where to train and how to watch over it: no part of a run."""
     left_out = [part for part in config.ELSEWHERE if table.pop(part, None) is not None]
     if left_out:
-        click.echo(
+        display.say(
             f"{file} has [{'] and ['.join(left_out)}], which is not used: give yours (--cluster, "
             "--workers, --set cluster.KEY=VALUE), or say --trust if the run is your own",
             err=True,

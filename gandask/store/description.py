@@ -23,6 +23,7 @@ from typing import Any, ClassVar
 from gandask.config import RUN_FILE
 from gandask.core import StoreError
 from gandask.core.files import DAMAGED, parsed, read_whole, write_whole
+from gandask.display import printable
 from gandask.store import lock
 
 logger = logging.getLogger("gandask")
@@ -32,6 +33,7 @@ FORMAT = 2
 
 LIVE = ("running", "paused")
 """States of a run that a process is at work on."""
+STATES = (*LIVE, "finished", "failed", "stopped", "interrupted")
 
 MOST = 2**31
 """Writers that a run can have, one after another."""
@@ -81,6 +83,8 @@ class Description:
             if known["format"] <= FORMAT:
                 known |= {key: int(found[key]) for key in ("round", "process")}
                 known |= {key: str(found[key]) for key in ("state", "writer")}
+                if known["state"] not in STATES:
+                    raise ValueError(f"state = {known['state']!r}: expected one of {STATES}")
                 known["facts"] = dict(found["facts"])
                 noted = {"updated": "", **found}
                 known |= {key: str(noted[key]) for key in ("updated", "error") if key in noted}
@@ -215,7 +219,7 @@ class Description:
         logger.warning(
             "%s was written on %s: watching for %.0f s whether it still is (--force: at once)",
             self.folder,
-            told.get("host"),
+            printable(str(told.get("host"))),
             QUIET,
         )
         while self._quiet() < QUIET:

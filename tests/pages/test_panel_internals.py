@@ -1,4 +1,4 @@
-"""What gandask takes for granted of Panel's private parts, and what they give to nobody any more."""
+"""What gandask takes for granted of Panel's private parts, and who is answered there."""
 
 import sys
 import urllib.error
@@ -11,7 +11,7 @@ from browser import ROOT, served, tokens
 from panel.io.server import ComponentResourceHandler, get_static_routes
 
 from gandask.pages import inline, panel_internals
-from gandask.pages.panel_internals import ROUTES, Components
+from gandask.pages.panel_internals import ROUTES
 
 SHEET = "/components/panel.theme.base/DefaultTheme/base_css/css/default.css"
 SERVERS = {
