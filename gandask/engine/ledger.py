@@ -113,9 +113,11 @@ class Ledger:
         return stages
 
     def check_records(self, records: Iterable[Record]) -> None:
-        """Raise MethodError for a record of what the layout does not have."""
+        """Raise MethodError for a record of what the layout does not have, or of no round."""
         variables = self.layout.variables
         for record in records:
+            if record.round < 1:
+                raise self._broken(f"it records round {record.round}: expected at least 1")
             role = record.slot.partition("/")[0]
             for name in record.values:
                 if name not in variables:

@@ -35,6 +35,8 @@ class Options:
     heartbeat: Heartbeat = field(default_factory=Heartbeat)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.synchronous, bool):
+            raise SettingError(f"synchronous={self.synchronous!r}: expected True or False")
         if self.checkpoint_every < 1:
             raise SettingError(f"checkpoint_every={self.checkpoint_every}: expected at least 1")
 

@@ -28,7 +28,7 @@ logger = logging.getLogger("gandask")
 class Heartbeat:
     """How the client watches over slots and workers."""
 
-    interval: float = setting(1.0, "seconds between two looks", above=0, maximum=30)
+    interval: float = setting(1.0, "seconds between two looks", minimum=0.001, maximum=30)
     delay_factor: float = setting(
         3.0,
         "a slot is delayed when its task takes this many times the median of its peers",

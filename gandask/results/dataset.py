@@ -89,7 +89,8 @@ class Results:
         self._time(told["timings"], told["elapsed"])
         # of an older gandask there are none
         for term, sent in told.get("sent", {}).items():
-            self._sum(self.terms, term, "int64", sent["slot"], sent["round"], sent["bytes"])
+            rounds = _counted(sent["round"])
+            self._sum(self.terms, term, "int64", sent["slot"], rounds, sent["bytes"])
         for table in told["records"]:
             self._record(table)
         self.events += [event_of(**event) for event in told["events"]]
@@ -106,7 +107,7 @@ class Results:
 
     def _time(self, told: Columns, elapsed: float) -> None:
         """Add what tasks took to their slots' rounds."""
-        rounds = told["round"]
+        rounds = _counted(told["round"])
         known = self._known(told["slot"], rounds)
         if not known:
             return
@@ -148,7 +149,7 @@ class Results:
 
     def _record(self, table: Columns) -> None:
         """Add the outcome of rounds of slots, or of the whole population."""
-        slots, rounds = table["slot"], table["round"]
+        slots, rounds = table["slot"], _counted(table["round"])
         positions = self._positions(slots, self.layout.slots) if slots[0] else ()
         for name, values in table["values"].items():
             variable = self.variables[name]
@@ -257,6 +258,13 @@ def _dtype(variable: Variable) -> np.dtype[Any]:
     return np.dtype("int64" if variable.dtype == "str" else variable.dtype)
 
 
+def _counted(rounds: Array) -> Array:
+    """Give rounds that are counted from 1; ValueError for others, which would end up elsewhere."""
+    if (rounds < 1).any():
+        raise ValueError(f"of round {rounds.min()}: expected at least 1")
+    return rounds
+
+
 def attributes(method: Method[Any], facts: Mapping[str, Any]) -> dict[str, Any]:
     """Describe a run in a Dataset's attributes: method, settings, seed, versions, facts."""
     return described(method.name, config.to_toml(method, strict=False), method.seed, facts)
@@ -265,9 +273,10 @@ def attributes(method: Method[Any], facts: Mapping[str, Any]) -> dict[str, Any]:
 def described(name: str, settings: str, seed: int, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Describe a run by its method's name and settings as TOML; see `attributes`.
 
-    The versions are those of today, unless `facts` say others.
+    The versions are those of today, unless `facts` say others; of all else they may say nothing.
     """
-    return {"method": name, "settings": settings, "seed": whole(seed), **versions(), **facts}
+    known = {"method": name, "settings": settings, "seed": whole(seed)}
+    return {**known, **versions(), **facts, **known}
 
 
 def versions() -> dict[str, str]:

@@ -266,6 +266,8 @@ class Run:
         if slot not in told["mixtures"]:
             raise StoreError(f"slot {slot!r}: expected one of {', '.join(told['mixtures'])}")
         weights = told["mixtures"][slot]
+        if not weights:
+            raise StoreError(f"{self.store.path}: no generator of {slot} is kept to sample from")
         states: dict[str, State] = {}
         for file, names in told["files"].items():
             wanted = [name for name in names if name in weights]

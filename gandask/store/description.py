@@ -86,6 +86,8 @@ class Description:
                 if known["state"] not in STATES:
                     raise ValueError(f"state = {known['state']!r}: expected one of {STATES}")
                 known["facts"] = dict(found["facts"])
+                if "" in known["facts"]:
+                    raise ValueError("a fact without a name")
                 noted = {"updated": "", **found}
                 known |= {key: str(noted[key]) for key in ("updated", "error") if key in noted}
                 known["fence"] = int(found.get("fence", 0))

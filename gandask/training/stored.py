@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ SEPARATOR = "::"  # between the name of a state and of an array
 NUMBERED = re.compile(
     r"round-(\d+)(?:\.(\d+))?"
 )  # the round, and the writer's number after the first
+LONGEST = 255  # bytes of a file's name
 STATES = 1 << 33
 """Bytes of a file of states that is read: those of one slot."""
 
@@ -147,19 +149,34 @@ def described(folder: Path) -> dict[str, Any]:
         found = parsed(read_whole(path))
         told = {"log_bytes": int(found["log_bytes"]), "best": found["best"]}
         told["files"] = {str(file): list(names) for file, names in found["files"].items()}
-        told["mixtures"] = {slot: dict(of) for slot, of in found["mixtures"].items()}
+        told["mixtures"] = {slot: _weights(of) for slot, of in found["mixtures"].items()}
         # what older versions wrote has neither
         told |= {"token": found.get("token", ""), "log": found.get("log", "")}
         written = {key: value for key, value in found.items() if key != "digest"}
         older = found.keys() <= {"round", *told} - {"token", "log"}
         if not older and found.get("digest") != digest(json.dumps(written, sort_keys=True)):
             raise ValueError("it is damaged: it is not as it was written")
-        if any("/" in file for file in told["files"]):
-            raise ValueError("it names files elsewhere")
+        if any("/" in file or len(os.fsencode(file)) > LONGEST for file in told["files"]):
+            raise ValueError("it names files elsewhere, or such as cannot be")
     except DAMAGED as error:
         spoken = f"{type(error).__name__}: {error}"
         raise StoreError(f"{path} cannot be read: {spoken}") from error
     return told
+
+
+def _weights(of: Mapping[str, Any]) -> dict[str, float]:
+    """Read the weights of a mixture, or of none.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If nothing can be drawn by them.
+    """
+    weights = dict(of)
+    total = math.fsum(weights.values())
+    if weights and not (math.isfinite(total) and total > 0 <= min(weights.values())):
+        raise ValueError(f"weights of a mixture: {weights}")
+    return weights
 
 
 def best_pair(run: Path | str) -> dict[str, State]:

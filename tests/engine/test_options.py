@@ -71,7 +71,15 @@ def test_an_option_that_is_given_again_is_the_runs_from_then_on(tmp_path, monkey
 
 
 @pytest.mark.parametrize(
-    "told", [3, {"checkpoint_every": 0}, {"more": 1}, {"heartbeat": {"interval": "x"}}]
+    "told",
+    [
+        3,
+        {"checkpoint_every": 0},
+        {"synchronous": "x"},
+        {"more": 1},
+        {"heartbeat": {"interval": "x"}},
+        {"heartbeat": {"interval": 1e-9}},
+    ],
 )
 def test_options_that_cannot_be_read_are_told(tmp_path, monkeypatch, told):
     stopped(tmp_path / "run", monkeypatch)

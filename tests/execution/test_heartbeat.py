@@ -715,7 +715,7 @@ def test_a_misspelt_setting_is_refused_with_a_suggestion():
 def test_settings_are_described():
     for name in ("interval", "delay_factor", "delay_minimum", "lost_after", "hedge"):
         assert f"\n{name} : default " in Heartbeat.__doc__
-    assert "more than 0 and at most 30" in Heartbeat.__doc__
+    assert "at least 0.001 and at most 30" in Heartbeat.__doc__
 
 
 # ---- the thread

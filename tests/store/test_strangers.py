@@ -1,8 +1,11 @@
 """A run may be a stranger's, or damaged: nothing outside it is written, and nothing is believed."""
 
 import contextlib
+import functools
 import hashlib
 import json
+import math
+import operator
 import os
 import shutil
 from pathlib import Path
@@ -19,9 +22,9 @@ from gandask.methods.testing import Toy
 from gandask.pages import report
 from gandask.store import Store, checkpoint, journal
 from gandask.store.checkpoint import save_states
-from gandask.store.journal import Bookmark
+from gandask.store.journal import Bookmark, decoded, encoded
 from gandask.store.steering import Command
-from gandask.training.stored import read_states
+from gandask.training.stored import description, read_states
 
 
 @pytest.fixture(scope="module")
@@ -225,6 +228,7 @@ def test_labels_that_no_dataset_can_hold_are_told(run):
         {"fence": 10**300},
         {"heard": [-5, 0]},
         {"heard": [float("inf"), 0]},
+        {"facts": {"": 1}},
         {"begun_with": 7},
         {"begun_with": "seed=["},
     ],
@@ -233,6 +237,41 @@ def test_what_run_json_says_is_checked(run, facts):
     tell(run, **facts)
     with pytest.raises(gd.StoreError, match=r"run.json cannot be read: "):
         go_on(run)
+
+
+def test_facts_say_nothing_of_what_the_settings_say(made, run):
+    known = Store.open(run).description["facts"]
+    tell(run, facts=known | {"method": "other", "settings": "other", "seed": 7, "more": 1})
+    told = gd.open_run(run).ds.attrs
+    assert told == made[1].attrs | {"more": 1}
+
+
+@pytest.mark.parametrize("told", [("records", 0), ("timings",), ("sent", "state")])
+@pytest.mark.parametrize("round", [0, -1])
+def test_steps_of_no_round_are_told(run, told, round):
+    lines = [parsed(line) for line in (run / "steps.jsonl").read_bytes().splitlines()]
+    lines[0].setdefault("sent", {})["state"] = {"slot": ["node/0"], "bytes": encoded(np.ones(1))}
+    lines[0]["sent"]["state"]["round"] = encoded(np.ones(1, int))
+    table = functools.reduce(operator.getitem, told, lines[0])
+    table["round"] = encoded(np.full_like(decoded(table["round"]), round))
+    (run / "steps.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(gd.StoreError, match=r"steps.jsonl, line 1 is damaged: .*of round"):
+        _ = gd.open_run(run).ds
+
+
+def test_a_checkpoint_says_what_can_be_drawn(run):
+    folder = Store.open(run).checkpoints.all()[-1]
+    told = json.loads((folder / "checkpoint.json").read_text())
+    one, other = list(told["mixtures"]["node/1"])[:2]
+    wrong = [{one: weight} for weight in (0, -1, math.nan, math.inf, "x", None, [1], {})]
+    wrong += [{}, {one: 1e308, other: 1e308}, {one: 2, other: -1}]
+    changes = [{"mixtures": told["mixtures"] | {"node/1": weights}} for weights in wrong]
+    changes += [{"files": told["files"] | {"x" * 5000: []}}, {"files": {"\ud800": []}}]
+    for change in changes:
+        left = {key: value for key, value in (told | change).items() if key != "digest"}
+        (folder / "checkpoint.json").write_text(description(left))
+        with pytest.raises(gd.StoreError):
+            gd.open_run(run).mixture("node/1").sample(1)
 
 
 def test_a_report_can_be_made_of_what_run_json_leaves_out(made, tmp_path):
