@@ -15,7 +15,7 @@ from gandask.core.errors import (
     TaskError,
 )
 from gandask.core.layout import Figure, Layout, Role, Variable
-from gandask.core.method import IDENTITY, WHERE, Method, View
+from gandask.core.method import IDENTITY, WHERE, Method, View, alike
 from gandask.core.tasks import (
     NON_FINITE,
     Array,
@@ -63,6 +63,7 @@ __all__ = [
     "Values",
     "Variable",
     "View",
+    "alike",
     "better_together",
     "listening",
     "progress",

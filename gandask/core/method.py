@@ -14,7 +14,10 @@ IDENTITY: Mapping[str, str] = {
     "fingerprint": "data",
     "extractor": "what samples are scored by",
     "networks_digest": "networks",
+    "networks_behaviour": "networks",
     "losses_digest": "losses",
+    "losses_behaviour": "losses",
+    "functions_digest": "functions that settings name",
     "init_digest": "networks to start from",
 }
 """Facts that tell what the names in settings stand for, and what they stand for."""
@@ -26,6 +29,30 @@ WHERE: Mapping[str, tuple[str, ...]] = {
 }
 """By the fact that tells what it is, the settings that tell where it is: elsewhere on another
 machine."""
+
+TOLERANCE = 1e-3
+"""Of numbers among such facts, relative to the larger of a pair: kinds of processors differ by
+about 1e-6."""
+
+
+def alike(then: Any, now: Any) -> bool:
+    """Tell whether two facts of `IDENTITY` say the same: numbers, which come in pairs, nearly.
+
+    Examples
+    --------
+    >>> alike([1.0, 0.0], [1.0, 1e-6]), alike([1.0, 0.0], [1.0, 0.1]), alike("a", "b")
+    (True, False, False)
+    """
+    if not (isinstance(then, list) and isinstance(now, list)):
+        return bool(then == now)
+    if len(then) != len(now) or not all(isinstance(number, float) for number in then + now):
+        return False
+    for at in range(0, len(then), 2):
+        before, after = then[at : at + 2], now[at : at + 2]
+        allowed = TOLERANCE * max(map(abs, before + after))
+        if not all(abs(b - a) <= allowed for b, a in zip(before, after, strict=True)):
+            return False
+    return True
 
 
 class View(Protocol):
@@ -93,8 +120,11 @@ class Method(abc.ABC, Generic[V]):
         """Give the same settings with all paths spelt out: every run begins so."""
         return self
 
-    def identity(self) -> Mapping[str, str]:
-        """Tell what the names in its settings stand for here and now: facts of `IDENTITY`."""
+    def identity(self) -> Mapping[str, Any]:
+        """Tell what the names in its settings stand for here and now: facts of `IDENTITY`.
+
+        What is performed elsewhere from now on is performed with these, or refused.
+        """
         return {}
 
     def check(self) -> None:

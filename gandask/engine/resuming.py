@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from gandask import config, results
-from gandask.core import IDENTITY, WHERE, Method, StoreError
+from gandask.core import IDENTITY, WHERE, Method, StoreError, alike
 from gandask.methods import METHODS
 from gandask.store import Store
 
@@ -88,8 +88,10 @@ def other_facts(then: Mapping[str, Any], now: Mapping[str, Any], begun: bool) ->
         Whether it has networks of its own, and needs none to start from.
     """
     for key, meant in IDENTITY.items():
-        if key not in then or then[key] == now.get(key) or (begun and key == "init_digest"):
+        if key not in then or alike(then[key], now.get(key)) or (begun and key == "init_digest"):
             continue
+        if key.endswith("_behaviour"):
+            return f"{meant} were others when it began: they compute something else now ({key})"
         said = ("samples", "sample_shape", "classes") if key == "fingerprint" else ()
         told = [key, *(name for name in said if name in now and then.get(name) != now[name])]
         before, after = (", ".join(f"{k} {of.get(k)}" for k in told) for of in (then, now))

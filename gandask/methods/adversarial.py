@@ -12,6 +12,7 @@ import functools
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -25,7 +26,7 @@ from gandask.methods.tasks import samples
 from gandask.scores import features, mixture
 from gandask.scores.metrics import METRICS, Reference, Statistics
 from gandask.training import networks
-from gandask.training.identity import of_losses
+from gandask.training.identity import of_functions
 from gandask.training.losses import Loss
 from gandask.training.networks import Network
 from gandask.training.settings import Training
@@ -126,18 +127,24 @@ class Adversarial(Method[V]):
             facts |= data.Plane.around(loaded.samples, loaded.modes, loaded.mode_std).facts
         return facts if accuracy is None else facts | {"classifier_accuracy": accuracy}
 
-    def identity(self) -> dict[str, str]:
-        """Tell which data, networks and losses its names stand for, and what scores them."""
+    def identity(self) -> dict[str, Any]:
+        """Tell which data, networks and losses its names stand for, and what scores them.
+
+        Tasks take it along: whoever performs them elsewhere compares it.
+        """
         used = [*{id(one): one for one in map(self.training_of, self.layout().slots)}.values()]
         with self.training.settled():
-            found = {
-                "fingerprint": {self.training.data.fingerprint},
-                "extractor": {features.extractor(*self._measured_by).key},
-                "networks_digest": {one.networks_digest for one in used},
-                "losses_digest": {of_losses(one.losses) for one in used},
-                "init_digest": {one.init_digest for one in used if one.init},
-            }
-        return {key: " ".join(sorted(digests)) for key, digests in found.items() if digests}
+            scored_by = features.extractor(*self._measured_by).key
+        told = [one.identify(scored_by) for one in used]
+        facts: dict[str, Any] = {"fingerprint": self.training.data.fingerprint}
+        for key, first in told[0].items():
+            values = [one[key] for one in told]
+            digests = isinstance(first, str)
+            facts[key] = " ".join(sorted({*values})) if digests else [*chain.from_iterable(values)]
+        named = sorted(config.functions(self))
+        if named:
+            facts["functions_digest"] = of_functions([*map(config.load_object, named)])
+        return facts
 
     def term(self, state: str) -> str:
         """Say whether a state is weights or what an optimiser remembers of them."""

@@ -15,7 +15,7 @@ from torch import nn
 from gandask.core import Array, Made, State, StoreError, routine, torch_seed
 from gandask.scores import features
 from gandask.scores.features import CHUNK
-from gandask.training import networks, stored
+from gandask.training import networks
 from gandask.training.learner import fresh_moments, load_module, save_module
 from gandask.training.settings import Noise, Training
 
@@ -33,8 +33,8 @@ def initialise(*, training: Training, slot: str, population_size: int) -> Made:
     states: list[State] = []
     values: dict[str, Any] = {}
     std = training.initial_std
-    known = stored.best_pair(training.init) if training.init else {}
     with training.settled() as device:
+        known = training.starting_pair()
         for kind, build in (
             ("generator", training.build_generator),
             ("discriminator", training.build_discriminator),
@@ -62,6 +62,7 @@ def measured(
     """Sample each generator and sum the statistics of its samples, packed in one row."""
     with routine("score"):
         extractor = features.extractor(training.data, training.features, training.inception_weights)
+        training.refuse_others(extractor=extractor.key)
         sizes = [len(part) for part in np.array_split(np.empty(count), -(-count // CHUNK))]
         rows = []
         for index, generator in enumerate(generators):

@@ -265,7 +265,7 @@ def setup(dataset: xr.Dataset, but: Collection[str] = ()) -> str:
     str
         The same for runs that were set up alike; empty where nothing is known.
     """
-    facts = {key: dataset.attrs[key] for key in IDENTITY if key in dataset.attrs}
+    facts = {key: _coarse(dataset.attrs[key]) for key in IDENTITY if key in dataset.attrs}
     places = {name for fact in facts for name in WHERE.get(fact, ())}
     told = {
         key: value
@@ -273,6 +273,14 @@ def setup(dataset: xr.Dataset, but: Collection[str] = ()) -> str:
         if key not in but and key not in places
     }
     return repr(sorted((told | facts).items())) if told else ""
+
+
+def _coarse(fact: Any) -> Any:
+    """Write a fact down so that kinds of processors do not differ in it."""
+    if isinstance(fact, str):
+        return fact
+    numbers = np.ravel(fact)
+    return [f"{number:.2e}" for number in numbers] if numbers.dtype.kind == "f" else str(fact)
 
 
 def differing(datasets: Sequence[xr.Dataset]) -> dict[str, list[Any]]:

@@ -1,7 +1,7 @@
 """What networks and losses are beyond their names: digests, which tell when a name means others.
 
 Of code that is not part of gandask or torch, whose versions a run tells, the source text counts
-where there is one.
+where there is one. What no text tells, `gandask.training.behaviour` does.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import CodeType
 from typing import Any
 
@@ -49,6 +49,11 @@ def of_losses(losses: Sequence[Loss]) -> str:
     return digest(repr(parts))
 
 
+def of_functions(functions: Sequence[Callable[..., Any]]) -> str:
+    """Give a digest of functions that settings name."""
+    return digest(repr([*map(source, functions)]))
+
+
 def source(thing: Any, seen: set[int] | None = None) -> str:
     """Give the source text of a function or class, or its name where that says as much.
 
@@ -63,6 +68,10 @@ def source(thing: Any, seen: set[int] | None = None) -> str:
     seen = set() if seen is None else seen
     if isinstance(thing, functools.partial):
         return f"{source(thing.func, seen)}{_spoken(thing.args, thing.keywords, seen)}"
+    if inspect.ismethod(thing):
+        return source(thing.__func__, seen)
+    if isinstance(thing, functools._lru_cache_wrapper):
+        return source(thing.__wrapped__, seen)
     named = getattr(thing, "__qualname__", None)
     if named is None:  # an object
         return f"{source(type(thing), seen)}{_spoken((), getattr(thing, '__dict__', {}), seen)}"

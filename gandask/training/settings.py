@@ -5,19 +5,53 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from gandask import data as data_sets
-from gandask.core import Array, DataError, SettingError, StoreError, rng, torch_seed
+from gandask.core import (
+    Array,
+    DataError,
+    SettingError,
+    State,
+    StoreError,
+    alike,
+    rng,
+    torch_seed,
+)
 from gandask.data import Data
-from gandask.training import ambience, identity, networks, stored
+from gandask.training import ambience, behaviour, networks, stored
+from gandask.training.identity import of_losses, of_modules
 from gandask.training.losses import Loss
 from gandask.training.networks import Network
+
+_CODE = (
+    " compute something else here than where the run was begun: let all machines import the same "
+    "code, and start workers anew once it was edited"
+)
+OTHERS: Mapping[str, str] = {
+    "networks_behaviour": "networks" + _CODE,
+    "losses_behaviour": "losses" + _CODE,
+    "extractor": (
+        "samples are scored by something else here than where the run was begun ({now}, there "
+        "{then}): let all machines share one GANDASK_CACHE and one inception_weights, or remove "
+        "the folder features from the cache here"
+    ),
+    "init_digest": (
+        "networks to start from are others than when the run was begun (init_digest {now}, then "
+        "{then}): put those back, or begin the run anew"
+    ),
+}
+"""What is said of facts that are others, and what to do."""
+
+_comparing = threading.Lock()
+_compared: set[str] = set()  # what networks and losses of this process were found to compute
 
 
 @dataclass(frozen=True)
@@ -28,7 +62,8 @@ class Training:
     all start from; `losses` those that pairs are trained with; `sample_shape` and `classes` are the
     data's, given where nets are built without it; the rest are settings that methods share. Pickled
     where its data were loaded, it takes their `fingerprint` along, and whoever loads others under
-    the same name is told.
+    the same name is told. So it is with `identity`, facts of `gandask.core.IDENTITY`, once
+    `identify` was called where the run is begun.
     """
 
     source: Mapping[str, Any]
@@ -53,6 +88,7 @@ class Training:
     sample_shape: tuple[int, ...] | None = None
     classes: int | None = None
     fingerprint: str | None = field(default=None, compare=False)
+    identity: dict[str, Any] = field(default_factory=dict, compare=False)
 
     @functools.cached_property
     def data(self) -> Data:
@@ -105,14 +141,82 @@ class Training:
         # nothing but their shapes counts: those that a stranger's run tells of may be of any size
         with networks.seeded(0), torch.device("meta"):
             modules = [builder() for builder in builders]
-        return identity.of_modules((self.network.generator, self.network.discriminator), modules)
+        return of_modules((self.network.generator, self.network.discriminator), modules)
 
-    @functools.cached_property
-    def init_digest(self) -> str:
-        """A digest of the networks that all start from; there must be some."""
-        found = stored.best_pair(self.init or "").items()
-        parts = {(kind, name): part for kind, state in found for name, part in state.items()}
-        return stored.digest_of({" ".join(key): part for key, part in parts.items()})
+    def identify(self, extractor: str) -> Mapping[str, Any]:
+        """Find what its names stand for here and now, and take it along.
+
+        Parameters
+        ----------
+        extractor : str
+            What samples are scored by.
+        """
+        found = {
+            "extractor": extractor,
+            "networks_digest": self.networks_digest,
+            "losses_digest": of_losses(self.losses),
+            **self._behaviour(),
+        }
+        if self.init:
+            found["init_digest"] = _digest_of(stored.best_pair(self.init))
+        self.identity.update(found)
+        return found
+
+    def _behaviour(self) -> dict[str, list[float]]:
+        """Tell what networks and losses compute, on the CPU, whatever the seed."""
+        cpu, count = torch.device("cpu"), behaviour.SAMPLES
+        with ambience.settled(self.torch_threads, self.precision):
+            inputs = Noise(replace(self, seed=0), cpu, "behaviour").draw(count)
+            real = real_batch(self, np.arange(count) % len(self.data), cpu)
+            builders = self.build_generator, self.build_discriminator
+            generator, discriminator = (networks.build(build, seed=0) for build in builders)
+            found = {
+                "networks_behaviour": behaviour.of_networks(generator, discriminator, inputs, real),
+                "losses_behaviour": behaviour.of_losses(self.losses),
+            }
+        _compared.add(_mark(found))
+        return found
+
+    def refuse_others(self, **here: Any) -> None:
+        """Refuse to go on with what is another than where the run was begun.
+
+        Parameters
+        ----------
+        **here
+            Facts of `gandask.core.IDENTITY`, as they are here.
+
+        Raises
+        ------
+        DataError
+            Naming what is another, and what to do.
+        """
+        for key, now in here.items():
+            then = self.identity.get(key, now)
+            if not alike(then, now):
+                raise DataError(OTHERS[key].format(now=now, then=then))
+
+    def _compare(self) -> None:
+        """Refuse networks and losses that compute something else, once per process."""
+        mark = _mark(self.identity)
+        with _comparing:
+            if mark and mark not in _compared:
+                self.refuse_others(**self._behaviour())
+                _compared.add(mark)
+
+    def starting_pair(self) -> dict[str, State]:
+        """Read the networks that all start from: none where there is no `init`.
+
+        Raises
+        ------
+        StoreError
+            If they cannot be read.
+        DataError
+            If they are others than when the run was begun.
+        """
+        found = stored.best_pair(self.init) if self.init else {}
+        if found:
+            self.refuse_others(init_digest=_digest_of(found))
+        return found
 
     def check_init(self) -> None:
         """Compare the networks to start from, where there are any, with those to be trained.
@@ -163,13 +267,27 @@ class Training:
     def settled(self) -> Iterator[torch.device]:
         """Compute with this training's threads and precision, whatever torch was told before.
 
-        That is restored. One thread by default: several torch processes thrash the cores
+        What that was is restored. Where the run was begun elsewhere, networks and losses are
+        compared with those there. One thread by default: several torch processes thrash the cores
         otherwise, and the order of a sum, hence its last bit, depends on the number of threads.
         """
         device = self.resolve_device()
         keep_freed_memory()
+        self._compare()
         with ambience.settled(self.torch_threads, self.precision):
             yield device
+
+
+def _mark(told: Mapping[str, Any]) -> str:
+    """Write down what networks and losses compute, as far as that is told."""
+    known = {key: told[key] for key in ("networks_behaviour", "losses_behaviour") if key in told}
+    return repr(known) if known else ""
+
+
+def _digest_of(pair: Mapping[str, State]) -> str:
+    """Give a digest of the networks to start from."""
+    parts = {f"{kind} {name}": part for kind, state in pair.items() for name, part in state.items()}
+    return stored.digest_of(parts)
 
 
 @functools.cache

@@ -145,6 +145,22 @@ class MGGAN(Adversarial[GroupView]):
         return self.groups > 1 and self.interval != 0 and self.regrouping != "none"
 
     @property
+    def meetings(self) -> Mapping[tuple[str, str], tuple[int, int]]:
+        """By base GANs, the first generator and discriminator of these that may meet."""
+        found: dict[tuple[str, str], tuple[int, int]] = {}
+        for one in range(self.groups):
+            for other in range(self.groups) if self.regroups else (one,):
+                found.setdefault((self.families[one][0], self.families[other][1]), (one, other))
+        return found
+
+    def identity(self) -> dict[str, Any]:
+        """Tell which data, networks and losses its names stand for, and what scores them."""
+        facts = super().identity()
+        for pair in self.meetings.values():
+            self.pair(*pair).identify(facts["extractor"])
+        return facts
+
+    @property
     def rounds(self) -> int:
         """Number of rounds; with an adaptive interval, the most there can be."""
         if self.regroups and self.interval == ADAPTIVE:
@@ -180,11 +196,7 @@ class MGGAN(Adversarial[GroupView]):
         loaded = self._load("group/0")
         for name in dict.fromkeys(name for pair in self.families for name in pair):
             networks.check(name, networks.NETWORKS[name], loaded.shape, loaded.classes, "base")
-        found: dict[tuple[str, str], tuple[int, int]] = {}
-        for one in range(self.groups):
-            for other in range(self.groups) if self.regroups else (one,):
-                found.setdefault((self.families[one][0], self.families[other][1]), (one, other))
-        for (maker, judge), (one, other) in found.items():
+        for (maker, judge), (one, other) in self.meetings.items():
             met = f"base: generator {one} ({maker}) and discriminator {other} ({judge})"
             try:
                 training = self.pair(one, other)
