@@ -97,7 +97,7 @@ class Adversarial(Method[V]):
     @property
     @abc.abstractmethod
     def training(self) -> Training:
-        """What tasks are given."""
+        """What tasks are given: the same each time, for it takes `identity` along."""
 
     def training_of(self, slot: str) -> Training:
         """What the tasks of a slot are given."""

@@ -159,23 +159,29 @@ class Training:
         }
         if self.init:
             found["init_digest"] = _digest_of(stored.best_pair(self.init))
+        self.identity.clear()
         self.identity.update(found)
         return found
 
     def _behaviour(self) -> dict[str, list[float]]:
-        """Tell what networks and losses compute, on the CPU, whatever the seed."""
+        """Tell what networks and losses compute, where that is the same each time."""
+        first, again = self._computed(), self._computed()
+        found = {key: told for key, told in first.items() if alike(told, again[key])}
+        _compared.add(_mark(found))
+        return found
+
+    def _computed(self) -> dict[str, list[float]]:
+        """Let networks and losses compute, on the CPU, whatever the seed."""
         cpu, count = torch.device("cpu"), behaviour.SAMPLES
         with ambience.settled(self.torch_threads, self.precision):
             inputs = Noise(replace(self, seed=0), cpu, "behaviour").draw(count)
             real = real_batch(self, np.arange(count) % len(self.data), cpu)
             builders = self.build_generator, self.build_discriminator
             generator, discriminator = (networks.build(build, seed=0) for build in builders)
-            found = {
+            return {
                 "networks_behaviour": behaviour.of_networks(generator, discriminator, inputs, real),
                 "losses_behaviour": behaviour.of_losses(self.losses),
             }
-        _compared.add(_mark(found))
-        return found
 
     def refuse_others(self, **here: Any) -> None:
         """Refuse to go on with what is another than where the run was begun.
