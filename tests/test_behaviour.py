@@ -260,6 +260,8 @@ def test_who_performs_a_task_looks_once_for_what_is_another(monkeypatch, key):
     sent = pickle.loads(pickle.dumps(training))
     assert sent.identity == training.identity
     monkeypatch.setattr(settings, "_compared", set())  # as in another process
+    for told in ("networks_behaviour", "losses_behaviour"):  # as on another kind of processor
+        training.identity[told] = [number * (1 + 1e-6) for number in training.identity[told]]
     looks, look = [], settings.Training._behaviour
 
     def counted(self):
@@ -294,7 +296,7 @@ def test_pairs_that_meet_later_are_compared_as_well(cache):
     method = gd.MGGAN(
         data="ring8", groups=2, base=("mine", "small_mlp"), interval=10, loss="bce", iterations=20
     )
-    method.identity()
+    assert len(method.identity()["networks_behaviour"]) == 2 * 16
     assert all(method.pair(one, other).identity for one in range(2) for other in range(2))
     first = dataclasses.replace(method.pair(0, 1), score_samples=0)
     assert first.identity == method.pair(0, 1).identity

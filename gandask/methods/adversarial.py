@@ -137,10 +137,10 @@ class Adversarial(Method[V]):
             scored_by = features.extractor(*self._measured_by).key
         told = [one.identify(scored_by) for one in used]
         facts: dict[str, Any] = {"fingerprint": self.training.data.fingerprint}
-        for key, first in told[0].items():
-            values = [one[key] for one in told]
-            digests = isinstance(first, str)
-            facts[key] = " ".join(sorted({*values})) if digests else [*chain.from_iterable(values)]
+        for key in dict.fromkeys(chain(*told)):
+            values = [one[key] for one in told if key in one]
+            digests = isinstance(values[0], str)
+            facts[key] = " ".join(sorted({*values})) if digests else [*chain(*values)]
         named = sorted(config.functions(self))
         if named:
             facts["functions_digest"] = of_functions([*map(config.load_object, named)])
