@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from gandask.methods.grid.method import Grid
     from gandask.methods.mggan.method import MGGAN
     from gandask.methods.split import BPGAN, DataParallel
+    from gandask.methods.split.cost import cost
+    from gandask.methods.split.crossover import crossover
     from gandask.results import profile, speedup, to_dataframe, without_timings
     from gandask.runs import Run, open_run, open_runs
     from gandask.scores.metrics import METRICS
@@ -50,6 +52,8 @@ _HOMES = {
     "methods.grid": ("Grid",),
     "methods.mggan": ("MGGAN",),
     "methods.split": ("BPGAN", "DataParallel"),
+    "methods.split.cost": ("cost",),
+    "methods.split.crossover": ("crossover",),
     "scores.metrics": ("METRICS",),
     "training.networks": ("NETWORKS", "Network"),
     "results": ("profile", "speedup", "to_dataframe", "without_timings"),
@@ -78,6 +82,8 @@ __all__ = [
     "StoreError",
     "TaskError",
     "cluster",
+    "cost",
+    "crossover",
     "data",
     "open_run",
     "open_runs",

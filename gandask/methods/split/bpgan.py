@@ -144,7 +144,7 @@ class BPGAN(Split):
         """Name what a judge's discriminator has counted by the end of its part in an exchange."""
         return (f"judge/{index}/buffers/{round}",) if self._buffered else ()
 
-    def _exchange(self, round: int) -> Plan:
+    def exchange(self, round: int) -> Plan:
         """Plan an exchange; the guide shows both schedules."""
         judging, training, answering = (
             self._shared(round) if self.share == "gradients" else self._own(round)

@@ -116,7 +116,7 @@ class DataParallel(Split):
             f"{slot}/buffers/{round}/{after}/{kind}" for kind in KINDS if self._buffered[kind]
         )
 
-    def _exchange(self, round: int) -> Plan:
+    def exchange(self, round: int) -> Plan:
         """Plan an exchange: both networks at once, or the generator by the new discriminator."""
         steps: list[tuple[str, Sequence[str]]] = [("both", KINDS)]
         if self.schedule == "alternating":

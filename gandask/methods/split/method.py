@@ -110,7 +110,7 @@ class Split(Adversarial[SplitView]):
         """Give the view before the first exchange, and the tasks that make all networks."""
 
     @abc.abstractmethod
-    def _exchange(self, round: int) -> Plan:
+    def exchange(self, round: int) -> Plan:
         """Plan an exchange."""
 
     @abc.abstractmethod
@@ -152,7 +152,7 @@ class Split(Adversarial[SplitView]):
     def start(self) -> tuple[SplitView, Plan]:
         """Make every network, and begin with the first exchange."""
         view, born = self._begin()
-        plan = [born, *self._exchange(1)]
+        plan = [born, *self.exchange(1)]
         return replace(view, expected=sum(map(len, plan))), plan
 
     def advance(self, view: SplitView, reports: Sequence[Report]) -> tuple[SplitView, Plan]:
@@ -175,7 +175,7 @@ class Split(Adversarial[SplitView]):
         now = replace(now, records=tuple(records), events=tuple(events))
         if done == self.iterations:
             return self._scoring(now)
-        plan = self._exchange(done + 1)
+        plan = self.exchange(done + 1)
         return replace(now, expected=sum(map(len, plan))), plan
 
     def _written(self, view: SplitView, heard: Sequence[Report]) -> frozenset[str]:
@@ -184,7 +184,7 @@ class Split(Adversarial[SplitView]):
             return frozenset()
         round, told = view.round + 1, {report.key for report in heard}
         _, kept = self._kept(round)
-        done = (task for stage in self._exchange(round) for task in stage if task.key in told)
+        done = (task for stage in self.exchange(round) for task in stage if task.key in told)
         return frozenset(name for task in done for name in task.writes).intersection(kept)
 
     def _happened(self, round: int) -> list[Event]:
