@@ -123,13 +123,14 @@ def cost(
         ``seconds``, which add up; ``samples``, real ones in an exchange; ``link_speed``. If
         `published`, the symbols of the thesis, ``T_DP``, ``T_BP`` and ``difference``; the attribute
         ``odd_nodes`` is 1 where an odd M cannot be halved as the thesis does. Attributes tell
-        method, settings, link and ``task_seconds``, as JSON.
+        settings, link and ``task_seconds``, as JSON.
 
     Raises
     ------
     SettingError, DataError
         For another method, a link in no known unit, seconds that lack a task or are of none, or
-        settings that could not be run; for the published model also without a server.
+        settings that could not be run; for the published model also without a server,
+        or with ``shared=False``.
 
     Examples
     --------
@@ -141,7 +142,7 @@ def cost(
     (2.255, 0.05)
     """
     if not isinstance(method, Split):
-        name = getattr(method, "name", repr(method))
+        name = getattr(method, "name", method)
         raise SettingError(
             f"method {name!r}: costs are known of methods that train one GAN in parts; expected "
             "gandask.BPGAN(...) or gandask.DataParallel(...)"
@@ -150,12 +151,12 @@ def cost(
     if published:
         _check_published(method, shared)
     method.check()
-    taken = times([method], seconds)
+    taken = seconds_by_task([method], seconds)
     if published:
         made = _published(method, speed, taken)
     else:
         made = _corrected(method, speed, shared, taken)
-    told = {"link": str(link), "shared": int(shared), "odd_nodes": node_count(method) % 2}
+    told = {"link": str(link), "shared": int(shared)}
     return made.assign_attrs(facts(method, taken, seconds is None) | told)
 
 
@@ -168,7 +169,9 @@ def facts(method: Split, taken: Mapping[str, float], measured: bool) -> dict[str
     }
 
 
-def times(methods: Sequence[Split], seconds: Mapping[str, float] | None) -> dict[str, float]:
+def seconds_by_task(
+    methods: Sequence[Split], seconds: Mapping[str, float] | None
+) -> dict[str, float]:
     """Give the seconds of each task of an exchange by its name, measured or given.
 
     Raises
@@ -340,7 +343,7 @@ def _published(method: Split, speed: float, taken: Mapping[str, float]) -> xr.Da
     totals = published_seconds(*values.values())
     values |= zip(("T_DP", "T_BP", "difference"), totals, strict=True)
     made = xr.Dataset({name: ((), values[name], labelled(*told)) for name, told in SYMBOLS.items()})
-    return made.assign_attrs(source="Wu (2022), Eq. 4.1 to 4.3")
+    return made.assign_attrs(source="Wu (2022), Eq. 4.1 to 4.3", odd_nodes=node_count(method) % 2)
 
 
 def node_count(method: Split) -> int:

@@ -15,8 +15,8 @@ from gandask.methods.split.cost import (
     labelled,
     node_count,
     sample_count,
+    seconds_by_task,
     spent,
-    times,
 )
 from gandask.methods.split.data_parallel import DataParallel
 from gandask.methods.split.method import Split
@@ -70,7 +70,7 @@ def crossover(method: BPGAN, seconds: Mapping[str, float] | None = None) -> xr.D
     import xarray as xr
 
     if not isinstance(method, BPGAN):
-        name = getattr(method, "name", repr(method))
+        name = getattr(method, "name", method)
         raise SettingError(f"method {name!r}: only BPGAN has a crossover; expected gandask.BPGAN()")
     if method.share != "gradients":
         raise SettingError(
@@ -80,7 +80,7 @@ def crossover(method: BPGAN, seconds: Mapping[str, float] | None = None) -> xr.D
     both: tuple[Split, ...] = (method, _parallel(method))
     for one in both:
         one.check()
-    taken = times(both, seconds)
+    taken = seconds_by_task(both, seconds)
     rows = [_by_sample(one, taken) for one in both]
     (moved, grown, computing), (usual, _, usual_computing) = rows
     pays, speed = _paying(usual - moved, computing - usual_computing)
