@@ -28,18 +28,33 @@ def read(base: Any, groups: int) -> Any:
         raise SettingError(
             f"base={base!r}: expected a name in NETWORKS, or {groups} of them, one for each group"
         )
-    made = []
-    for one in each:
-        pair = (one, one) if isinstance(one, str) else one
-        whole = isinstance(pair, list | tuple) and len(pair) == 2
-        if not whole or not all(isinstance(name, str) for name in pair):
-            raise SettingError(
-                f"base={base!r}: expected names, or pairs such as ('dcgan', 'wgan'), not {one!r}"
-            )
-        for name in pair:
-            config.lookup("base", name, networks.NETWORKS)
-        made.append(one if isinstance(one, str) else tuple(one))
-    return base if isinstance(base, str) else tuple(made)
+    made = tuple(one(each_base, base) for each_base in each)
+    return base if isinstance(base, str) else made
+
+
+def one(base: Any, told: Any = None) -> str | tuple[str, str]:
+    """Check one base GAN: a name, or a pair of them.
+
+    Parameters
+    ----------
+    told : optional
+        What is spoken of where it is wrong, if it is a part of that.
+
+    Raises
+    ------
+    SettingError
+        For anything else, or a name that is not in `NETWORKS`.
+    """
+    pair = (base, base) if isinstance(base, str) else base
+    whole = isinstance(pair, list | tuple) and len(pair) == 2
+    if not whole or not all(isinstance(name, str) for name in pair):
+        raise SettingError(
+            f"base={base if told is None else told!r}: expected names, or pairs such as "
+            f"('dcgan', 'wgan'), not {base!r}"
+        )
+    for name in pair:
+        config.lookup("base", name, networks.NETWORKS)
+    return base if isinstance(base, str) else (pair[0], pair[1])
 
 
 def by_group(base: Any, groups: int) -> tuple[tuple[str, str], ...]:
@@ -66,6 +81,6 @@ def paired(maker: str, judge: str) -> Network:
     if one.conditional != other.conditional:
         raise SettingError(
             "they cannot be paired: one takes labels and the other does not; choose base GANs that "
-            "all do or all do not, or regrouping='none'"
+            "all do or all do not"
         )
     return replace(one, discriminator=other.discriminator, loss=other.loss)

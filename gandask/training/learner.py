@@ -71,6 +71,18 @@ def save_module(module: nn.Module) -> dict[str, Array]:
     return {name: tensor.detach().cpu().numpy() for name, tensor in module.state_dict().items()}
 
 
+def buffer_names(module: nn.Module) -> list[str]:
+    """Name the buffers that are stored with a network: what batch normalisation counts, say.
+
+    Examples
+    --------
+    >>> buffer_names(nn.BatchNorm1d(2)), buffer_names(nn.Linear(2, 2))
+    (['running_mean', 'running_var', 'num_batches_tracked'], [])
+    """
+    known = dict(module.named_buffers())
+    return [name for name in module.state_dict() if name in known]
+
+
 @dataclass
 class Learner:
     """A network in training, with what Adam remembers of each parameter that is trained.

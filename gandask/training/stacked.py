@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -244,16 +245,23 @@ class Replay:
         return graph
 
 
+_recording = threading.Lock()
+
+
 @contextlib.contextmanager
 def uncollected() -> Iterator[None]:
-    """Let nothing be collected: freeing what lies on a GPU would break what is being recorded."""
-    before = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if before:
-            gc.enable()
+    """Let nothing be collected: freeing what lies on a GPU would break what is being recorded.
+
+    Threads that record do so one after the other: collection is one switch for all.
+    """
+    with _recording:
+        before = gc.isenabled()
+        gc.disable()
+        try:
+            yield
+        finally:
+            if before:
+                gc.enable()
 
 
 class Pairs:

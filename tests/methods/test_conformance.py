@@ -37,7 +37,12 @@ class TestDataParallel(Conformance):
 
 
 class TestAllReduce(Conformance):
-    method = tiny("data_parallel", combine="all_reduce", schedule="alternating")
+    """With batch normalisation, whose buffers are apart from the weights."""
+
+    method = tiny(
+        "data_parallel", combine="all_reduce", schedule="alternating", data="digits", base="dcgan",
+        batch_size=20,
+    )  # fmt: skip
 
 
 class TestToy(Conformance):

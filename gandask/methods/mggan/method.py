@@ -201,7 +201,8 @@ class MGGAN(Adversarial[GroupView]):
             try:
                 training = self.pair(one, other)
             except SettingError as error:
-                raise SettingError(f"{met}: {error}") from error
+                apart = ", or regrouping='none'" if self.regroups else ""
+                raise SettingError(f"{met}: {error}{apart}") from error
             check_networks(training, met)
         for index in range(self.groups):
             self.pair(index, index).check_init()

@@ -27,9 +27,11 @@ from gandask.methods.split.tasks import (
     combine,
     judge,
     learn,
+    repeats,
     train,
 )
 from gandask.methods.split.view import SplitView, variables
+from gandask.training.learner import buffer_names
 
 
 @settings
@@ -73,6 +75,21 @@ class BPGAN(Split):
                 "discriminators=2 or more, or swap_every=0"
             )
 
+    def check(self) -> None:
+        """Refuse generators, too, that give something else for the same noise.
+
+        Raises
+        ------
+        SettingError, DataError
+        """
+        super().check()
+        if not repeats(self.training):
+            raise SettingError(
+                f"base={self.base!r}: its generator gives something else for the same noise the "
+                "second time (dropout, spectral norm), but feedback is on the fakes of the first; "
+                "choose another, or DataParallel"
+            )
+
     @property
     def holders(self) -> tuple[str, ...]:
         """Slots that hold data: the judges."""
@@ -96,16 +113,11 @@ class BPGAN(Split):
         known = variables("judge", "generator", members, self.score_samples, self.final_samples)
         return Layout(coords, roles, known)
 
-    def places(self) -> dict[str, str]:
-        """Give every node a label, such as ``judge-0``: a worker of that name is its own."""
-        slots = [slot for role in self.layout().roles.values() for slot in role.slots]
-        return {slot: slot.replace("/", "-") for slot in slots}
-
     @functools.cached_property
     def _buffered(self) -> bool:
         """Whether discriminators count statistics."""
         with torch.device("meta"):
-            return any(True for _ in self.training.build_discriminator().buffers())
+            return bool(buffer_names(self.training.build_discriminator()))
 
     def _judges(self, generator: int) -> tuple[int, ...]:
         """Give the judges that a generator serves."""
@@ -165,7 +177,7 @@ class BPGAN(Split):
             kept += self._forged(index, round + 1) if round < self.iterations else []
         for slot in (SERVER,) if self.share == "gradients" else self.holders:
             kept += weights(slot, DISCRIMINATOR, round)
-        if self._answers_apart:
+        if self._answers_apart or self.share == "gradients":
             kept += [name for i in range(self.discriminators) for name in self._counted(i, round)]
         return {slot: f"{slot}/generator/{round}" for slot in self.generator_slots}, kept
 
@@ -183,9 +195,10 @@ class BPGAN(Split):
         counts: list[str] = []
         for index, slot in enumerate(self.holders):
             for_judge, for_generator = self._fakes(index, round)
-            # in its answer it has counted more than the server knows
-            newer = self._counted(index, before) if apart and before else ()
-            judged = tuple(f"{name}/judged" for name in self._counted(index, round))
+            # each goes on from what it has counted itself; the server keeps the average
+            newer = self._counted(index, before) if before else ()
+            counted = self._counted(index, round)
+            judged = tuple(f"{name}/judged" for name in counted) if apart else counted
             feedback, gradients = f"{slot}/feedback/{round}", f"{slot}/gradients/{round}"
             both = () if apart else (feedback,)
             batches = dict.fromkeys((for_judge,) if apart else (for_judge, for_generator))
@@ -196,7 +209,7 @@ class BPGAN(Split):
             judging.append(self._task(slot, round, judge, reads, writes, given))
             reads = (f"{SERVER}/discriminator/{round}", *judged, for_generator)
             given = self._node(index) | {"counted": bool(judged), "asked": ("feedback",)}
-            writes = (feedback, *self._counted(index, round))
+            writes = (feedback, *counted)
             answer = self._task(slot, round, judge, reads, writes, given)
             answering.append(replace(answer, name="answer"))
             sent.append(gradients)

@@ -100,7 +100,7 @@ def apply(
     slot: str,
     round: int,
     kind: str,
-    counted: bool,
+    nodes: int,
     scored: bool = False,
 ) -> Made:
     """Take the step of a node's own copy of a network, from the averages that all nodes made.
@@ -108,20 +108,22 @@ def apply(
     Parameters
     ----------
     *states
-        The network, newer buffers if `counted`, moments, and each node's slice of the mean.
+        The network, moments, each node's slice of the mean, and each node's buffers, if there are
+        some.
 
     Returns
     -------
     states, values
         As of `combine`.
     """
-    held, (moments, *slices) = joined(states, counted)
-    flat = np.concatenate([part["slice"] for part in slices])
+    held, moments, *sent = states
+    flat = np.concatenate([part["slice"] for part in sent[:nodes]])
     named = {name: held[name] for name in trainable(_bare(training, kind))}
     cuts = np.cumsum([array.size for array in named.values()])[:-1]
     parts = zip(named.items(), np.split(flat, cuts), strict=True)
     mean = {name: part.reshape(array.shape) for (name, array), part in parts}
-    return stepped(held, moments, mean, training, kind, slot, round, scored)
+    buffers = averaged(sent[nodes:]) if sent[nodes:] else {}
+    return stepped(held, moments, mean, buffers, training, kind, slot, round, scored)
 
 
 def _bare(training: Training, kind: str) -> nn.Module:

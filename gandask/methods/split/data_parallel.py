@@ -19,8 +19,9 @@ from gandask.methods.split.copies import apply, differentiate, reduce
 from gandask.methods.split.method import SERVER, Split, weights
 from gandask.methods.split.tasks import DISCRIMINATOR, GENERATOR, begin, combine
 from gandask.methods.split.view import SplitView, variables
+from gandask.training.learner import buffer_names
 
-KINDS = (DISCRIMINATOR, GENERATOR)
+BOTH = (DISCRIMINATOR, GENERATOR)
 
 
 @settings
@@ -55,20 +56,12 @@ class DataParallel(Split):
         known = variables("node", scored, [], self.score_samples, self.final_samples)
         return Layout({"node": range(self.nodes)}, roles, known)
 
-    def places(self) -> dict[str, str]:
-        """Give every node a label, such as ``node-0``: a worker of that name is its own."""
-        slots = [slot for role in self.layout().roles.values() for slot in role.slots]
-        return {slot: slot.replace("/", "-") for slot in slots}
-
     @functools.cached_property
     def _buffered(self) -> dict[str, bool]:
         """Whether each network counts statistics."""
         with torch.device("meta"):
             built = self.training.build_discriminator(), self.training.build_generator()
-        return {
-            kind: any(True for _ in module.buffers())
-            for kind, module in zip(KINDS, built, strict=True)
-        }
+        return {kind: bool(buffer_names(one)) for kind, one in zip(BOTH, built, strict=True)}
 
     @property
     def _keepers(self) -> tuple[str, ...]:
@@ -77,7 +70,7 @@ class DataParallel(Split):
 
     def _begin(self) -> tuple[SplitView, list[Task]]:
         # all draw as the first does: copies of one network
-        given = {"training": self.training, "slot": self._keepers[0]}
+        given = {"training": self.training, "slot": self.holders[0]}
         made = [
             Task(
                 keeper,
@@ -89,7 +82,7 @@ class DataParallel(Split):
                 name=f"begin_{kind}",
             )
             for keeper in self._keepers
-            for kind in KINDS
+            for kind in BOTH
         ]
         generators = {slot: f"{slot}/generator/0" for slot in self.generator_slots}
         view = SplitView(0, generators, frozenset(), weights=(1.0,), metric=self.score)
@@ -99,7 +92,7 @@ class DataParallel(Split):
         kept = [
             name
             for keeper in self._keepers
-            for kind in KINDS
+            for kind in BOTH
             for name in weights(keeper, kind, round)
         ]
         kept += [name for slot in self.holders for name in self._counts(slot, round, self._last)]
@@ -113,14 +106,19 @@ class DataParallel(Split):
     def _counts(self, slot: str, round: int, after: str) -> tuple[str, ...]:
         """Name what a node's networks have counted after one of its tasks."""
         return tuple(
-            f"{slot}/buffers/{round}/{after}/{kind}" for kind in KINDS if self._buffered[kind]
+            f"{slot}/buffers/{round}/{after}/{kind}" for kind in BOTH if self._buffered[kind]
         )
+
+    def _sent_counts(self, round: int, after: str, kind: str) -> list[str]:
+        """Name what all nodes have counted of one network after their tasks."""
+        counts = [name for slot in self.holders for name in self._counts(slot, round, after)]
+        return [name for name in counts if name.endswith(f"/{kind}")]
 
     def exchange(self, round: int) -> Plan:
         """Plan an exchange: both networks at once, or the generator by the new discriminator."""
-        steps: list[tuple[str, Sequence[str]]] = [("both", KINDS)]
+        steps: list[tuple[str, Sequence[str]]] = [("both", BOTH)]
         if self.schedule == "alternating":
-            steps = [(kind, (kind,)) for kind in KINDS]
+            steps = [(kind, (kind,)) for kind in BOTH]
         plan: list[Sequence[Task]] = []
         for after, asked in steps:
             plan.append([self._differentiating(slot, round, after, asked) for slot in self.holders])
@@ -136,9 +134,9 @@ class DataParallel(Split):
         counts = self._counts(slot, round, DISCRIMINATOR) if late else ()
         if not late and round > 1:
             counts = self._counts(slot, round - 1, self._last)
-        newer = dict(zip((kind for kind in KINDS if self._buffered[kind]), counts, strict=False))
+        newer = dict(zip((kind for kind in BOTH if self._buffered[kind]), counts, strict=False))
         reads: list[str] = []
-        for kind in KINDS:
+        for kind in BOTH:
             reads += [f"{keeper}/{kind}/{at[kind]}", *([newer[kind]] if kind in newer else [])]
         given = {
             "training": self.training,
@@ -146,7 +144,7 @@ class DataParallel(Split):
             "round": round,
             "node": self.holders.index(slot),
             "nodes": self.nodes,
-            "counted": tuple(kind in newer for kind in KINDS),
+            "counted": tuple(kind in newer for kind in BOTH),
             "asked": tuple(asked),
             "slices": self.nodes if self.combine == "all_reduce" else 0,
         }
@@ -168,12 +166,7 @@ class DataParallel(Split):
         stage = []
         for kind in asked:
             sent = [name for slot in self.holders for name in self._gradients(slot, round, kind)]
-            counts = [
-                name
-                for slot in self.holders
-                for name in self._counts(slot, round, after)
-                if name.endswith(f"/{kind}")
-            ]
+            counts = self._sent_counts(round, after, kind)
             given = {"training": self.training, "slot": SERVER, "round": round, "kind": kind}
             given |= {"nodes": self.nodes, "counted": bool(counts)}
             given |= {"scored": kind == GENERATOR and self._is_scored(round)}
@@ -187,17 +180,16 @@ class DataParallel(Split):
         reducing, applying = [], []
         for kind in asked:
             means = [f"{slot}/mean/{round}/{kind}" for slot in self.holders]
+            counts = self._sent_counts(round, after, kind)
             for index, slot in enumerate(self.holders):
                 parts = tuple(self._gradients(one, round, kind)[index] for one in self.holders)
                 reducing.append(
                     Task(slot, round, reduce, parts, (means[index],), name=f"reduce_{kind}")
                 )
-                counts = [n for n in self._counts(slot, round, after) if n.endswith(f"/{kind}")]
-                before, moments = weights(slot, kind, round - 1)
                 given = {"training": self.training, "slot": slot, "round": round, "kind": kind}
                 scored = kind == GENERATOR and index == 0 and self._is_scored(round)
-                given |= {"counted": bool(counts), "scored": scored}
-                reads = (before, *counts, moments, *means)
+                given |= {"nodes": self.nodes, "scored": scored}
+                reads = (*weights(slot, kind, round - 1), *means, *counts)
                 writes = weights(slot, kind, round)
                 applying.append(
                     Task(slot, round, apply, reads, writes, given, name=f"apply_{kind}")

@@ -37,7 +37,7 @@ from gandask.training.settings import Training
 from gandask.training.trial import check_networks
 
 SERVER = "server/0"
-LOSSES = ("discriminator_loss", "generator_loss")
+TOLD = ("discriminator_loss", "generator_loss")
 SCHEDULES = ("simultaneous", "alternating")
 TERMS = {
     "discriminator": "weights",
@@ -63,6 +63,9 @@ class Split(Adversarial[SplitView]):
     loss: str | None = setting(None, "name in LOSSES; that of the base GAN by default")
     iterations: int = setting(2000, "exchanges: steps of each network", minimum=1, maximum=100_000)
     batch_size: int = setting(64, "samples per batch, of one node", minimum=1)
+    data_fraction: float = setting(
+        1.0, "random share of the data that nodes divide among themselves", above=0, maximum=1
+    )
     schedule: str = setting(
         "simultaneous",
         "whether generators learn from the discriminator of before, while it learns itself, or "
@@ -73,8 +76,7 @@ class Split(Adversarial[SplitView]):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        pair = families.read((self.base,), 1)[0] if self.base else self.base
-        object.__setattr__(self, "base", pair)
+        object.__setattr__(self, "base", families.one(self.base))
         if self.loss is not None:
             config.lookup("loss", self.loss, losses.LOSSES)
         if self.discriminator_steps != 1:
@@ -136,6 +138,10 @@ class Split(Adversarial[SplitView]):
             )
         check_networks(self.training, "base")
         self.training.check_init()
+
+    def places(self) -> dict[str, str]:
+        """Give every node a label, such as ``judge-0``: a worker of that name is its own."""
+        return {slot: slot.replace("/", "-") for slot in self.layout().slots}
 
     def term(self, state: str) -> str:
         """Say what a state is, by its name: ``slot/number/kind/round``."""
@@ -200,24 +206,16 @@ class Split(Adversarial[SplitView]):
         self, told: Mapping[tuple[str, str], Report], round: int
     ) -> tuple[list[Record], list[Event]]:
         """Give the losses by slot, and tell what was discarded."""
-        losses_of: dict[str, dict[str, float]] = {}
+        known: dict[str, dict[str, float]] = {slot: {} for slot in self.holders}
         events = []
         for slot, task in sorted(told):
             values = told[slot, task].values
-            known = {
-                key: values[key]
-                for key in ("discriminator_loss", "generator_loss")
-                if key in values
-            }
-            if known:
-                losses_of.setdefault(slot, {}).update(known)
+            if slot in known:
+                known[slot] |= {name: values[name] for name in TOLD if name in values}
             if not values.get("finite", True):
-                detail = "a gradient is not finite; the step was discarded"
+                detail = f"{task}: a gradient is not finite; the step was discarded"
                 events.append(Event(round, NON_FINITE, slot, detail))
-        records = [
-            Record(slot, round, losses_of[slot]) for slot in self.holders if slot in losses_of
-        ]
-        return records, events
+        return [Record(slot, round, found) for slot, found in known.items()], events
 
     def _scored(
         self, view: SplitView, told: Mapping[tuple[str, str], Report], prefix: str

@@ -19,7 +19,15 @@ from torch import Tensor, nn
 
 from gandask.core import Array, Made, State, rng, routine, torch_seed
 from gandask.methods.tasks import initialise, measured
-from gandask.training.learner import Learner, gradients, load_module, save_module, trainable
+from gandask.training import networks
+from gandask.training.learner import (
+    Learner,
+    buffer_names,
+    gradients,
+    load_module,
+    save_module,
+    trainable,
+)
 from gandask.training.pair import Samples, discriminator_loss, feedback, forged, gradients_from
 from gandask.training.settings import Noise, Training, real_batch
 
@@ -34,20 +42,21 @@ def share(training: Training, node: int, nodes: int) -> Array:
     whole = training.shard("nodes")
     if nodes == 1:
         return whole
-    return np.array_split(rng(training.seed, "nodes", "split").permutation(whole), nodes)[node]
+    order = _order(training.seed, "split", 0, len(whole))
+    return np.asarray(whole[np.array_split(order, nodes)[node]])
 
 
 def batch(training: Training, node: int, nodes: int, number: int) -> Array:
     """Draw a node's batch of a number, counted from 1: its share is shuffled in each epoch."""
     held, size = share(training, node, nodes), training.batch_size
     epoch, place = divmod(number - 1, len(held) // size)
-    order = _order(training.seed, node, epoch, len(held))
+    order = _order(training.seed, str(node), epoch, len(held))
     return held[order[place * size : (place + 1) * size]]
 
 
 @functools.lru_cache(maxsize=16)
-def _order(seed: int, node: int, epoch: int, count: int) -> Array:
-    return rng(seed, "nodes", node, "epoch", epoch).permutation(count)
+def _order(seed: int, of: str, epoch: int, count: int) -> Array:
+    return rng(seed, "nodes", of, "epoch", epoch).permutation(count)
 
 
 def inputs(
@@ -72,8 +81,8 @@ def inputs(
 
 def buffers_of(module: nn.Module) -> dict[str, Array]:
     """Give the buffers of a network: what batch normalisation counts, say."""
-    names = dict(module.named_buffers())
-    return {name: array for name, array in save_module(module).items() if name in names}
+    saved = save_module(module)
+    return {name: saved[name] for name in buffer_names(module)}
 
 
 def _fakes(states: Sequence[State], device: torch.device) -> list[Samples]:
@@ -103,6 +112,16 @@ def averaged(states: Sequence[State]) -> dict[str, Array]:
     """Average named arrays, in the order given."""
     sums = {name: functools.reduce(np.add, [state[name] for state in states]) for name in states[0]}
     return {name: (sums[name] / len(states)).astype(sums[name].dtype) for name in sums}
+
+
+def repeats(training: Training) -> bool:
+    """Tell whether a generator in training makes the same of the same noise a second time."""
+    device = torch.device("cpu")
+    with training.settled(), torch.no_grad():
+        module = networks.build(training.build_generator, seed=0).train()
+        drawn = Noise(training, device, "repeats").draw(2)
+        first, again = (module(*drawn) for _ in range(2))
+        return bool(torch.equal(first, again))
 
 
 # ---- tasks
@@ -257,7 +276,9 @@ def train(
         with routine("train"):
             loss = judged(module, training, device, slot, round, node, nodes, fakes)
             finite = _taken(learner, learner.gradients(loss), training.losses[0].clip)
-        return learner.states(), {"discriminator_loss": float(loss.detach()), "finite": finite}
+            finite = finite and all_finite(buffers_of(module))
+        values = {"discriminator_loss": float(loss.detach()), "finite": finite}
+        return learner.states() if finite else ({**held}, {**moments}), values
 
 
 def combine(
@@ -291,34 +312,45 @@ def combine(
     """
     held, moments, *sent = states
     buffers = averaged(sent[nodes:]) if counted else {}
-    return stepped(
-        {**held, **buffers}, moments, averaged(sent[:nodes]), training, kind, slot, round, scored
-    )
+    mean = averaged(sent[:nodes])
+    return stepped(held, moments, mean, buffers, training, kind, slot, round, scored)
 
 
 def stepped(
     held: State,
     moments: State,
     mean: State,
+    buffers: State,
     training: Training,
     kind: str,
     slot: str,
     round: int,
     scored: bool,
 ) -> Made:
-    """Take one step down given gradients, and score the generator where asked to."""
+    """Take one step down averaged gradients, with averaged buffers, if all of these are finite.
+
+    The generator is scored where asked for.
+    """
+    finite = all_finite(mean) and all_finite(buffers)
     with training.settled() as device:
         with routine("load"):
-            module = load_module(builder(training, kind), held, device)
+            known = {**held, **buffers} if finite else held
+            module = load_module(builder(training, kind), known, device)
             learner = Learner.of(module, moments, training.adam_betas)
         with routine("train"):
-            found = [torch.tensor(mean[name], device=device) for name in trainable(module)]
-            clip = training.losses[0].clip if kind == DISCRIMINATOR else None
-            values: dict[str, Any] = {"finite": _taken(learner, found, clip)}
+            if finite:
+                found = [torch.tensor(mean[name], device=device) for name in trainable(module)]
+                learner.apply(found, training.losses[0].clip if kind == DISCRIMINATOR else None)
+        values: dict[str, Any] = {"finite": finite}
         written = learner.states()
         if scored and training.score_samples:
             values |= measured(training, [module], training.score_samples, device, round, slot)
         return written, values
+
+
+def all_finite(arrays: State) -> bool:
+    """Tell whether all numbers of some arrays are finite."""
+    return all(bool(np.isfinite(array).all()) for array in arrays.values())
 
 
 def learn(

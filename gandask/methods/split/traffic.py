@@ -12,7 +12,7 @@ import torch
 from gandask.core import SettingError, Stage, slot_of
 from gandask.methods.split.method import TERMS, Split
 from gandask.methods.split.tasks import DISCRIMINATOR, GENERATOR
-from gandask.training.learner import trainable
+from gandask.training.learner import buffer_names, trainable
 
 WIDTH = 4
 """Bytes of a number of samples and gradients: float32."""
@@ -59,10 +59,9 @@ class Volumes:
             with torch.device("meta"):
                 module = build()
             held = module.state_dict()
-            counted = [held[name] for name, _ in module.named_buffers() if name in held]
             weights[kind] = _bytes(held.values())
             gradients[kind] = _bytes(trainable(module).values())
-            buffers[kind] = _bytes(counted)
+            buffers[kind] = _bytes(held[name] for name in buffer_names(module))
         return cls(
             weights,
             gradients,
@@ -76,7 +75,8 @@ class Volumes:
     def of_state(self, name: str) -> int:
         """Give the bytes of a state by its name: ``slot/number/kind/round``, and what it is of."""
         _, number, kind, _, *more = name.split("/")
-        network = GENERATOR if GENERATOR in (kind, *more) else DISCRIMINATOR
+        named = (part for part in (*reversed(more), kind) if part in self.weights)
+        network = next(named, DISCRIMINATOR)
         match TERMS[kind], kind:
             case "weights", _:
                 return self.weights[network]

@@ -73,14 +73,22 @@ def assert_equal(state, other):
         np.testing.assert_array_equal(array, other[name], err_msg=name)
 
 
+def assert_trained(state, learner):
+    """Compare weights, and not what was counted of how many batches."""
+    weights, _ = learner.states()
+    names = [name for name, _ in learner.module.named_parameters()]
+    assert_equal({name: state[name] for name in names}, {name: weights[name] for name in names})
+
+
 BASES = ["small_mlp", "dcgan", "wgan", "conditional_mlp", ("dcgan", "wgan")]
 
 
 @pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize("share", ["gradients", "none"])
 def test_one_judge_and_one_generator_are_the_ordinary_loop(base, share):
-    """Bit for bit: batch normalisation, clipping, labels, hybrids."""
-    method = bpgan(base=base, share=share, schedule="alternating", fakes="fresh", seed=3)
+    """Bit for bit: batch normalisation, gradient penalty, clipping, labels, hybrids."""
+    loss = "wgan" if base == "small_mlp" else None
+    method = bpgan(base=base, loss=loss, share=share, schedule="alternating", fakes="fresh", seed=3)
     keeper = "server/0" if share == "gradients" else "judge/0"
     states = walk(method).states
     loop = Loop(method, "generator/0", keeper, "generator/0")
@@ -92,9 +100,7 @@ def test_one_judge_and_one_generator_are_the_ordinary_loop(base, share):
     assert_equal(states["generator/0/generator/4/moments"], moments)
     weights, moments = loop.discriminator.states()
     found = states[f"{keeper}/discriminator/4"]
-    for name, array in weights.items():
-        if name in dict(loop.discriminator.module.named_parameters()):
-            np.testing.assert_array_equal(found[name], array)
+    assert_trained(found, loop.discriminator)
     assert_equal(states[f"{keeper}/discriminator/4/moments"], moments)
 
 
@@ -104,13 +110,13 @@ def test_one_node_is_the_ordinary_loop(base, combine):
     method = parallel(base=base, combine=combine, schedule="alternating", seed=3)
     keeper = "server/0" if combine == "server" else "node/0"
     states = walk(method).states
-    loop = Loop(method, keeper, keeper, "node/0")
+    loop = Loop(method, "node/0", "node/0", "node/0")
     with method.training.settled():
         for number in range(1, 5):
             loop.step(number, "node/0")
-    weights, moments = loop.generator.states()
-    assert_equal(states[f"{keeper}/generator/4"], weights)
-    assert_equal(states[f"{keeper}/generator/4/moments"], moments)
+    for kind in ("generator", "discriminator"):
+        assert_equal(states[f"{keeper}/{kind}/4/moments"], getattr(loop, kind).moments())
+        assert_trained(states[f"{keeper}/{kind}/4"], getattr(loop, kind))
 
 
 def test_one_batch_of_fakes_may_serve_both():
@@ -181,19 +187,19 @@ def test_judges_of_half_a_batch_are_one_of_a_whole():
 
 
 @pytest.mark.parametrize("schedule", ["simultaneous", "alternating"])
-@pytest.mark.parametrize("base", ["small_mlp", "wgan"])
+@pytest.mark.parametrize("base", ["small_mlp", "wgan", "dcgan"])
 def test_all_reduce_is_the_server(base, schedule):
-    """Bit for bit: slices are averaged in the order of the nodes, as the server averages."""
+    """Bit for bit, on every node: slices are averaged in the order in which the server averages."""
     served = walk(parallel(nodes=3, base=base, schedule=schedule))
     reduced = walk(parallel(nodes=3, base=base, schedule=schedule, combine="all_reduce"))
-    expected, found = (one.states for one in (served, reduced))
-    for node in range(3):
-        for kind in ("discriminator", "generator"):
-            for name, array in found[f"node/{node}/{kind}/4/moments"].items():
-                np.testing.assert_array_equal(array, found[f"node/0/{kind}/4/moments"][name])
-    losses = [one.dataset.discriminator_loss.values for one in (served, reduced)]
-    assert losses[0].shape == losses[1].shape == (4, 3)
-    assert expected.keys() != found.keys()
+    for kind in ("discriminator", "generator"):
+        for name in (f"{kind}/4", f"{kind}/4/moments"):
+            expected = served.states[f"server/0/{name}"]
+            for node in range(3):
+                assert_equal(reduced.states[f"node/{node}/{name}"], expected)
+    for name in ("discriminator_loss", "generator_loss"):
+        np.testing.assert_array_equal(reduced.dataset[name], served.dataset[name])
+        assert np.isfinite(served.dataset[name]).all()
 
 
 def test_nodes_share_the_data_out():
@@ -263,16 +269,109 @@ def test_md_gan_sends_discriminators_when_they_are_swapped():
     assert found.event_round.values.tolist() == [3]
 
 
-def test_gradients_that_are_not_finite_are_discarded():
-    method = bpgan(iterations=1)
-    training = method.training
-    (weights, moments), _ = tasks.begin(training=training, slot="server/0", kind="discriminator")
-    bad = {name: np.full_like(array, np.nan) for name, array in weights.items()}
-    given = {"slot": "server/0", "round": 1, "kind": "discriminator", "nodes": 1, "counted": False}
-    (kept, same), values = tasks.combine(weights, moments, bad, training=training, **given)
+@pytest.mark.parametrize("wrong", ["gradients", "buffers"])
+@pytest.mark.parametrize("kind", ["discriminator", "generator"])
+def test_what_is_not_finite_is_discarded_with_its_step(kind, wrong):
+    """What batch normalisation counted as well: a NaN in it would stay."""
+    training = bpgan(base="dcgan").training
+    (held, moments, *_), _ = tasks.begin(training=training, slot="server/0", kind=kind)
+    module = load_module(tasks.builder(training, kind), held, torch.device("cpu"))
+    sent = [{name: np.ones_like(held[name]) for name in dict(module.named_parameters())}]
+    counts = tasks.buffers_of(module)
+    counts = [{name: array + 1 for name, array in counts.items()}] if counts else []
+    given = {"training": training, "slot": "server/0", "round": 1, "kind": kind, "nodes": 1}
+    given |= {"counted": bool(counts)}
+    (taken, _), values = tasks.combine(held, moments, *sent, *counts, **given)
+    assert values == {"finite": True}
+    assert all((taken[name] != array).any() for name, array in held.items())
+    if wrong == "buffers" and not counts:
+        return
+    bad = (counts if wrong == "buffers" else sent)[0]
+    name = next(iter(bad))
+    bad[name] = np.full_like(bad[name], np.nan)
+    (kept, same), values = tasks.combine(held, moments, *sent, *counts, **given)
     assert values == {"finite": False}
-    assert_equal(kept, weights)
+    assert_equal(kept, held)
     assert_equal(same, moments)
+
+
+def simultaneous(method):
+    """Train as the thesis's schedule says, written by hand: judges of before for all."""
+    training, cpu = method.training, torch.device("cpu")
+    loss, judges, makers = training.losses[0], method.discriminators, method.generators
+    fresh, own = method.fakes == "fresh", method.share == "none"
+
+    def learner(slot, kind):
+        state, moments = tasks.begin(training=training, slot=slot, kind=kind)[0][:2]
+        module = load_module(tasks.builder(training, kind), state, cpu)
+        return Learner.of(module, moments, training.adam_betas)
+
+    generators = [learner(f"generator/{j}", "generator") for j in range(makers)]
+    slots = [f"judge/{i}" for i in range(judges)] if own else ["server/0"]
+    critics = [learner(slot, "discriminator") for slot in slots]
+    with training.settled():
+        for number in range(1, method.iterations + 1):
+            if own:
+                taken = [*method._held(number)]
+                weights = [[p.detach().clone() for p in critic.parameters] for critic in critics]
+                for critic, other in zip(critics, taken, strict=True):
+                    for parameter, value in zip(critic.parameters, weights[other], strict=True):
+                        parameter.data = value
+            asked = [[] for _ in generators]
+            learnt = []
+            for i in range(judges):
+                generator, critic = generators[i % makers], critics[i if own else 0]
+                drawn = tasks.inputs(training, cpu, f"generator/{i % makers}", number, i, fresh)
+                real = real_batch(training, tasks.batch(training, i, judges, number), cpu)
+                fakes = forged(generator.module, drawn[0])
+                seed = tasks.torch_seed(training.seed, number, f"judge/{i}", "penalty")
+                epsilon = torch.Generator().manual_seed(seed)
+                value = discriminator_loss(loss, critic.module, real, fakes, epsilon)
+                learnt.append(critic.gradients(value))
+                value = loss.generator(critic.module(generator.module(*drawn[1])))
+                asked[i % makers].append(generator.gradients(value))
+            for generator, parts in zip(generators, asked, strict=True):
+                generator.apply([sum(each) / len(parts) for each in zip(*parts, strict=True)])
+            if own:
+                for critic, found in zip(critics, learnt, strict=True):
+                    critic.apply(found, loss.clip)
+            else:
+                mean = [sum(each) / len(learnt) for each in zip(*learnt, strict=True)]
+                critics[0].apply(mean, loss.clip)
+    return generators, dict(zip(slots, critics, strict=True))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"discriminators": 3, "generators": 2},
+        {"discriminators": 3, "generators": 1, "fakes": "fresh"},
+        {"discriminators": 3, "generators": 1, "share": "none", "swap_every": 2},
+        {"discriminators": 2, "generators": 2, "share": "none", "swap_every": 1},
+    ],
+    ids=["three judges", "one generator", "swaps", "swaps every time"],
+)
+def test_several_judges_at_once_are_a_loop_by_hand(changes):
+    method = bpgan(base="wgan", seed=5, **changes)
+    states = walk(method).states
+    generators, critics = simultaneous(method)
+    for index, generator in enumerate(generators):
+        assert_trained(states[f"generator/{index}/generator/4"], generator)
+    for slot, critic in critics.items():
+        assert_trained(states[f"{slot}/discriminator/4"], critic)
+
+
+def test_a_generator_that_draws_is_refused(monkeypatch):
+    def drawing(shape, latent, classes, activation):
+        made = gd.NETWORKS["small_mlp"].generator(shape, latent, classes, activation)
+        return torch.nn.Sequential(torch.nn.Dropout(0.5), made)
+
+    monkeypatch.setitem(
+        gd.NETWORKS, "drawing", dataclasses.replace(gd.NETWORKS["small_mlp"], generator=drawing)
+    )
+    with pytest.raises(SettingError, match="something else for the same noise"):
+        bpgan(base="drawing").check()
+    parallel(base="drawing").check()
 
 
 @pytest.mark.parametrize(
@@ -284,6 +383,9 @@ def test_gradients_that_are_not_finite_are_discarded():
         (bpgan, {"swap_every": 3, "share": "none"}, "nobody to swap with"),
         (bpgan, {"base": ("mlp", "conditional_mlp")}, "one takes labels"),
         (bpgan, {"base": "no_such"}, "base"),
+        (bpgan, {"base": None}, "base=None: expected names"),
+        (bpgan, {"base": ("mlp",)}, r"base=\('mlp',\): expected names"),
+        (parallel, {"base": ""}, "base"),
         (bpgan, {"discriminator_steps": 5}, "choose 1"),
         (bpgan, {"discriminators": 60}, "a node's share of digits is 29 samples"),
         (parallel, {"nodes": 0}, "at least 1"),
