@@ -13,6 +13,7 @@ import math
 import os
 import threading
 import warnings
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,6 +70,7 @@ class Data:
     mode_std: float | None = None
     entry: str = ""
     _memory: Array = field(init=False, repr=False)
+    _mark: int = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         # what the fingerprint tells of is what runs train on: nobody may change it under them.
@@ -78,6 +80,20 @@ class Data:
             array = getattr(self, name)
             if array is not None:
                 object.__setattr__(self, name, _read_only(array))
+        object.__setattr__(self, "_mark", self._checksum())
+
+    @property
+    def intact(self) -> bool:
+        """Whether the arrays are what they were: torch, for one, writes to what is read-only."""
+        return self._mark == self._checksum()
+
+    def _checksum(self) -> int:
+        mark = 0
+        for array in (self.samples, self.labels, self.modes):
+            if array is not None:
+                shape = repr((array.shape, array.dtype.str)).encode()
+                mark = zlib.crc32(np.ascontiguousarray(array).data, zlib.crc32(shape, mark))
+        return mark
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -174,7 +190,8 @@ def load(
     skip_unreadable : bool
         Go on without images that cannot be read, warning of their number.
     fresh : bool
-        Look whether files have changed since this process loaded them: every run begins so.
+        Look whether files, or what this process has loaded of them, have changed since: every run
+        begins so.
 
     Returns
     -------
@@ -207,7 +224,11 @@ def load(
     loaded = _loaded.get(arguments)
     if loaded is None:
         return _loaded.setdefault(arguments, _load(*arguments))
-    if fresh and loaded.entry and loaded.entry != _entry(*arguments):
+    if fresh and not loaded.intact:
+        told = f"{printable(name)}: its arrays were changed in this process; it was loaded anew"
+        warnings.warn(told, stacklevel=2)
+        loaded = _loaded[arguments] = _load(*arguments)
+    elif fresh and loaded.entry and loaded.entry != _entry(*arguments):
         loaded = _loaded[arguments] = _load(*arguments)
     return loaded
 

@@ -868,3 +868,32 @@ def test_what_runs_train_on_cannot_be_changed(name, own_cache):
     mine = loaded.samples.copy()
     mine[:] = 0
     np.testing.assert_array_equal(loaded.batch(np.arange(3)), before)
+
+
+def by_torch(loaded):
+    torch.from_numpy(loaded.samples).zero_()
+
+
+def labels_by_torch(loaded):
+    torch.as_tensor(loaded.labels).zero_()
+
+
+def by_shape(loaded):
+    loaded.samples.shape = (len(loaded), -1)
+
+
+@pytest.mark.filterwarnings("ignore:The given NumPy array is not writable")
+@pytest.mark.parametrize("change", [by_torch, labels_by_torch, by_shape])
+def test_what_was_changed_all_the_same_is_loaded_anew(change, own_cache):
+    """Where a run begins: torch writes to memory that NumPy calls read-only."""
+    before = data.load("digits")
+    expected, fingerprint = before.samples.copy(), before.fingerprint
+    labels = before.labels.copy()
+    assert data.load("digits", fresh=True) is before
+    change(before)
+    with pytest.warns(UserWarning, match="digits: its arrays were changed in this process"):
+        after = data.load("digits", fresh=True)
+    np.testing.assert_array_equal(after.samples, expected)
+    np.testing.assert_array_equal(after.labels, labels)
+    assert after.fingerprint == fingerprint
+    assert data.load("digits") is after
