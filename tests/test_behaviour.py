@@ -252,7 +252,10 @@ def test_a_worker_whose_networks_stand_on_other_values_is_refused(clients):
         client.run(put, 0.0)
 
 
-@pytest.mark.parametrize("key", ["networks_behaviour", "losses_behaviour", "extractor"])
+@pytest.mark.parametrize(
+    "key",
+    ["networks_behaviour", "losses_behaviour", "extractor", "networks_digest", "losses_digest"],
+)
 def test_who_performs_a_task_looks_once_for_what_is_another(monkeypatch, key):
     method = grid()
     method.prepare()
@@ -276,7 +279,11 @@ def test_who_performs_a_task_looks_once_for_what_is_another(monkeypatch, key):
     told = training.identity[key]
     other = told + "b" if isinstance(told, str) else [2 * number for number in told]
     training.identity[key] = other
-    with pytest.raises(gd.DataError, match="something else here than where the run was begun"):
+    kind = "of other code" if key.endswith("digest") else "something else"
+    with pytest.raises(gd.DataError, match=f"{kind} here than where the run was begun"):
+        initialise(training=pickle.loads(pickle.dumps(training)), **arguments)
+    if key.endswith("digest"):  # code that was typed in has no text elsewhere, and travels itself
+        monkeypatch.setattr(settings, "is_imported", lambda thing: False)
         initialise(training=pickle.loads(pickle.dumps(training)), **arguments)
 
 

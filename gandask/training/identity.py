@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import CodeType
 from typing import Any
@@ -52,6 +53,26 @@ def of_losses(losses: Sequence[Loss]) -> str:
 def of_functions(functions: Sequence[Callable[..., Any]]) -> str:
     """Give a digest of functions that settings name."""
     return digest(repr([*map(source, functions)]))
+
+
+def is_imported(thing: Any) -> bool:
+    """Tell whether a function or class is found where it says that it is: in a module.
+
+    Examples
+    --------
+    >>> is_imported(nn.Linear), is_imported(functools.partial(nn.Linear, 2)), is_imported(lambda: 0)
+    (True, True, False)
+    """
+    while isinstance(thing, functools.partial):
+        thing = thing.func
+    found: Any = sys.modules.get(str(getattr(thing, "__module__", "")))
+    if found is None or getattr(found, "__file__", None) is None:
+        return False
+    if found.__name__ == "__main__":
+        return False
+    for name in str(getattr(thing, "__qualname__", "?")).split("."):
+        found = getattr(found, name, None)
+    return found is thing
 
 
 def source(thing: Any, seen: set[int] | None = None) -> str:

@@ -27,17 +27,17 @@ from gandask.core import (
 )
 from gandask.data import Data
 from gandask.training import ambience, behaviour, networks, stored
-from gandask.training.identity import of_losses, of_modules
+from gandask.training.identity import is_imported, of_losses, of_modules
 from gandask.training.losses import Loss
 from gandask.training.networks import Network
 
-_CODE = (
-    " compute something else here than where the run was begun: let all machines import the same "
-    "code, and start workers anew once it was edited"
-)
+_REMEDY = ": let all machines import the same code, and start workers anew once it was edited"
+_CODE = " compute something else here than where the run was begun" + _REMEDY
 OTHERS: Mapping[str, str] = {
     "networks_behaviour": "networks" + _CODE,
     "losses_behaviour": "losses" + _CODE,
+    "networks_digest": "networks are of other code here than where the run was begun" + _REMEDY,
+    "losses_digest": "losses are of other code here than where the run was begun" + _REMEDY,
     "extractor": (
         "samples are scored by something else here than where the run was begun ({now}, there "
         "{then}): let all machines share one GANDASK_CACHE and one inception_weights, or remove "
@@ -50,6 +50,7 @@ OTHERS: Mapping[str, str] = {
 }
 """What is said of facts that are others, and what to do."""
 
+_CODE_FACTS = ("networks_behaviour", "losses_behaviour", "networks_digest", "losses_digest")
 _comparing = threading.Lock()
 _compared: set[str] = set()  # what networks and losses of this process were found to compute
 
@@ -161,6 +162,7 @@ class Training:
             found["init_digest"] = _digest_of(stored.best_pair(self.init))
         self.identity.clear()
         self.identity.update(found)
+        _compared.add(_mark(found))
         return found
 
     def _behaviour(self) -> dict[str, list[float]]:
@@ -169,9 +171,7 @@ class Training:
         Of what draws numbers of its own, or hangs on the last bits, nothing can be said.
         """
         first, again = self._computed(), self._computed(behaviour.nudged)
-        found = {key: told for key, told in first.items() if alike(told, again[key])}
-        _compared.add(_mark(found))
-        return found
+        return {key: told for key, told in first.items() if alike(told, again[key])}
 
     def _computed(
         self, given: Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]] = tuple
@@ -210,9 +210,26 @@ class Training:
         """Refuse networks and losses that compute something else, once per process."""
         mark = _mark(self.identity)
         with _comparing:
-            if mark and mark not in _compared:
+            if self.identity and mark not in _compared:
                 self.refuse_others(**self._behaviour())
+                if self._is_imported():
+                    losses_digest = of_losses(self.losses)
+                    self.refuse_others(
+                        networks_digest=self.networks_digest, losses_digest=losses_digest
+                    )
                 _compared.add(mark)
+
+    def _is_imported(self) -> bool:
+        """Whether all code of networks and losses is of modules, which have a text on any machine.
+
+        What was typed into a notebook travels itself, and is what it was.
+        """
+        with networks.seeded(0), torch.device("meta"):
+            modules = [build() for build in (self.build_generator, self.build_discriminator)]
+        used = {type(part) for module in modules for part in module.modules()}
+        functions = [part for loss in self.losses for part in (loss.generator, loss.discriminator)]
+        builders = [self.network.generator, self.network.discriminator]
+        return all(map(is_imported, [*used, *functions, *builders]))
 
     def starting_pair(self) -> dict[str, State]:
         """Read the networks that all start from: none where there is no `init`.
@@ -290,9 +307,8 @@ class Training:
 
 
 def _mark(told: Mapping[str, Any]) -> str:
-    """Write down what networks and losses compute, as far as that is told."""
-    known = {key: told[key] for key in ("networks_behaviour", "losses_behaviour") if key in told}
-    return repr(known) if known else ""
+    """Write down what networks and losses are, as far as that is told."""
+    return repr({key: told.get(key) for key in _CODE_FACTS})
 
 
 def _digest_of(pair: Mapping[str, State]) -> str:
