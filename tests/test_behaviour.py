@@ -321,3 +321,24 @@ def test_a_function_that_settings_name_is_compared(tmp_path, monkeypatch):
     assert not other_facts(before, found("cross"), begun=True)
     assert other_facts(before, found("isolated"), begun=True).startswith("functions that settings")
     assert "functions_digest" not in grid().identity()
+
+
+def test_code_that_changed_while_a_run_went_on_is_told(tmp_path, monkeypatch):
+    """In the same process, as a cell of a notebook that is run again does it."""
+    quiet = gd.run(grid(), store=tmp_path / "quiet")
+    assert "versions" not in quiet.event_kind.values
+    advance, seen = gd.Grid.advance, []
+
+    def changing(self, view, reports):
+        if not seen:
+            put(0.25)
+        seen.append(view.round)
+        return advance(self, view, reports)
+
+    monkeypatch.setattr(gd.Grid, "advance", changing)
+    ds = gd.run(grid(), store=tmp_path / "run")
+    kinds = [*ds.event_kind.values]
+    assert kinds.count("versions") == 1
+    detail = str(ds.event_detail.values[kinds.index("versions")])
+    assert detail.startswith("networks were others when it began: they compute something else now")
+    assert gd.open_run(tmp_path / "run").ds.identical(ds)

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from gandask import display, results
-from gandask.core import Method, StoreError
+from gandask.core import WHERE, Event, Method, StoreError
 from gandask.engine import resuming
 from gandask.engine.ending import heeded
 from gandask.engine.kept import KeptSession
@@ -195,6 +195,7 @@ def carry_out(
             session.begin()
             with heeded(session) if kept else contextlib.nullcontext():
                 finished = session.work(bar)
+            attest(session)
         dataset = session.results.dataset(results.attributes(session.method, session.facts))
         if kept and finished:
             kept.described.refuse_stranger()
@@ -202,6 +203,23 @@ def carry_out(
         elif kept:
             kept.describe("stopped", session.view.round)
     return dataset
+
+
+def attest(session: Session) -> None:
+    """Tell by an event if code was changed in this process while the run went on.
+
+    A cell of a notebook that defines a network anew is one way: later rounds train the new one.
+    """
+    try:
+        now = session.method.identity()
+    except Exception as error:  # whatever became of that code, the run itself is done
+        others = f"networks or losses fail by now: {type(error).__name__}: {error}"
+    else:
+        code = {key: told for key, told in now.items() if key not in WHERE}
+        others = resuming.other_facts(session.facts, {**session.facts, **code}, True)
+    if others:
+        detail = f"{others}; which rounds are of which code is not known"
+        session.note([Event(session.view.round, "versions", "", detail, machine=True)])
 
 
 @contextlib.contextmanager
