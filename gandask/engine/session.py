@@ -163,7 +163,9 @@ class Session:
         if over:
             bar.total = bar.n  # there may have been fewer rounds than at most
         turns = {(record.slot, record.round) for record in self.view.records if record.slot}
-        bar.update(0 if over else len(turns))
+        # some slots have nothing to record in a round that all have completed
+        done = max(bar.n + len(turns), self.view.round * len(self.results.layout.slots))
+        bar.update(0 if over else done - bar.n)
 
 
 def lines(events: Iterable[Event], most: int = 3) -> list[str]:

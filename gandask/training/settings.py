@@ -130,6 +130,10 @@ class Training:
         shape = self.sample_shape or self.data.shape
         return self.network.generator(shape, self.latent, self.label_count, self.activation)
 
+    def builder(self, kind: str) -> Callable[[], nn.Module]:
+        """Give what builds a ``generator`` or a ``discriminator``."""
+        return self.build_generator if kind == "generator" else self.build_discriminator
+
     def build_discriminator(self) -> nn.Module:
         """Build a discriminator with weights from torch's global stream."""
         shape = self.sample_shape or self.data.shape
@@ -261,9 +265,8 @@ class Training:
             found = stored.best_pair(self.init)
         except StoreError as error:
             raise SettingError(f"{told}: {error}") from error
-        builders = {"generator": self.build_generator, "discriminator": self.build_discriminator}
         for kind, state in found.items():
-            module = networks.build(builders[kind], seed=0)
+            module = networks.build(self.builder(kind), seed=0)
             expected = {name: tuple(part.shape) for name, part in module.state_dict().items()}
             given = {name: array.shape for name, array in state.items()}
             other = [name for name in expected | given if expected.get(name) != given.get(name)]

@@ -52,19 +52,15 @@ def check_networks(training: Training, key: str) -> None:
         _refuse_forgetful(training, key, _trained(training, key, made, real), inputs)
 
 
-def _builder(training: Training, kind: str) -> Callable[[], nn.Module]:
-    return training.build_generator if kind == "generator" else training.build_discriminator
-
-
 def _made(training: Training, key: str, inputs: Mapping[str, Samples]) -> dict[str, nn.Module]:
     """Build both networks, twice, and pass samples through them."""
     made, found = {}, {}
     try:
         for kind in KINDS:
             whose = f"{key}: its {kind}"
-            made[kind] = networks.build(_builder(training, kind), seed=0)
+            made[kind] = networks.build(training.builder(kind), seed=0)
             _refuse_lazy(made[kind], whose)
-            again = networks.build(_builder(training, kind), seed=0)
+            again = networks.build(training.builder(kind), seed=0)
             _refuse_shared(made[kind], again, whose)
             found[kind] = tuple(_passed(made[kind], again, inputs[kind], whose).shape)
     except SettingError:
@@ -156,7 +152,7 @@ def _refuse_forgetful(
     """Refuse networks of which something is lost when they are saved and loaded."""
     for kind, module in made.items():
         try:
-            again = load_module(_builder(training, kind), save_module(module), CPU)
+            again = load_module(training.builder(kind), save_module(module), CPU)
             one, other = (_given(network, inputs[kind]) for network in (module, again))
             same = torch.allclose(one, other, rtol=1e-3, atol=1e-5, equal_nan=True)
             reason = "it gives something else then"

@@ -14,7 +14,6 @@ from gandask.methods.split.tasks import (
     DISCRIMINATOR,
     GENERATOR,
     averaged,
-    builder,
     by_name,
     counted_by,
     inputs,
@@ -128,4 +127,4 @@ def apply(
 
 def _bare(training: Training, kind: str) -> nn.Module:
     with torch.device("meta"):
-        return builder(training, kind)()
+        return training.builder(kind)()

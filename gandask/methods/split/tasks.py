@@ -32,6 +32,8 @@ from gandask.training.pair import Samples, discriminator_loss, feedback, forged,
 from gandask.training.settings import Noise, Training, real_batch
 
 DISCRIMINATOR, GENERATOR = "discriminator", "generator"
+Drawn = Callable[[int], tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]
+"""What gives `inputs` of an exchange for each judge."""
 
 
 # ---- data and noise
@@ -145,26 +147,18 @@ def begin(
         return states[2:], {}
     with training.settled() as device:
         module = load_module(training.build_generator, states[0], device).train()
-        fakes = _forged(module, training, device, slot, 1, judges, fresh)
+        drawn = functools.partial(inputs, training, device, slot, 1, fresh=fresh)
+        fakes = _forged(module, drawn, judges)
         return (save_module(module), states[1], *fakes), {}
 
 
-def _forged(
-    module: nn.Module,
-    training: Training,
-    device: torch.device,
-    slot: str,
-    round: int,
-    judges: Sequence[int],
-    fresh: bool,
-) -> list[State]:
+def _forged(module: nn.Module, drawn: Drawn, judges: Sequence[int]) -> list[State]:
     """Make the fakes of an exchange: for each judge one batch, or two fresh ones."""
     made: list[State] = []
     for judge in judges:
-        for_discriminator, for_generator = inputs(training, device, slot, round, judge, fresh)
-        if fresh:
-            made.append(_batch_state(forged(module, for_discriminator)))
-        made.append(_batch_state(forged(module, for_generator)))
+        first, second = drawn(judge)
+        for batch_inputs in (first,) if second is first else (first, second):
+            made.append(_batch_state(forged(module, batch_inputs)))
     return made
 
 
@@ -335,7 +329,7 @@ def stepped(
     with training.settled() as device:
         with routine("load"):
             known = {**held, **buffers} if finite else held
-            module = load_module(builder(training, kind), known, device)
+            module = load_module(training.builder(kind), known, device)
             learner = Learner.of(module, moments, training.adam_betas)
         with routine("train"):
             if finite:
@@ -387,12 +381,16 @@ def learn(
         with routine("load"):
             module = load_module(training.build_generator, weights, device)
             learner = Learner.of(module, moments, training.adam_betas)
+        now, then = (
+            functools.partial(inputs, training, device, slot, number, fresh=fresh)
+            for number in (round, round + 1)
+        )
         with routine("train"):
-            finite = _learned(learner, training, device, slot, round, judges, fresh, said)
+            finite = _learned(learner, now, judges, said)
         made = []
         with routine("forge"):
             if goes_on:
-                made = _forged(module, training, device, slot, round + 1, judges, fresh)
+                made = _forged(module, then, judges)
         values: dict[str, Any] = {"finite": finite}
         trained = save_module(module)
         if scored and training.score_samples:
@@ -400,21 +398,13 @@ def learn(
         return (trained, learner.moments(), *made), values
 
 
-def _learned(
-    learner: Learner,
-    training: Training,
-    device: torch.device,
-    slot: str,
-    round: int,
-    judges: Sequence[int],
-    fresh: bool,
-    said: Sequence[State],
-) -> bool:
+def _learned(learner: Learner, drawn: Drawn, judges: Sequence[int], said: Sequence[State]) -> bool:
     """Take one step down the mean of what each judge's feedback asks for, if that is finite."""
     asked = []
     for judge, state in zip(judges, said, strict=True):
-        _, drawn = inputs(training, device, slot, round, judge, fresh)
-        asked.append(gradients_from(learner, drawn, torch.tensor(state["slope"], device=device)))
+        _, noise = drawn(judge)
+        slope = torch.tensor(state["slope"], device=noise[0].device)
+        asked.append(gradients_from(learner, noise, slope))
     mean = [functools.reduce(torch.add, parts) / len(asked) for parts in zip(*asked, strict=True)]
     return _taken(learner, mean)
 
@@ -425,8 +415,3 @@ def _taken(learner: Learner, found: Sequence[Tensor], clip: float | None = None)
     if finite:
         learner.apply(found, clip)
     return finite
-
-
-def builder(training: Training, kind: str) -> Callable[[], nn.Module]:
-    """Give what builds a network of a kind."""
-    return training.build_discriminator if kind == DISCRIMINATOR else training.build_generator

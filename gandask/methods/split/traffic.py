@@ -50,14 +50,10 @@ class Volumes:
     def of(cls, method: Split) -> Volumes:
         """Measure what a method sends, by the shapes of its networks and its data."""
         training = method.training
-        builders = {
-            DISCRIMINATOR: training.build_discriminator,
-            GENERATOR: training.build_generator,
-        }
         weights, gradients, buffers = {}, {}, {}
-        for kind, build in builders.items():
+        for kind in (DISCRIMINATOR, GENERATOR):
             with torch.device("meta"):
-                module = build()
+                module = training.builder(kind)()
             held = module.state_dict()
             weights[kind] = _bytes(held.values())
             gradients[kind] = _bytes(trainable(module).values())

@@ -8,6 +8,10 @@ import torch
 
 import gandask as gd
 from gandask.core import SettingError
+from gandask.engine.options import Options
+from gandask.engine.session import Session
+from gandask.execution.heartbeat import Heartbeat, Watch
+from gandask.execution.serial import Serial
 from gandask.methods.split import tasks
 from gandask.methods.testing import walk
 from gandask.training.learner import Learner, load_module
@@ -119,6 +123,29 @@ def test_one_node_is_the_ordinary_loop(base, combine):
         assert_trained(states[f"{keeper}/{kind}/4"], getattr(loop, kind))
 
 
+class Bar:
+    """A progress bar that tells how far it has come."""
+
+    def __init__(self):
+        self.n, self.total, self.seen = 0, 0, []
+
+    def update(self, count):
+        self.n += count
+        self.seen.append(self.n)
+
+
+@pytest.mark.parametrize("method", [bpgan(discriminators=3), parallel(nodes=2)])
+def test_progress_counts_slots_that_have_nothing_to_record(method):
+    slots = len(method.layout().slots)
+    session = Session(method, method.prepare(), Options())
+    session.watch = Watch(Heartbeat())
+    session.executor = Serial(method.seed)
+    session.begin()
+    bar = Bar()
+    assert session.work(bar)
+    assert [*dict.fromkeys(bar.seen)] == [slots * number for number in range(1, 5)]
+
+
 def test_one_batch_of_fakes_may_serve_both():
     """As a loop does that trains the generator on the fakes that the discriminator has seen."""
     method = bpgan(schedule="alternating", fakes="shared", seed=3)
@@ -151,27 +178,10 @@ def test_judges_of_half_a_batch_are_one_of_a_whole():
         )[0]
         for number, part in ((1, fakes[:20]), (2, fakes[20:]))
     ]
-    mean, _ = tasks.combine(
-        weights,
-        moments,
-        *(half[0] for half in halves),
-        training=training,
-        slot="server/0",
-        round=1,
-        kind="discriminator",
-        nodes=2,
-        counted=False,
-    )
-    alone, _ = tasks.combine(
-        weights,
-        moments,
-        one,
-        training=whole,
-        slot="server/0",
-        round=1,
-        kind="discriminator",
-        nodes=1,
-        counted=False,
+    given = {"slot": "server/0", "round": 1, "kind": "discriminator", "counted": False}
+    mean, alone = (
+        tasks.combine(weights, moments, *sent, training=training, nodes=len(sent), **given)[0]
+        for sent in ([half[0] for half in halves], [one])
     )
     for name in one:
         both = (halves[0][0][name] + halves[1][0][name]) / 2
@@ -275,7 +285,7 @@ def test_what_is_not_finite_is_discarded_with_its_step(kind, wrong):
     """What batch normalisation counted as well: a NaN in it would stay."""
     training = bpgan(base="dcgan").training
     (held, moments, *_), _ = tasks.begin(training=training, slot="server/0", kind=kind)
-    module = load_module(tasks.builder(training, kind), held, torch.device("cpu"))
+    module = load_module(training.builder(kind), held, torch.device("cpu"))
     sent = [{name: np.ones_like(held[name]) for name in dict(module.named_parameters())}]
     counts = tasks.buffers_of(module)
     counts = [{name: array + 1 for name, array in counts.items()}] if counts else []
@@ -303,7 +313,7 @@ def simultaneous(method):
 
     def learner(slot, kind):
         state, moments = tasks.begin(training=training, slot=slot, kind=kind)[0][:2]
-        module = load_module(tasks.builder(training, kind), state, cpu)
+        module = load_module(training.builder(kind), state, cpu)
         return Learner.of(module, moments, training.adam_betas)
 
     generators = [learner(f"generator/{j}", "generator") for j in range(makers)]
