@@ -11,26 +11,21 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
 
 from gandask.config import setting, settings
-from gandask.core import Event, Layout, Plan, Role, SettingError, Task, rng
-from gandask.methods.split.method import SERVER, Split, weights
-from gandask.methods.split.tasks import (
-    DISCRIMINATOR,
-    GENERATOR,
-    begin,
-    combine,
-    judge,
-    learn,
-    repeats,
-    train,
-)
+from gandask.core import Event, Layout, Plan, Role, SettingError, Stage, Task, rng
+from gandask.methods.split.draws import Rules
+from gandask.methods.split.generators import adopt, begin, learn, repeats
+from gandask.methods.split.judges import judge, train
+from gandask.methods.split.method import SERVER, Split
+from gandask.methods.split.servers import average, combine
+from gandask.methods.split.states import DISCRIMINATOR, GENERATOR, weights
 from gandask.methods.split.view import SplitView, variables
+from gandask.methods.split.wire import remembers
 from gandask.training.learner import buffer_names
 
 
@@ -44,9 +39,9 @@ class BPGAN(Split):
     generators: int = setting(2, "nodes with a generator: judge i serves i mod this", minimum=1)
     share: str = setting(
         "gradients",
-        "what judges share: one discriminator, of which a server averages their gradients, or "
-        "nothing: each trains its own",
-        choices=("gradients", "none"),
+        "what judges share: one discriminator, of which a server averages their gradients, or the "
+        "weights after each has trained it by itself; or nothing: each trains its own",
+        choices=("gradients", "weights", "none"),
     )
     fakes: str = setting(
         "shared",
@@ -55,6 +50,17 @@ class BPGAN(Split):
     )
     swap_every: int = setting(
         0, "exchanges after which judges swap their own discriminators; 0: never", minimum=0
+    )
+    generator_steps: str = setting(
+        "exact",
+        "of an exchange of several batches: one step on the mean of all, or, all by the weights of "
+        "before and so stale, one for each",
+        choices=("exact", "stale"),
+    )
+    generator_average: str = setting(
+        "none",
+        "whether generators go on from the mean of all after each exchange",
+        choices=("none", "mean"),
     )
 
     def __post_init__(self) -> None:
@@ -74,6 +80,16 @@ class BPGAN(Split):
                 f"swap_every={self.swap_every}: a single judge has nobody to swap with; choose "
                 "discriminators=2 or more, or swap_every=0"
             )
+        if self.generator_average == "mean" and self.generators == 1:
+            raise SettingError(
+                "generator_average='mean': there is a single generator; choose generators=2 or "
+                "more, or 'none'"
+            )
+        if self.buffers == "own" and self.share != "gradients":
+            raise SettingError(
+                f"buffers='own': by share={self.share!r} what is counted goes with the weights; "
+                "choose share='gradients', or buffers='server'"
+            )
 
     def check(self) -> None:
         """Refuse generators, too, that give something else for the same noise.
@@ -89,6 +105,18 @@ class BPGAN(Split):
                 "second time (dropout, spectral norm), but feedback is on the fakes of the first; "
                 "choose another, or DataParallel"
             )
+
+    @functools.cached_property
+    def rules(self) -> Rules:
+        """How an exchange goes."""
+        return Rules(
+            self.discriminators,
+            self.exchange_every,
+            self.discriminator_steps,
+            fresh=self.fakes == "fresh",
+            exact=self.generator_steps == "exact",
+            wire=self.wire,
+        )
 
     @property
     def holders(self) -> tuple[str, ...]:
@@ -106,7 +134,7 @@ class BPGAN(Split):
             "judge": Role(("judge",), self.holders),
             "generator": Role(("generator",), self.generator_slots),
         }
-        if self.share == "gradients":
+        if self.share != "none" or self._averages:
             roles["server"] = Role((), (SERVER,))
         coords = {"judge": range(self.discriminators), "generator": range(self.generators)}
         members = ["generator"] if self.generators > 1 else []
@@ -119,6 +147,18 @@ class BPGAN(Split):
         with torch.device("meta"):
             return bool(buffer_names(self.training.build_discriminator()))
 
+    @property
+    def _averages(self) -> bool:
+        """Whether generators go on from their mean."""
+        return self.generator_average == "mean"
+
+    @property
+    def _waits(self) -> bool:
+        """Whether judges give feedback by the new discriminator, in a task of its own."""
+        return self.schedule == "alternating"
+
+    # ---- names of states
+
     def _judges(self, generator: int) -> tuple[int, ...]:
         """Give the judges that a generator serves."""
         return tuple(range(generator, self.discriminators, self.generators))
@@ -130,19 +170,41 @@ class BPGAN(Split):
 
     def _forged(self, generator: int, round: int) -> list[str]:
         """Name all fakes of a generator for an exchange, in the order in which they are made."""
+        if round > self.iterations:
+            return []
         pairs = [self._fakes(index, round) for index in self._judges(generator)]
         return [*dict.fromkeys(name for pair in pairs for name in pair)]
 
+    def _counts(self, index: int, round: int, after: int | str) -> tuple[str, ...]:
+        """Name what a judge's discriminator has counted by the end of a task, if anything."""
+        return (f"judge/{index}/buffers/{round}/{after}",) if self._buffered else ()
+
+    def _served(self, round: int, step: int) -> tuple[str, str]:
+        """Name the server's discriminator, and its moments, after a step of an exchange."""
+        if step == 0:
+            return weights(SERVER, DISCRIMINATOR, round - 1)
+        if step == self.discriminator_steps:
+            return weights(SERVER, DISCRIMINATOR, round)
+        name = f"{SERVER}/discriminator/{round}/{step}"
+        return name, f"{name}/moments"
+
+    # ---- plans
+
     def _begin(self) -> tuple[SplitView, list[Task]]:
-        fresh, shared = self.fakes == "fresh", self.share == "gradients"
         made = []
         for index, slot in enumerate(self.generator_slots):
-            given = {"kind": GENERATOR, "judges": self._judges(index), "fresh": fresh}
             writes = (*weights(slot, GENERATOR, 0), *self._forged(index, 1))
-            made.append(self._task(slot, 0, begin, (), writes, given))
-        for slot in (SERVER,) if shared else self.holders:
-            writes = weights(slot, DISCRIMINATOR, 0)
-            made.append(self._task(slot, 0, begin, (), writes, {"kind": DISCRIMINATOR}))
+            given = {"kind": GENERATOR, "judges": self._judges(index)}
+            made.append(self._task(slot, 0, begin, (), writes, **given))
+        keepers = {
+            "gradients": (SERVER,),
+            "weights": (SERVER, *self.holders),  # these for their moments
+            "none": self.holders,
+        }
+        for slot in keepers[self.share]:
+            held, moments = weights(slot, DISCRIMINATOR, 0)
+            writes = (held, moments, *self._copies(held))
+            made.append(self._task(slot, 0, begin, (), writes, kind=DISCRIMINATOR))
         view = SplitView(
             expected=0,
             generators={slot: f"{slot}/generator/0" for slot in self.generator_slots},
@@ -152,99 +214,160 @@ class BPGAN(Split):
         )
         return view, made
 
-    def _counted(self, index: int, round: int) -> tuple[str, ...]:
-        """Name what a judge's discriminator has counted by the end of its part in an exchange."""
-        return (f"judge/{index}/buffers/{round}",) if self._buffered else ()
-
     def exchange(self, round: int) -> Plan:
         """Plan an exchange; the guide shows both schedules."""
-        judging, training, answering = (
-            self._shared(round) if self.share == "gradients" else self._own(round)
-        )
         learning = [self._learning(index, round) for index in range(self.generators)]
-        if self._answers_apart:
-            plan = [judging, training, answering, learning]
-        elif self.share == "gradients":
-            plan = [judging, [*training, *learning]]
-        else:
-            plan = [answering, [*training, *learning]]
-        return [stage for stage in plan if stage]
+        by = self._by_gradients if self.share == "gradients" else self._by_steps
+        plan = by(round, learning)
+        if self._averages:
+            adopting = [self._adopting(index, round) for index in range(self.generators)]
+            own = [f"{slot}/generator/{round}/own" for slot in self.generator_slots]
+            plan += [[self._averaging(round, GENERATOR, own)], adopting]
+        return plan
 
-    def _kept(self, round: int) -> tuple[dict[str, str], list[str]]:
-        kept: list[str] = []
-        for index, slot in enumerate(self.generator_slots):
-            kept += weights(slot, GENERATOR, round)
-            kept += self._forged(index, round + 1) if round < self.iterations else []
-        for slot in (SERVER,) if self.share == "gradients" else self.holders:
-            kept += weights(slot, DISCRIMINATOR, round)
-        if self._answers_apart or self.share == "gradients":
-            kept += [name for i in range(self.discriminators) for name in self._counted(i, round)]
-        return {slot: f"{slot}/generator/{round}" for slot in self.generator_slots}, kept
+    def _networks(self, round: int) -> list[str]:
+        keepers = self.holders if self.share == "none" else (SERVER,)
+        kept = [name for slot in self.generator_slots for name in weights(slot, GENERATOR, round)]
+        return kept + [name for slot in keepers for name in self._networks_of(slot, round)]
 
-    @property
-    def _answers_apart(self) -> bool:
-        """Whether judges give feedback by the new discriminator, in a task of its own."""
-        return self.schedule == "alternating"
+    def _networks_of(self, keeper: str, round: int) -> Sequence[str]:
+        """Name a discriminator and its moments: of a mean of weights there are none."""
+        names = weights(keeper, DISCRIMINATOR, round)
+        return names[:1] if self.share == "weights" else names
 
-    def _shared(self, round: int) -> tuple[list[Task], list[Task], list[Task]]:
-        """Make the tasks of judges with one discriminator, of their server, and their answers."""
-        before, apart = round - 1, self._answers_apart
-        judging: list[Task] = []
-        answering: list[Task] = []
-        sent: list[str] = []
-        counts: list[str] = []
-        for index, slot in enumerate(self.holders):
-            for_judge, for_generator = self._fakes(index, round)
-            # each goes on from what it has counted itself; the server keeps the average
-            newer = self._counted(index, before) if before else ()
-            counted = self._counted(index, round)
-            judged = tuple(f"{name}/judged" for name in counted) if apart else counted
-            feedback, gradients = f"{slot}/feedback/{round}", f"{slot}/gradients/{round}"
-            both = () if apart else (feedback,)
-            batches = dict.fromkeys((for_judge,) if apart else (for_judge, for_generator))
-            reads = (f"{SERVER}/discriminator/{before}", *newer, *batches)
-            given = self._node(index) | {"counted": bool(newer)}
-            given |= {"asked": ("gradients",) if apart else ("gradients", "feedback")}
-            writes = (gradients, *both, *judged)
-            judging.append(self._task(slot, round, judge, reads, writes, given))
-            reads = (f"{SERVER}/discriminator/{round}", *judged, for_generator)
-            given = self._node(index) | {"counted": bool(judged), "asked": ("feedback",)}
-            writes = (feedback, *counted)
-            answer = self._task(slot, round, judge, reads, writes, given)
-            answering.append(replace(answer, name="answer"))
-            sent.append(gradients)
-            counts += judged
-        given = {"kind": DISCRIMINATOR, "nodes": self.discriminators, "counted": self._buffered}
-        reads = (*weights(SERVER, DISCRIMINATOR, before), *sent, *counts)
-        trained = weights(SERVER, DISCRIMINATOR, round)
-        serving = [self._task(SERVER, round, combine, reads, trained, given)]
-        return judging, serving, answering
+    def _by_gradients(self, round: int, learning: Stage) -> list[Stage]:
+        """Let judges send gradients, step by step, of the discriminator that a server holds."""
+        plan: list[Stage] = []
+        judges = range(self.discriminators)
+        for step in range(1, self.discriminator_steps + 1):
+            beside = learning if step == 1 and not self._waits else ()
+            plan.append([self._judging(index, round, step) for index in judges])
+            plan.append([self._serving(round, step), *beside])
+        if self._waits:
+            shown = self._sent(self._served(round, self.discriminator_steps)[0])
+            plan.append([self._answering(index, round, shown) for index in judges])
+            plan.append(learning)
+        return plan
 
-    def _own(self, round: int) -> tuple[list[Task], list[Task], list[Task]]:
-        """Make the tasks of judges with discriminators of their own, and their answers."""
-        before, apart = round - 1, self._answers_apart
-        training: list[Task] = []
-        answering: list[Task] = []
-        held = self._held(round)
-        for index, slot in enumerate(self.holders):
-            for_judge, for_generator = self._fakes(index, round)
-            old, moments = (
-                f"judge/{held[index]}/discriminator/{before}",
-                f"{slot}/discriminator/{before}/moments",
-            )
-            counts = self._counted(index, round)
-            newer = self._counted(held[index], before) if apart and before else ()
-            newer = newer if apart else counts
-            trained = weights(slot, DISCRIMINATOR, round)
-            given = self._node(index) | {"counted": bool(newer)}
-            reads = (old, *newer, moments, for_judge)
-            training.append(self._task(slot, round, train, reads, trained, given))
-            given = self._node(index) | {"counted": False, "asked": ("feedback",)}
-            shown = (trained[0] if apart else old), for_generator
-            told = (f"{slot}/feedback/{round}", *counts)
-            answer = self._task(slot, round, judge, shown, told, given)
-            answering.append(replace(answer, name="answer"))
-        return [], training, answering
+    def _judging(self, index: int, round: int, step: int) -> Task:
+        """Let a judge give gradients, and in the first step feedback, if it need not wait."""
+        slot = self.holders[index]
+        feedback = step == 1 and not self._waits
+        for_judge, for_generator = self._fakes(index, round)
+        newer = self._newer(index, round, step)
+        left = (f"{slot}/residual/{round}/{step}",) if remembers(self.wire) else ()
+        last = self._last_left(slot, round, step) if left else ()
+        batches = dict.fromkeys((for_judge, for_generator) if feedback else (for_judge,))
+        shown = self._sent(self._served(round, step - 1)[0])
+        told = (f"{slot}/feedback/{round}",) if feedback else ()
+        name = "judge" if step == 1 else f"judge_{step}"
+        return self._task(
+            slot,
+            round,
+            judge,
+            (shown, *newer, *last, *batches),
+            (self._gradients(index, round, step), *left, *told, *self._counts(index, round, step)),
+            name,
+            node=index,
+            counted=bool(newer),
+            asked=("gradients", "feedback") if feedback else ("gradients",),
+            step=step,
+            left=bool(last),
+        )
+
+    def _newer(self, index: int, round: int, step: int) -> tuple[str, ...]:
+        """Name what a judge has counted before a step, if it goes on from that."""
+        if self.buffers == "server" or (round, step) == (1, 1):
+            return ()
+        if step > 1:
+            return self._counts(index, round, step - 1)
+        return self._counts(index, round - 1, "answer" if self._waits else self.discriminator_steps)
+
+    def _last_left(self, slot: str, round: int, step: int) -> tuple[str, ...]:
+        """Name what the wire left of a judge's gradients of the step before."""
+        if step > 1:
+            return (f"{slot}/residual/{round}/{step - 1}",)
+        return (f"{slot}/residual/{round - 1}/{self.discriminator_steps}",) if round > 1 else ()
+
+    def _gradients(self, index: int, round: int, step: int) -> str:
+        return f"judge/{index}/gradients/{round}/{step}"
+
+    def _serving(self, round: int, step: int) -> Task:
+        """Let the server take a step."""
+        judges = range(self.discriminators)
+        told = [self._gradients(index, round, step) for index in judges]
+        if self.buffers == "server":
+            told += [name for index in judges for name in self._counts(index, round, step)]
+        name = "combine" if step == 1 else f"combine_{step}"
+        held, moments = self._served(round, step)
+        reads = (*self._served(round, step - 1), *told)
+        writes = (held, moments, *self._copies(held))
+        given = {"kind": DISCRIMINATOR, "count": self.discriminators}
+        return self._task(SERVER, round, combine, reads, writes, name, **given)
+
+    def _answering(self, index: int, round: int, shown: str) -> Task:
+        """Let a judge give feedback by a discriminator."""
+        slot = self.holders[index]
+        newer: tuple[str, ...] = ()
+        if self.buffers == "own":
+            newer = self._counts(index, round, self.discriminator_steps)
+        _, for_generator = self._fakes(index, round)
+        writes = (f"{slot}/feedback/{round}", *self._counts(index, round, "answer"))
+        given = {"node": index, "counted": bool(newer), "asked": ("feedback",)}
+        reads = (shown, *newer, for_generator)
+        return self._task(slot, round, judge, reads, writes, "answer", **given)
+
+    def _by_steps(self, round: int, learning: Stage) -> list[Stage]:
+        """Let judges train discriminators by themselves: their own, or copies that are averaged."""
+        judges = range(self.discriminators)
+        training = [self._own_training(index, round) for index in judges]
+        own = [weights(slot, DISCRIMINATOR, round)[0] for slot in self.holders]
+        shared = self.share == "weights"
+        averaging = [[self._averaging(round, DISCRIMINATOR, own)]] if shared else []
+        mean = self._sent(f"{SERVER}/discriminator/{round}")
+        if self._waits:
+            shown = [mean] * self.discriminators if shared else own
+            answering = [self._answering(index, round, shown[index]) for index in judges]
+            return [training, *averaging, answering, learning]
+        shown = [self._taken_up(index, round) for index in judges]
+        answering = [self._answering(index, round, shown[index]) for index in judges]
+        return [answering, [*training, *learning], *averaging]
+
+    def _taken_up(self, index: int, round: int) -> str:
+        """Name the discriminator that a judge begins an exchange with."""
+        if self.share == "weights":
+            return self._sent(f"{SERVER}/discriminator/{round - 1}")
+        other = self._held(round)[index]
+        name = f"judge/{other}/discriminator/{round - 1}"
+        return name if other == index else self._sent(name)
+
+    def _own_training(self, index: int, round: int) -> Task:
+        """Let a judge take steps of its own."""
+        slot = self.holders[index]
+        for_judge, _ = self._fakes(index, round)
+        newer: tuple[str, ...] = ()
+        if not self._waits:
+            newer = self._counts(index, round, "answer")
+        elif self.share == "none" and round > 1:
+            newer = self._counts(self._held(round)[index], round - 1, "answer")
+        held, moments = weights(slot, DISCRIMINATOR, round)
+        before = weights(slot, DISCRIMINATOR, round - 1)[1]
+        return self._task(
+            slot,
+            round,
+            train,
+            (self._taken_up(index, round), *newer, before, for_judge),
+            (held, moments, *self._copies(held)),
+            node=index,
+            counted=bool(newer),
+        )
+
+    def _averaging(self, round: int, kind: str, own: Sequence[str]) -> Task:
+        """Let the server average the weights of networks."""
+        reads = [self._sent(name) for name in own]
+        mean = f"{SERVER}/{kind}/{round}"
+        writes = (mean, *self._copies(mean))
+        return self._task(SERVER, round, average, reads, writes, f"average_{kind}", kind=kind)
 
     def _happened(self, round: int) -> list[Event]:
         """Tell of a swap before an exchange."""
@@ -265,31 +388,36 @@ class BPGAN(Split):
         return [int(index) for index in taken]
 
     def _learning(self, index: int, round: int) -> Task:
-        slot, judges = f"generator/{index}", self._judges(index)
-        reads = (
-            *weights(slot, GENERATOR, round - 1),
-            *(f"judge/{i}/feedback/{round}" for i in judges),
+        slot, judges = self.generator_slots[index], self._judges(index)
+        said = (f"judge/{judge}/feedback/{round}" for judge in judges)
+        reads = (*weights(slot, GENERATOR, round - 1), *said)
+        made, moments = weights(slot, GENERATOR, round)
+        own = f"{made}/own" if self._averages else made
+        forged = [] if self._averages else self._forged(index, round + 1)
+        copied = self._copies(own) if self._averages else ()
+        return self._task(
+            slot,
+            round,
+            learn,
+            reads,
+            (own, moments, *copied, *forged),
+            judges=judges,
+            forges=bool(forged),
+            scored=self._is_scored(round) and not self._averages,
+            copied=self._averages,
         )
-        goes_on = round < self.iterations
-        forged = self._forged(index, round + 1) if goes_on else []
-        given = {"judges": judges, "fresh": self.fakes == "fresh", "goes_on": goes_on}
-        given |= {"scored": self._is_scored(round)}
-        writes = (*weights(slot, GENERATOR, round), *forged)
-        return self._task(slot, round, learn, reads, writes, given)
 
-    def _node(self, index: int) -> dict[str, Any]:
-        return {"node": index, "nodes": self.discriminators}
-
-    def _task(
-        self,
-        slot: str,
-        round: int,
-        function: Any,
-        reads: tuple[str, ...],
-        writes: tuple[str, ...],
-        given: dict[str, Any],
-    ) -> Task:
-        arguments = {"training": self.training, "slot": slot, **given}
-        if round:
-            arguments["round"] = round
-        return Task(slot, round, function, reads, writes, arguments)
+    def _adopting(self, index: int, round: int) -> Task:
+        """Let a generator go on from the mean of all."""
+        slot = self.generator_slots[index]
+        forged = self._forged(index, round + 1)
+        return self._task(
+            slot,
+            round,
+            adopt,
+            (self._sent(f"{SERVER}/generator/{round}"),),
+            (weights(slot, GENERATOR, round)[0], *forged),
+            judges=self._judges(index),
+            forges=bool(forged),
+            scored=self._is_scored(round),
+        )

@@ -18,8 +18,9 @@ from gandask.core import SettingError, Stage
 from gandask.methods.split.bpgan import BPGAN
 from gandask.methods.split.calibration import EXCHANGES, task_seconds
 from gandask.methods.split.method import SERVER, TERMS, Split
-from gandask.methods.split.tasks import DISCRIMINATOR, GENERATOR
+from gandask.methods.split.states import DISCRIMINATOR, GENERATOR
 from gandask.methods.split.traffic import WIDTH, Flow, Volumes, bits_per_second, flows
+from gandask.methods.split.wire import size
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -214,7 +215,8 @@ def _corrected(method: Split, speed: float, shared: bool, taken: Mapping[str, fl
 
 def sample_count(method: Split) -> int:
     """Count the real samples in an exchange."""
-    return len(method.holders) * method.batch_size
+    batches = method.exchange_every * method.discriminator_steps
+    return len(method.holders) * batches * method.batch_size
 
 
 def labelled(long_name: str, units: str) -> dict[str, str]:
@@ -325,18 +327,21 @@ def _published(method: Split, speed: float, taken: Mapping[str, float]) -> xr.Da
 
     volumes = Volumes.of(method)
     training = method.training
-    batch = method.batch_size * volumes.sample
-    weights, gradients = (sum(v.values()) / 2 for v in (volumes.weights, volumes.gradients))
+    batch = method.batch_size * method.exchange_every * volumes.sample * WIDTH
+    weights, gradients = (
+        sum(size(shapes, "float32") for shapes in held.values()) / 2
+        for held in (volumes.weights, volumes.gradients)
+    )
     discriminator, generator, server = _by_network(method, taken, volumes)
     values: dict[str, float] = {
         "M": node_count(method),
         "v": speed / 8,
-        "D": len(training.shard("nodes")) * volumes.sample,
+        "D": len(training.shard("nodes")) * volumes.sample * WIDTH,
         "t_D": discriminator / batch,
         "t_G": generator / batch,
         "t_S": server,
         "F": batch,
-        "L": method.batch_size * WIDTH,
+        "L": method.batch_size * method.exchange_every * WIDTH,
         "omega": weights,
         "g": gradients,
     }
@@ -356,14 +361,20 @@ def _by_network(
 ) -> tuple[float, float, float]:
     """Give the seconds of discriminator and generator for a batch, and of the server for a byte."""
     received = {
-        kind: len(method.holders) * (volumes.weights[kind] + volumes.gradients[kind])
+        kind: len(method.holders)
+        * (size(volumes.weights[kind], "float32") + size(volumes.gradients[kind], "float32"))
         for kind in (DISCRIMINATOR, GENERATOR)
     }
+
+    def total(task: str) -> float:
+        """Add up the seconds of all tasks of an exchange whose name begins so."""
+        return sum(seconds for name, seconds in taken.items() if name.startswith(task))
+
     if isinstance(method, BPGAN):
         batches = math.ceil(method.discriminators / method.generators)
-        judging = taken["judge"] + taken.get("answer", 0.0)
-        return judging, taken["learn"] / batches, taken["combine"] / received[DISCRIMINATOR]
-    half = taken.get("differentiate_both", 0.0) / 2
-    discriminator, generator = (taken.get(f"differentiate_{kind}", half) for kind in received)
-    combining = sum(taken[f"combine_{kind}"] for kind in received)
-    return discriminator, generator, combining / sum(received.values())
+        served = total("combine") + total(f"average_{DISCRIMINATOR}")
+        judging = total("judge") + total("train") + total("answer")
+        return judging, total("learn") / batches, served / received[DISCRIMINATOR]
+    half = (total("differentiate_both") + total("train_both")) / 2
+    discriminator, generator = (half + total(f"differentiate_{kind}") for kind in received)
+    return discriminator, generator, (total("combine") + total("average")) / sum(received.values())

@@ -2,7 +2,8 @@
 
 The baseline of BPGAN (Wu, PhD thesis, Warwick 2022, chapter 4): by a server that holds the
 networks, or among the nodes, each of which averages one slice of the gradients (reduce-scatter) and
-hands it to all (all-gather).
+hands it to all (all-gather). Where nodes take steps of their own and a server averages their
+weights, it is federated averaging (McMahan et al. 2017; FL-GAN of Hardy et al. 2019).
 """
 
 from __future__ import annotations
@@ -14,14 +15,20 @@ from typing import ClassVar
 import torch
 
 from gandask.config import setting, settings
-from gandask.core import Layout, Plan, Role, Task
-from gandask.methods.split.copies import apply, differentiate, reduce
-from gandask.methods.split.method import SERVER, Split, weights
-from gandask.methods.split.tasks import DISCRIMINATOR, GENERATOR, begin, combine
+from gandask.core import Layout, Plan, Role, SettingError, Stage, Task
+from gandask.methods.split.copies import apply, differentiate, reduce, train_both
+from gandask.methods.split.draws import Rules
+from gandask.methods.split.generators import begin
+from gandask.methods.split.method import SERVER, Split
+from gandask.methods.split.servers import average, combine
+from gandask.methods.split.states import DISCRIMINATOR, GENERATOR, weights
 from gandask.methods.split.view import SplitView, variables
+from gandask.methods.split.wire import remembers
 from gandask.training.learner import buffer_names
 
 BOTH = (DISCRIMINATOR, GENERATOR)
+Phase = tuple[str, tuple[str, ...], int]
+"""A part of an exchange: its name, whose gradients are asked, and of which discriminator step."""
 
 
 @settings
@@ -33,9 +40,30 @@ class DataParallel(Split):
     nodes: int = setting(4, "that hold data, and copies of both networks", minimum=1)
     combine: str = setting(
         "server",
-        "where gradients are averaged: by a server, or among the nodes",
-        choices=("server", "all_reduce"),
+        "what is averaged, and where: gradients by a server, or among the nodes; or weights, by a "
+        "server, after steps that each node takes by itself",
+        choices=("server", "all_reduce", "local"),
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.buffers == "own" and self.combine == "local":
+            raise SettingError(
+                "buffers='own': by combine='local' what is counted goes with the weights; choose "
+                "combine='server' or 'all_reduce', or buffers='server'"
+            )
+
+    @functools.cached_property
+    def rules(self) -> Rules:
+        """How an exchange goes."""
+        return Rules(
+            self.nodes,
+            self.exchange_every,
+            self.discriminator_steps,
+            simultaneous=self.schedule == "simultaneous",
+            wire=self.wire,
+            sliced=not self._served,
+        )
 
     @property
     def holders(self) -> tuple[str, ...]:
@@ -43,16 +71,21 @@ class DataParallel(Split):
         return tuple(f"node/{index}" for index in range(self.nodes))
 
     @property
+    def _served(self) -> bool:
+        """Whether there is a server."""
+        return self.combine != "all_reduce"
+
+    @property
     def generator_slots(self) -> tuple[str, ...]:
         """The slot whose generator is scored: the server's, or the first of equal ones."""
-        return (SERVER,) if self.combine == "server" else self.holders[:1]
+        return (SERVER,) if self._served else self.holders[:1]
 
     def layout(self) -> Layout:
         """Describe the result: ``(round, node)``."""
         roles = {"node": Role(("node",), self.holders)}
-        if self.combine == "server":
+        if self._served:
             roles["server"] = Role((), (SERVER,))
-        scored = "server" if self.combine == "server" else "node"
+        scored = "server" if self._served else "node"
         known = variables("node", scored, [], self.score_samples, self.final_samples)
         return Layout({"node": range(self.nodes)}, roles, known)
 
@@ -65,133 +98,206 @@ class DataParallel(Split):
 
     @property
     def _keepers(self) -> tuple[str, ...]:
-        """Slots that hold the weights and moments."""
-        return (SERVER,) if self.combine == "server" else self.holders
+        """Slots that hold the weights that count."""
+        return (SERVER,) if self._served else self.holders
+
+    @functools.cached_property
+    def _phases(self) -> Sequence[Phase]:
+        """The parts of an exchange, after each of which networks take a step."""
+        steps = range(1, self.discriminator_steps + 1)
+        judged = [(f"{DISCRIMINATOR}_{step}", (DISCRIMINATOR,), step) for step in steps]
+        judged[0] = (DISCRIMINATOR, (DISCRIMINATOR,), 1)
+        if self.schedule == "simultaneous":
+            return [("both", BOTH, 1), *judged[1:]]
+        return [*judged, (GENERATOR, (GENERATOR,), 1)]
+
+    # ---- names of states
+
+    def _held(self, slot: str, kind: str, round: int, phase: int) -> tuple[str, str]:
+        """Name a network and its moments after a phase of an exchange; -1: before the first."""
+        asked = [kind in which for _, which, _ in self._phases]
+        if phase >= 0 and any(asked[: phase + 1]):
+            if not any(asked[phase + 1 :]):
+                return weights(slot, kind, round)
+            done = sum(asked[: phase + 1])
+            return f"{slot}/{kind}/{round}/{done}", f"{slot}/{kind}/{round}/{done}/moments"
+        return weights(slot, kind, round - 1)
+
+    def _counts(self, slot: str, round: int, phase: int) -> dict[str, str]:
+        """Name what a node's networks have counted after a phase, by network."""
+        after = self._phases[phase][0]
+        return {
+            kind: f"{slot}/buffers/{round}/{after}/{kind}" for kind in BOTH if self._buffered[kind]
+        }
+
+    def _newer(self, slot: str, round: int, phase: int) -> dict[str, str]:
+        """Name what a node goes on from that it has counted itself, by network."""
+        if phase > 0:
+            return self._counts(slot, round, phase - 1)
+        own = self.buffers == "own" and round > 1
+        return self._counts(slot, round - 1, len(self._phases) - 1) if own else {}
+
+    def _sent_counts(self, round: int, phase: int, kind: str, keeper: str) -> list[str]:
+        """Name what is averaged of what nodes have counted: by default all, or one's own."""
+        senders: Sequence[str] = self.holders
+        if self.buffers == "own":  # those of the first are what a server scores by
+            senders = self.holders[:1] if keeper == SERVER else (keeper,)
+        found = [self._counts(slot, round, phase) for slot in senders]
+        return [counts[kind] for counts in found if kind in counts]
+
+    def _gradients(self, slot: str, round: int, phase: int, kind: str) -> list[str]:
+        """Name a node's gradients of a network: whole, or in slices for all."""
+        name = f"{slot}/gradients/{round}/{kind}"
+        name = f"{name}/{phase}" if phase else name
+        if self._served:
+            return [name]
+        return [f"{name}/{index}" for index in range(self.nodes)]
+
+    def _left(self, slot: str, round: int, phase: int, asked: Sequence[str]) -> list[str]:
+        """Name what the wire leaves of a node's gradients, where that is kept."""
+        if not remembers(self.wire):
+            return []
+        return [f"{slot}/residual/{round}/{phase}/{kind}" for kind in asked]
+
+    def _last_left(self, slot: str, round: int, phase: int, asked: Sequence[str]) -> list[str]:
+        """Name what the wire left of the gradients of the step before."""
+        found = []
+        for kind in asked:
+            earlier = [at for at in range(phase) if kind in self._phases[at][1]]
+            if earlier:
+                found += self._left(slot, round, earlier[-1], (kind,))
+            elif round > 1:
+                every = [at for at, (_, which, _) in enumerate(self._phases) if kind in which]
+                found += self._left(slot, round - 1, every[-1], (kind,))
+        return found
+
+    # ---- plans
 
     def _begin(self) -> tuple[SplitView, list[Task]]:
-        # all draw as the first does: copies of one network
-        given = {"training": self.training, "slot": self.holders[0]}
-        made = [
-            Task(
-                keeper,
-                0,
-                begin,
-                (),
-                weights(keeper, kind, 0),
-                given | {"kind": kind},
-                name=f"begin_{kind}",
-            )
-            for keeper in self._keepers
-            for kind in BOTH
-        ]
+        made = []
+        local = self.holders if self.combine == "local" else ()  # these for their moments
+        for keeper in (*self._keepers, *local):
+            for kind in BOTH:
+                held, moments = weights(keeper, kind, 0)
+                writes = (held, moments, *self._copies(held))
+                # all draw as the first node does: copies of one network
+                given = {"kind": kind, "slot": self.holders[0]}
+                made.append(self._task(keeper, 0, begin, (), writes, f"begin_{kind}", **given))
         generators = {slot: f"{slot}/generator/0" for slot in self.generator_slots}
         view = SplitView(0, generators, frozenset(), weights=(1.0,), metric=self.score)
         return view, made
 
-    def _kept(self, round: int) -> tuple[dict[str, str], list[str]]:
-        kept = [
+    def _networks(self, round: int) -> list[str]:
+        return [
             name
             for keeper in self._keepers
             for kind in BOTH
-            for name in weights(keeper, kind, round)
+            for name in weights(keeper, kind, round)[: 1 if self.combine == "local" else 2]
         ]
-        kept += [name for slot in self.holders for name in self._counts(slot, round, self._last)]
-        return {slot: f"{slot}/generator/{round}" for slot in self.generator_slots}, kept
-
-    @property
-    def _last(self) -> str:
-        """What a node's last task of an exchange differentiates."""
-        return "both" if self.schedule == "simultaneous" else GENERATOR
-
-    def _counts(self, slot: str, round: int, after: str) -> tuple[str, ...]:
-        """Name what a node's networks have counted after one of its tasks."""
-        return tuple(
-            f"{slot}/buffers/{round}/{after}/{kind}" for kind in BOTH if self._buffered[kind]
-        )
-
-    def _sent_counts(self, round: int, after: str, kind: str) -> list[str]:
-        """Name what all nodes have counted of one network after their tasks."""
-        counts = [name for slot in self.holders for name in self._counts(slot, round, after)]
-        return [name for name in counts if name.endswith(f"/{kind}")]
 
     def exchange(self, round: int) -> Plan:
         """Plan an exchange: both networks at once, or the generator by the new discriminator."""
-        steps: list[tuple[str, Sequence[str]]] = [("both", BOTH)]
-        if self.schedule == "alternating":
-            steps = [(kind, (kind,)) for kind in BOTH]
-        plan: list[Sequence[Task]] = []
-        for after, asked in steps:
-            plan.append([self._differentiating(slot, round, after, asked) for slot in self.holders])
-            combining = self._served if self.combine == "server" else self._reduced
-            plan += combining(round, after, asked)
+        if self.combine == "local":
+            return self._by_steps(round)
+        plan: list[Stage] = []
+        for phase in range(len(self._phases)):
+            plan.append([self._differentiating(slot, round, phase) for slot in self.holders])
+            plan += self._serving(round, phase) if self._served else self._reducing(round, phase)
         return plan
 
-    def _differentiating(self, slot: str, round: int, after: str, asked: Sequence[str]) -> Task:
+    def _differentiating(self, slot: str, round: int, phase: int) -> Task:
         """Make a node's task: gradients of one network, or of both."""
-        keeper = SERVER if self.combine == "server" else slot
-        late = after == GENERATOR  # the discriminator has taken its step
-        at = {DISCRIMINATOR: round if late else round - 1, GENERATOR: round - 1}
-        counts = self._counts(slot, round, DISCRIMINATOR) if late else ()
-        if not late and round > 1:
-            counts = self._counts(slot, round - 1, self._last)
-        newer = dict(zip((kind for kind in BOTH if self._buffered[kind]), counts, strict=False))
+        after, asked, step = self._phases[phase]
+        keeper = SERVER if self._served else slot
+        newer = self._newer(slot, round, phase)
         reads: list[str] = []
         for kind in BOTH:
-            reads += [f"{keeper}/{kind}/{at[kind]}", *([newer[kind]] if kind in newer else [])]
-        given = {
-            "training": self.training,
-            "slot": slot,
-            "round": round,
-            "node": self.holders.index(slot),
-            "nodes": self.nodes,
-            "counted": tuple(kind in newer for kind in BOTH),
-            "asked": tuple(asked),
-            "slices": self.nodes if self.combine == "all_reduce" else 0,
-        }
-        sent = [name for kind in asked for name in self._gradients(slot, round, kind)]
-        writes = (*sent, *self._counts(slot, round, after))
-        return Task(
-            slot, round, differentiate, tuple(reads), writes, given, name=f"differentiate_{after}"
+            held = self._held(keeper, kind, round, phase - 1)[0]
+            reads.append(self._sent(held) if self._served else held)
+            reads += [newer[kind]] if kind in newer else []
+        last = self._last_left(slot, round, phase, asked)
+        writes: list[str] = []
+        for kind in asked:
+            writes += self._gradients(slot, round, phase, kind)
+            writes += self._left(slot, round, phase, (kind,))
+        return self._task(
+            slot,
+            round,
+            differentiate,
+            (*reads, *last),
+            (*writes, *self._counts(slot, round, phase).values()),
+            f"differentiate_{after}",
+            node=self.holders.index(slot),
+            counted=tuple(kind in newer for kind in BOTH),
+            asked=asked,
+            step=step,
+            left=bool(last),
         )
 
-    def _gradients(self, slot: str, round: int, kind: str) -> list[str]:
-        """Name a node's gradients of a network: whole, or in slices for all."""
-        name = f"{slot}/gradients/{round}/{kind}"
-        if self.combine == "server":
-            return [name]
-        return [f"{name}/{index}" for index in range(self.nodes)]
-
-    def _served(self, round: int, after: str, asked: Sequence[str]) -> list[list[Task]]:
+    def _serving(self, round: int, phase: int) -> list[list[Task]]:
         """Let the server average, and take the steps."""
+        after, asked, step = self._phases[phase]
         stage = []
         for kind in asked:
-            sent = [name for slot in self.holders for name in self._gradients(slot, round, kind)]
-            counts = self._sent_counts(round, after, kind)
-            given = {"training": self.training, "slot": SERVER, "round": round, "kind": kind}
-            given |= {"nodes": self.nodes, "counted": bool(counts)}
-            given |= {"scored": kind == GENERATOR and self._is_scored(round)}
-            reads = (*weights(SERVER, kind, round - 1), *sent, *counts)
-            writes = weights(SERVER, kind, round)
-            stage.append(Task(SERVER, round, combine, reads, writes, given, name=f"combine_{kind}"))
+            told = [
+                name for slot in self.holders for name in self._gradients(slot, round, phase, kind)
+            ]
+            counts = self._sent_counts(round, phase, kind, SERVER)
+            held, moments = self._held(SERVER, kind, round, phase)
+            reads = (*self._held(SERVER, kind, round, phase - 1), *told, *counts)
+            writes = (held, moments, *self._copies(held))
+            given = {"kind": kind, "count": self.nodes, "scored": self._scores(kind, round)}
+            name = f"combine_{kind if step == 1 else after}"
+            stage.append(self._task(SERVER, round, combine, reads, writes, name, **given))
         return [stage]
 
-    def _reduced(self, round: int, after: str, asked: Sequence[str]) -> list[list[Task]]:
+    def _scores(self, kind: str, round: int) -> bool:
+        return kind == GENERATOR and self._is_scored(round)
+
+    def _reducing(self, round: int, phase: int) -> list[list[Task]]:
         """Let each node average one slice, and take the steps of its own copies by all slices."""
+        after, asked, step = self._phases[phase]
         reducing, applying = [], []
         for kind in asked:
             means = [f"{slot}/mean/{round}/{kind}" for slot in self.holders]
-            counts = self._sent_counts(round, after, kind)
+            means = [f"{name}/{phase}" for name in means] if phase else means
+            parts = [self._gradients(slot, round, phase, kind) for slot in self.holders]
+            label = kind if step == 1 else after
             for index, slot in enumerate(self.holders):
-                parts = tuple(self._gradients(one, round, kind)[index] for one in self.holders)
+                reads = tuple(part[index] for part in parts)
+                given = {"wire": self.wire}
                 reducing.append(
-                    Task(slot, round, reduce, parts, (means[index],), name=f"reduce_{kind}")
+                    Task(slot, round, reduce, reads, (means[index],), given, name=f"reduce_{label}")
                 )
-                given = {"training": self.training, "slot": slot, "round": round, "kind": kind}
-                scored = kind == GENERATOR and index == 0 and self._is_scored(round)
-                given |= {"nodes": self.nodes, "scored": scored}
-                reads = (*weights(slot, kind, round - 1), *means, *counts)
-                writes = weights(slot, kind, round)
+                scored = index == 0 and self._scores(kind, round)
+                counts = self._sent_counts(round, phase, kind, slot)
+                reads = (*self._held(slot, kind, round, phase - 1), *means, *counts)
+                writes = self._held(slot, kind, round, phase)
+                told = {"kind": kind, "scored": scored}
                 applying.append(
-                    Task(slot, round, apply, reads, writes, given, name=f"apply_{kind}")
+                    self._task(slot, round, apply, reads, writes, f"apply_{label}", **told)
                 )
         return [reducing, applying]
+
+    def _by_steps(self, round: int) -> list[list[Task]]:
+        """Let nodes take steps of their own, and the server average their weights."""
+        training = []
+        for node, slot in enumerate(self.holders):
+            reads: list[str] = []
+            writes: list[str] = []
+            for kind in BOTH:
+                held, moments = weights(slot, kind, round)
+                shown = self._sent(f"{SERVER}/{kind}/{round - 1}")
+                reads += [shown, weights(slot, kind, round - 1)[1]]
+                writes += [held, moments, *self._copies(held)]
+            training.append(self._task(slot, round, train_both, reads, writes, node=node))
+        averaging = []
+        for kind in BOTH:
+            own = [self._sent(f"{slot}/{kind}/{round}") for slot in self.holders]
+            mean = f"{SERVER}/{kind}/{round}"
+            given = {"kind": kind, "scored": self._scores(kind, round)}
+            writes = [mean, *self._copies(mean)]
+            averaging.append(
+                self._task(SERVER, round, average, own, writes, f"average_{kind}", **given)
+            )
+        return [training, averaging]

@@ -1,6 +1,6 @@
 """What BPGAN and data parallelism have in common: exchanges, their losses, and scores.
 
-A round is an *exchange*: one step of each network, from a batch on each node. Its plan has stages,
+A round is an *exchange*: steps of each network, from batches on each node. Its plan has stages,
 which read what travels from node to node.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 import functools
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -29,7 +30,9 @@ from gandask.core import (
 )
 from gandask.methods import families, tasks
 from gandask.methods.adversarial import Adversarial
+from gandask.methods.split.draws import Rules
 from gandask.methods.split.view import SplitView
+from gandask.methods.split.wire import WIRES
 from gandask.scores import metrics
 from gandask.scores.metrics import Statistics
 from gandask.training import losses, networks
@@ -61,7 +64,7 @@ class Split(Adversarial[SplitView]):
         "discriminator, with its loss, of the other",
     )
     loss: str | None = setting(None, "name in LOSSES; that of the base GAN by default")
-    iterations: int = setting(2000, "exchanges: steps of each network", minimum=1, maximum=100_000)
+    iterations: int = setting(2000, "exchanges", minimum=1, maximum=100_000)
     batch_size: int = setting(64, "samples per batch, of one node", minimum=1)
     data_fraction: float = setting(
         1.0, "random share of the data that nodes divide among themselves", above=0, maximum=1
@@ -72,6 +75,22 @@ class Split(Adversarial[SplitView]):
         "wait for the new one, as in the ordinary loop",
         choices=SCHEDULES,
     )
+    exchange_every: int = setting(
+        1,
+        "batches in an exchange, of each step: gradients are means over all of them, and networks "
+        "that a node trains by itself take a step on each",
+        minimum=1,
+    )
+    buffers: str = setting(
+        "server",
+        "what batch normalisation counts: averaged in every exchange, or each node's own",
+        choices=("server", "own"),
+    )
+    wire: str = setting(
+        "float32",
+        "what gradients, fakes and feedback travel as; weights as float16 at the coarsest",
+        choices=WIRES,
+    )
     score_every: int = setting(500, "exchanges between scores, the last one among them", minimum=1)
 
     def __post_init__(self) -> None:
@@ -79,11 +98,6 @@ class Split(Adversarial[SplitView]):
         object.__setattr__(self, "base", families.one(self.base))
         if self.loss is not None:
             config.lookup("loss", self.loss, losses.LOSSES)
-        if self.discriminator_steps != 1:
-            raise SettingError(
-                f"discriminator_steps={self.discriminator_steps}: an exchange has one step of each "
-                "network; choose 1"
-            )
 
     @property
     def rounds(self) -> int:
@@ -96,6 +110,11 @@ class Split(Adversarial[SplitView]):
         ((maker, judge),) = families.by_group((self.base,), 1)
         network = families.paired(maker, judge)
         return self._training(network, [losses.LOSSES[self.loss or network.loss]])
+
+    @property
+    @abc.abstractmethod
+    def rules(self) -> Rules:
+        """How an exchange goes."""
 
     @property
     @abc.abstractmethod
@@ -116,8 +135,17 @@ class Split(Adversarial[SplitView]):
         """Plan an exchange."""
 
     @abc.abstractmethod
-    def _kept(self, round: int) -> tuple[dict[str, str], list[str]]:
-        """Name what an exchange leaves: by slot the generators, and all that the next one reads."""
+    def _networks(self, round: int) -> list[str]:
+        """Name the networks and moments that an exchange leaves."""
+
+    def _kept(self, round: int) -> frozenset[str]:
+        """Name what an exchange leaves: networks, and all that the next one reads."""
+        kept = {*self._networks(round)}
+        if round < self.iterations:
+            tasks = [task for stage in self.exchange(round + 1) for task in stage]
+            written = {name for task in tasks for name in task.writes}
+            kept |= {name for task in tasks for name in task.reads if name not in written}
+        return frozenset(kept)
 
     def check(self) -> None:
         """Load the data, and refuse networks that do not fit and batches that a node cannot fill.
@@ -149,6 +177,30 @@ class Split(Adversarial[SplitView]):
             return "moments"
         return TERMS[state.split("/")[2]]
 
+    def _sent(self, name: str) -> str:
+        """Name what other slots read of weights: a copy in fewer bits, where they travel so."""
+        return name if self.wire == "float32" else f"{name}/sent"
+
+    def _copies(self, name: str) -> tuple[str, ...]:
+        """Name the copy of weights that others read, where it is another state."""
+        return () if self.wire == "float32" else (self._sent(name),)
+
+    def _task(
+        self,
+        slot: str,
+        round: int,
+        function: Any,
+        reads: Sequence[str],
+        writes: Sequence[str],
+        task: str = "",
+        /,
+        **given: Any,
+    ) -> Task:
+        """Make a task that is told the rules."""
+        arguments = {"training": self.training, "rules": self.rules, "slot": slot}
+        arguments |= ({"round": round} if round else {}) | given
+        return Task(slot, round, function, tuple(reads), tuple(writes), arguments, name=task)
+
     def figures(self) -> Mapping[str, Figure]:
         """Give the drawings of its own, by name."""
         from gandask.methods.split.figures import FIGURES
@@ -173,8 +225,8 @@ class Split(Adversarial[SplitView]):
         told = {(report.slot, report.task): report for report in heard if report.round == done}
         records, events = self._told(told, done)
         events += self._happened(done)
-        generators, kept = self._kept(done)
-        now = replace(view, round=done, heard=(), generators=generators, keeps=frozenset(kept))
+        generators = {slot: f"{slot}/generator/{done}" for slot in self.generator_slots}
+        now = replace(view, round=done, heard=(), generators=generators, keeps=self._kept(done))
         if self._is_scored(done):
             now, scored = self._scored(now, told, "")
             records += scored
@@ -189,9 +241,8 @@ class Split(Adversarial[SplitView]):
         if view.phase == "score":
             return frozenset()
         round, told = view.round + 1, {report.key for report in heard}
-        _, kept = self._kept(round)
         done = (task for stage in self.exchange(round) for task in stage if task.key in told)
-        return frozenset(name for task in done for name in task.writes).intersection(kept)
+        return self._kept(round).intersection(name for task in done for name in task.writes)
 
     def _happened(self, round: int) -> list[Event]:
         """Tell what was special about an exchange."""
@@ -206,16 +257,20 @@ class Split(Adversarial[SplitView]):
         self, told: Mapping[tuple[str, str], Report], round: int
     ) -> tuple[list[Record], list[Event]]:
         """Give the losses by slot, and tell what was discarded."""
-        known: dict[str, dict[str, float]] = {slot: {} for slot in self.holders}
+        known: dict[str, dict[str, list[float]]] = {slot: {} for slot in self.holders}
         events = []
         for slot, task in sorted(told):
             values = told[slot, task].values
-            if slot in known:
-                known[slot] |= {name: values[name] for name in TOLD if name in values}
+            for name in (name for name in TOLD if slot in known and name in values):
+                known[slot].setdefault(name, []).append(values[name])
             if not values.get("finite", True):
                 detail = f"{task}: a gradient is not finite; the step was discarded"
                 events.append(Event(round, NON_FINITE, slot, detail))
-        return [Record(slot, round, found) for slot, found in known.items()], events
+        means = {
+            slot: {name: statistics.fmean(values) for name, values in found.items()}
+            for slot, found in known.items()
+        }
+        return [Record(slot, round, found) for slot, found in means.items()], events
 
     def _scored(
         self, view: SplitView, told: Mapping[tuple[str, str], Report], prefix: str
@@ -266,8 +321,3 @@ class Split(Adversarial[SplitView]):
         told = {(report.slot, report.task): report for report in heard}
         view, records = self._scored(view, told, "final_")
         return replace(view, phase="done", heard=(), records=tuple(records), events=())
-
-
-def weights(slot: str, kind: str, round: int) -> tuple[str, str]:
-    """Name the weights and the moments of a slot's network after an exchange."""
-    return f"{slot}/{kind}/{round}", f"{slot}/{kind}/{round}/moments"

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from gandask.core import SettingError, Stage, slot_of
+from gandask.methods.split.draws import Rules
 from gandask.methods.split.method import TERMS, Split
-from gandask.methods.split.tasks import DISCRIMINATOR, GENERATOR
+from gandask.methods.split.states import DISCRIMINATOR, GENERATOR
+from gandask.methods.split.wire import coarser, size
 from gandask.training.learner import buffer_names, trainable
 
 WIDTH = 4
 """Bytes of a number of samples and gradients: float32."""
-LABEL = 8
-"""Bytes of the label of a sample, where networks are conditional: int64."""
 UNITS = {"bit": 1.0, "kbit": 1e3, "Mbit": 1e6, "Gbit": 1e9}
 LINK = re.compile(r"(?P<number>\d+\.?\d*) ?(?P<unit>[A-Za-z]+?)(/s)?")
+
+
+Shapes = Mapping[str, tuple[Sequence[int], str]]
+"""By the name of an array, its shape and its type."""
 
 
 @dataclass(frozen=True)
@@ -28,23 +32,22 @@ class Volumes:
 
     Parameters
     ----------
-    weights, gradients, buffers : mapping of str to int
+    weights, gradients, buffers : mapping of str to Shapes
         Of a network, by ``discriminator`` and ``generator``; weights are sent with buffers.
     sample, label : int
-        Of one fake, and of its label, if it has one.
+        Numbers of one fake, and of its label: 1 if it has one.
     batch : int
         Samples in a batch.
-    slices : int
-        Into how many parts gradients are cut, where they are.
+    rules : Rules
     """
 
-    weights: Mapping[str, int]
-    gradients: Mapping[str, int]
-    buffers: Mapping[str, int]
+    weights: Mapping[str, Shapes]
+    gradients: Mapping[str, Shapes]
+    buffers: Mapping[str, Shapes]
     sample: int
     label: int
     batch: int
-    slices: int
+    rules: Rules
 
     @classmethod
     def of(cls, method: Split) -> Volumes:
@@ -55,47 +58,61 @@ class Volumes:
             with torch.device("meta"):
                 module = training.builder(kind)()
             held = module.state_dict()
-            weights[kind] = _bytes(held.values())
-            gradients[kind] = _bytes(trainable(module).values())
-            buffers[kind] = _bytes(held[name] for name in buffer_names(module))
+            weights[kind] = _shapes(held)
+            gradients[kind] = _shapes(trainable(module))
+            buffers[kind] = _shapes({name: held[name] for name in buffer_names(module)})
         return cls(
             weights,
             gradients,
             buffers,
-            sample=WIDTH * math.prod(training.sample_shape or training.data.shape),
-            label=LABEL if training.network.conditional else 0,
+            sample=math.prod(training.sample_shape or training.data.shape),
+            label=int(training.network.conditional),
             batch=method.batch_size,
-            slices=len(method.holders),
+            rules=method.rules,
         )
 
     def of_state(self, name: str) -> int:
         """Give the bytes of a state by its name: ``slot/number/kind/round``, and what it is of."""
         _, number, kind, _, *more = name.split("/")
+        wire, rules = self.rules.wire, self.rules
         named = (part for part in (*reversed(more), kind) if part in self.weights)
         network = next(named, DISCRIMINATOR)
         match TERMS[kind], kind:
             case "weights", _:
-                return self.weights[network]
+                return size(self.weights[network], coarser(wire) if "sent" in more else "float32")
             case "buffers", _:
-                return self.buffers[network]
+                return size(self.buffers[network], "float32")
             case "fakes", _:
-                return self.batch * (self.sample + self.label)
+                judged = not rules.fresh or "real" in more
+                return self._samples(rules.steps * rules.batches if judged else rules.batches, True)
             case "feedback", _:
-                return self.batch * self.sample
+                return self._samples(rules.batches, False)
             case _, "mean":
-                return self._slice(network, int(number))
-            case _ if len(more) == 2:  # of which network, and which slice
-                return self._slice(network, int(more[1]))
-        return self.gradients[network]
+                return self._slice(network, int(number), coarser(wire))
+            case _ if rules.sliced:
+                return self._slice(network, int(more[-1]), wire)
+        return size(self.gradients[network], wire)
 
-    def _slice(self, network: str, index: int) -> int:
+    def _samples(self, batches: int, labelled: bool) -> int:
+        """Give the bytes of batches of fakes, or of the feedback on them."""
+        count = batches * self.batch
+        shapes: dict[str, tuple[Sequence[int], str]] = {"": ((count, self.sample), "float32")}
+        if labelled and self.label:
+            shapes["labels"] = (count,), "int64"
+        return size(shapes, self.rules.wire, by_sample=True)
+
+    def _slice(self, network: str, index: int, wire: str) -> int:
         """Give the bytes of a slice: the first ones are longer where they cannot be equal."""
-        numbers = self.gradients[network] // WIDTH
-        return (numbers + self.slices - 1 - index) // self.slices * WIDTH
+        numbers = sum(math.prod(shape) for shape, _ in self.gradients[network].values())
+        length = (numbers + self.rules.nodes - 1 - index) // self.rules.nodes
+        return size({"slice": ((length,), "float32")}, wire)
 
 
-def _bytes(tensors: Iterable[torch.Tensor]) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+def _shapes(tensors: Mapping[str, torch.Tensor]) -> Shapes:
+    return {
+        name: (tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
+        for name, tensor in tensors.items()
+    }
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,11 @@ from gandask.engine.options import Options
 from gandask.engine.session import Session
 from gandask.execution.heartbeat import Heartbeat, Watch
 from gandask.execution.serial import Serial
-from gandask.methods.split import tasks
+from gandask.methods.split import draws
+from gandask.methods.split.generators import begin
+from gandask.methods.split.judges import judge, penalties
+from gandask.methods.split.servers import combine
+from gandask.methods.split.states import buffers_of
 from gandask.methods.testing import walk
 from gandask.training.learner import Learner, load_module
 from gandask.training.pair import discriminator_loss, forged
@@ -41,10 +45,13 @@ class Loop:
     """The ordinary loop, written by hand: the discriminator's step, and then the generator's."""
 
     def __init__(self, method, generator, discriminator, slot, reused=False):
-        self.training, self.slot, self.reused = method.training, slot, reused
+        self.training, self.slot = method.training, slot
+        self.rules = dataclasses.replace(method.rules, fresh=not reused)
         training = self.training
-        made = tasks.begin(training=training, slot=generator, kind="generator")[0]
-        judge = tasks.begin(training=training, slot=discriminator, kind="discriminator")[0]
+        made = begin(training=training, rules=method.rules, slot=generator, kind="generator")[0]
+        judge = begin(
+            training=training, rules=method.rules, slot=discriminator, kind="discriminator"
+        )[0]
         self.generator = Learner.of(
             load_module(training.build_generator, made[0], torch.device("cpu")),
             made[1],
@@ -60,11 +67,10 @@ class Loop:
         """Take one step of each, on the batch and the noise of an exchange."""
         training, loss = self.training, self.training.losses[0]
         device = torch.device("cpu")
-        first, second = tasks.inputs(training, device, self.slot, number, 0, not self.reused)
+        (first,), (second,) = draws.inputs(training, self.rules, device, self.slot, number, 0)
         fakes = forged(self.generator.module, first)
-        real = real_batch(training, tasks.batch(training, 0, 1, number), device)
-        seed = tasks.torch_seed(training.seed, number, holder, "penalty")
-        epsilon = torch.Generator().manual_seed(seed)
+        real = real_batch(training, draws.batch(training, 0, 1, number), device)
+        epsilon = penalties(training, holder, number, 1, device)
         module = self.discriminator.module
         self.discriminator.step(discriminator_loss(loss, module, real, fakes, epsilon), loss.clip)
         made = self.generator.module(*second)
@@ -161,26 +167,28 @@ def test_judges_of_half_a_batch_are_one_of_a_whole():
     """But for rounding: gradients and feedback are means over the batch."""
     method = bpgan(batch_size=20)
     training = method.training
-    (weights, moments), _ = tasks.begin(training=training, slot="server/0", kind="discriminator")
-    (made, *_), _ = tasks.begin(training=training, slot="generator/0", kind="generator")
+    rules = method.rules
+    given = {"training": training, "rules": rules}
+    (weights, moments), _ = begin(slot="server/0", kind="discriminator", **given)
+    (made, *_), _ = begin(slot="generator/0", kind="generator", **given)
     whole = dataclasses.replace(training, batch_size=40)
     generator = load_module(training.build_generator, made, torch.device("cpu"))
     noise = torch.randn(40, training.latent, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         fakes = generator(noise).numpy()
-    given = {"slot": "judge/0", "node": 0, "nodes": 1, "counted": False, "round": 1}
+    given = {"rules": rules, "slot": "judge/0", "node": 0, "counted": False, "round": 1}
     asked = {"asked": ("gradients", "feedback")}
-    (one, slope), _ = tasks.judge(weights, {"samples": fakes}, training=whole, **given, **asked)
+    (one, slope), _ = judge(weights, {"samples": fakes}, training=whole, **given, **asked)
     halves = [
         # the second batch of 20 follows the first in the same order
-        tasks.judge(
-            weights, {"samples": part}, training=training, **given | {"round": number}, **asked
-        )[0]
+        judge(weights, {"samples": part}, training=training, **given | {"round": number}, **asked)[
+            0
+        ]
         for number, part in ((1, fakes[:20]), (2, fakes[20:]))
     ]
-    given = {"slot": "server/0", "round": 1, "kind": "discriminator", "counted": False}
+    given = {"rules": rules, "slot": "server/0", "round": 1, "kind": "discriminator"}
     mean, alone = (
-        tasks.combine(weights, moments, *sent, training=training, nodes=len(sent), **given)[0]
+        combine(weights, moments, *sent, training=training, count=len(sent), **given)[0]
         for sent in ([half[0] for half in halves], [one])
     )
     for name in one:
@@ -214,14 +222,14 @@ def test_all_reduce_is_the_server(base, schedule):
 
 def test_nodes_share_the_data_out():
     training = parallel().training
-    shares = [tasks.share(training, node, 3) for node in range(3)]
+    shares = [draws.share(training, node, 3) for node in range(3)]
     assert sorted(np.concatenate(shares).tolist()) == [*range(len(training.data))]
     assert {len(share) for share in shares} == {599}
-    first, second = (tasks.batch(training, 1, 3, number) for number in (1, 2))
+    first, second = (draws.batch(training, 1, 3, number) for number in (1, 2))
     assert not {*first} & {*second}
     assert {*first, *second} <= {*shares[1]}
-    epoch = [tasks.batch(training, 1, 3, 1 + number) for number in range(599 // 40)]
-    again = [tasks.batch(training, 1, 3, 15 + number) for number in range(599 // 40)]
+    epoch = [draws.batch(training, 1, 3, 1 + number) for number in range(599 // 40)]
+    again = [draws.batch(training, 1, 3, 15 + number) for number in range(599 // 40)]
     assert len({*np.concatenate(epoch)}) == 599 // 40 * 40
     assert not np.array_equal(epoch, again), "shuffled anew"
 
@@ -283,15 +291,16 @@ def test_md_gan_sends_discriminators_when_they_are_swapped():
 @pytest.mark.parametrize("kind", ["discriminator", "generator"])
 def test_what_is_not_finite_is_discarded_with_its_step(kind, wrong):
     """What batch normalisation counted as well: a NaN in it would stay."""
-    training = bpgan(base="dcgan").training
-    (held, moments, *_), _ = tasks.begin(training=training, slot="server/0", kind=kind)
+    method = bpgan(base="dcgan")
+    training, rules = method.training, method.rules
+    given = {"training": training, "rules": rules, "slot": "server/0", "kind": kind}
+    (held, moments), _ = begin(**given)
     module = load_module(training.builder(kind), held, torch.device("cpu"))
     sent = [{name: np.ones_like(held[name]) for name in dict(module.named_parameters())}]
-    counts = tasks.buffers_of(module)
+    counts = buffers_of(module)
     counts = [{name: array + 1 for name, array in counts.items()}] if counts else []
-    given = {"training": training, "slot": "server/0", "round": 1, "kind": kind, "nodes": 1}
-    given |= {"counted": bool(counts)}
-    (taken, _), values = tasks.combine(held, moments, *sent, *counts, **given)
+    given |= {"round": 1, "count": 1}
+    (taken, _), values = combine(held, moments, *sent, *counts, **given)
     assert values == {"finite": True}
     assert all((taken[name] != array).any() for name, array in held.items())
     if wrong == "buffers" and not counts:
@@ -299,7 +308,7 @@ def test_what_is_not_finite_is_discarded_with_its_step(kind, wrong):
     bad = (counts if wrong == "buffers" else sent)[0]
     name = next(iter(bad))
     bad[name] = np.full_like(bad[name], np.nan)
-    (kept, same), values = tasks.combine(held, moments, *sent, *counts, **given)
+    (kept, same), values = combine(held, moments, *sent, *counts, **given)
     assert values == {"finite": False}
     assert_equal(kept, held)
     assert_equal(same, moments)
@@ -309,10 +318,10 @@ def simultaneous(method):
     """Train as the thesis's schedule says, written by hand: judges of before for all."""
     training, cpu = method.training, torch.device("cpu")
     loss, judges, makers = training.losses[0], method.discriminators, method.generators
-    fresh, own = method.fakes == "fresh", method.share == "none"
+    own = method.share == "none"
 
     def learner(slot, kind):
-        state, moments = tasks.begin(training=training, slot=slot, kind=kind)[0][:2]
+        state, moments = begin(training=training, rules=method.rules, slot=slot, kind=kind)[0]
         module = load_module(training.builder(kind), state, cpu)
         return Learner.of(module, moments, training.adam_betas)
 
@@ -331,11 +340,12 @@ def simultaneous(method):
             learnt = []
             for i in range(judges):
                 generator, critic = generators[i % makers], critics[i if own else 0]
-                drawn = tasks.inputs(training, cpu, f"generator/{i % makers}", number, i, fresh)
-                real = real_batch(training, tasks.batch(training, i, judges, number), cpu)
+                slot = f"generator/{i % makers}"
+                drawn = draws.inputs(training, method.rules, cpu, slot, number, i)
+                drawn = [batches[0] for batches in drawn]
+                real = real_batch(training, draws.batch(training, i, judges, number), cpu)
                 fakes = forged(generator.module, drawn[0])
-                seed = tasks.torch_seed(training.seed, number, f"judge/{i}", "penalty")
-                epsilon = torch.Generator().manual_seed(seed)
+                epsilon = penalties(training, f"judge/{i}", number, 1, cpu)
                 value = discriminator_loss(loss, critic.module, real, fakes, epsilon)
                 learnt.append(critic.gradients(value))
                 value = loss.generator(critic.module(generator.module(*drawn[1])))
@@ -396,7 +406,11 @@ def test_a_generator_that_draws_is_refused(monkeypatch):
         (bpgan, {"base": None}, "base=None: expected names"),
         (bpgan, {"base": ("mlp",)}, r"base=\('mlp',\): expected names"),
         (parallel, {"base": ""}, "base"),
-        (bpgan, {"discriminator_steps": 5}, "choose 1"),
+        (bpgan, {"generator_average": "mean"}, "there is a single generator"),
+        (bpgan, {"buffers": "own", "share": "none"}, "goes with the weights"),
+        (parallel, {"buffers": "own", "combine": "local"}, "goes with the weights"),
+        (bpgan, {"wire": "int4"}, "one of float32, float16, int8"),
+        (parallel, {"exchange_every": 0}, "at least 1"),
         (bpgan, {"discriminators": 60}, "a node's share of digits is 29 samples"),
         (parallel, {"nodes": 0}, "at least 1"),
         (parallel, {"combine": "ring"}, "one of server, all_reduce"),
