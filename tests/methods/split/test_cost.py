@@ -13,6 +13,7 @@ from gandask.core import SettingError
 from gandask.methods.split.calibration import task_seconds
 from gandask.methods.split.cost import published_seconds
 from gandask.methods.split.traffic import Volumes, bits_per_second
+from gandask.methods.split.wire import size
 
 PLAIN = {"data": "ring8", "base": "small_mlp", "batch_size": 20, "score_samples": 0}
 BUFFERED = PLAIN | {"base": "buffered"}
@@ -56,6 +57,11 @@ def seconds_of(*methods):
     return {name: 2.0**index for index, name in enumerate(names)}
 
 
+def bytes_of(method):
+    """Give the bytes of both networks, which are those of their gradients."""
+    return {kind: size(held, "float32") for kind, held in Volumes.of(method).weights.items()}
+
+
 def cost(method, *given, **named):
     return gd.cost(method, *given, seconds=seconds_of(method), **named)
 
@@ -77,12 +83,29 @@ ALL = [
     (parallel, {"combine": "all_reduce"}),
     (parallel, {"combine": "all_reduce"} | ALTERNATING),
 ]
+FULL = {"discriminator_steps": 2, "exchange_every": 3, "wire": "int8"}
+FURTHER = [
+    (bpgan, FULL | {"fakes": "fresh"}),
+    (bpgan, FULL | {"buffers": "own", "generator_average": "mean"} | ALTERNATING),
+    (bpgan, FULL | {"share": "weights"}),
+    (bpgan, {"share": "weights", "wire": "float16"} | ALTERNATING),
+    (md_gan, FULL | {"swap_every": 1}),
+    (parallel, FULL),
+    (parallel, FULL | {"combine": "all_reduce", "buffers": "own"}),
+    (parallel, FULL | {"combine": "local"}),
+    (parallel, FULL | ALTERNATING | {"combine": "all_reduce"}),
+]
+BY_SETTING = [
+    (made, 4, data, changes) for made, changes in FURTHER for data in (BUFFERED, LABELLED)
+]
 BY_NODES = [(made, 2 * pairs, PLAIN, changes) for made, changes in ALL for pairs in (1, 2, 3)]
 BY_DATA = [(made, 4, data, changes) for made, changes in ALL for data in (BUFFERED, LABELLED)]
 SWAPPED = [(md_gan, 4, BUFFERED, {"swap_every": every}) for every in (1, 2, 3, EXCHANGES)]
 
 
-@pytest.mark.parametrize(("made", "nodes", "data", "changes"), [*BY_NODES, *BY_DATA, *SWAPPED])
+@pytest.mark.parametrize(
+    ("made", "nodes", "data", "changes"), [*BY_NODES, *BY_DATA, *BY_SETTING, *SWAPPED]
+)
 def test_bytes_are_those_that_a_run_counts(made, nodes, data, changes):
     method = made(nodes, data, **changes)
     sent = gd.run(config.replace(method, {"final_samples": 20})).sent_bytes
@@ -96,9 +119,8 @@ def test_bytes_are_those_that_a_run_counts(made, nodes, data, changes):
 
 def test_bytes_are_those_of_the_closed_form():
     for nodes in (2, 4, 6):
-        volumes = Volumes.of(bpgan(nodes))
-        of_discriminator = volumes.weights["discriminator"] + volumes.gradients["discriminator"]
-        of_both = sum(volumes.weights.values()) + sum(volumes.gradients.values())
+        of_discriminator = 2 * bytes_of(bpgan(nodes))["discriminator"]
+        of_both = 2 * sum(bytes_of(bpgan(nodes)).values())
         fakes = 20 * 2 * 4
         expected = {
             bpgan(nodes): nodes / 2 * (of_discriminator + 2 * fakes),
@@ -138,8 +160,7 @@ def test_on_a_shared_link_all_adds_up():
 
 
 def test_on_links_of_their_own_the_busiest_end_counts():
-    volumes = Volumes.of(bpgan())
-    network, fakes = volumes.weights["discriminator"], 20 * 2 * 4
+    network, fakes = bytes_of(bpgan())["discriminator"], 20 * 2 * 4
     found = cost(bpgan(), "8Mbit", shared=False)["seconds"]
     # stage one: the server sends to both judges; stage two: it receives from both
     assert found.sel(term="weights") == pytest.approx(2 * network / 1e6)
@@ -147,7 +168,7 @@ def test_on_links_of_their_own_the_busiest_end_counts():
     assert found.sel(term=["fakes", "feedback"]).sum() == 0
     # both ways at once: of four nodes, each sends three quarters, and receives as many
     found = cost(parallel(combine="all_reduce"), "8Mbit", shared=False)["seconds"]
-    both = sum(Volumes.of(parallel()).gradients.values())
+    both = sum(bytes_of(parallel()).values())
     assert found.sel(term="gradients") == pytest.approx(2 * 3 / 4 * both / 1e6, rel=1e-3)
     found = cost(md_gan(fakes="shared", **ALTERNATING), "8Mbit", shared=False)["seconds"]
     # the generator sends to each of three judges, and hears from them
@@ -195,14 +216,14 @@ def test_equations_of_the_thesis_to_the_digit():
 )
 def test_symbols_are_those_of_the_method(method, nodes, server, halves):
     found = cost(method, "8kbit", published=True)
-    volumes = Volumes.of(method)
+    weights = bytes_of(method)
     assert (found["M"], found["v"], found.attrs["odd_nodes"]) == (nodes, 1000, nodes % 2)
     assert found["D"] == len(method.training.data) * 8
     assert (found["F"], found["L"]) == (20 * 8, 20 * 4)
-    assert found["omega"] == found["g"] == sum(volumes.weights.values()) / 2
+    assert found["omega"] == found["g"] == sum(weights.values()) / 2
     assert (found["t_D"] * 160, found["t_G"] * 160) == pytest.approx(halves)
     kinds = ["discriminator"] if method.name == "bpgan" else ["discriminator", "generator"]
-    received = 2 * sum(volumes.weights[kind] for kind in kinds) * len(method.holders)
+    received = 2 * sum(weights[kind] for kind in kinds) * len(method.holders)
     assert found["t_S"] * received == pytest.approx(server)
     symbols = ("M", "v", "D", "t_D", "t_G", "t_S", "F", "L", "omega", "g")
     expected = published_seconds(*(float(found[name]) for name in symbols))
@@ -224,9 +245,7 @@ def test_batches_of_the_crossover_move_as_many_bytes(counts, changes, fakes, sch
     other = parallel(judges + generators, **schedule)
     found = gd.crossover(method, seconds=seconds_of(method, other))
     traffic = (3 if "fakes" in changes else 2) * 8  # F + L of a sample
-    assert found["batch_size"] == pytest.approx(
-        2 * Volumes.of(method).weights["generator"] / traffic
-    )
+    assert found["batch_size"] == pytest.approx(2 * bytes_of(method)["generator"] / traffic)
     assert found["nodes"].values.tolist() == [judges + generators] * 2
     moved, usual = cost(method)["bytes"].sum(), cost(other)["bytes"].sum()
     np.testing.assert_allclose(
