@@ -333,6 +333,7 @@ def tell(asked: argparse.Namespace) -> None:
         kept = [place(asked, name, seed) for seed in range(1, asked.first_seed + asked.seeds)]
         found = [course(xr.open_zarr(path).load(), method) for path in kept if path.exists()]
         courses |= {name: found} if found else {}
+    courses = {name: found for name, found in courses.items() if peer(name, MEASURE) in courses}
     counts = ", ".join(f"{name} {len(found)}" for name, found in courses.items())
     print(f"{asked.part}: means ± deviations over seeds; seeds: {counts}")
     finals(courses)
