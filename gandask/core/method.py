@@ -116,6 +116,11 @@ class Method(abc.ABC, Generic[V]):
     def advance(self, view: V, reports: Sequence[Report]) -> tuple[V, Plan]:
         """Give the next view and plan."""
 
+    @property
+    def own_pace(self) -> bool:
+        """Whether slots have to go on at their own pace, and not wait for all."""
+        return False
+
     def resolved(self) -> Self:
         """Give the same settings with all paths spelt out: every run begins so."""
         return self

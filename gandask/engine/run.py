@@ -14,7 +14,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from gandask import display, results
-from gandask.core import WHERE, Event, Method, StoreError
+from gandask.core import WHERE, Event, Method, SettingError, StoreError
 from gandask.engine import resuming
 from gandask.engine.ending import heeded
 from gandask.engine.kept import KeptSession
@@ -141,6 +141,11 @@ def begin(
     """
     options = Options().given(given)
     method = method.resolved()
+    if method.own_pace and options.synchronous and not resume:
+        raise SettingError(
+            f"method {method.name!r}: by its settings nobody waits for all slots, and synchronous="
+            "True does; choose synchronous=False (--asynchronous), or settings that wait for all"
+        )
     if store is None:
         method.check()
         if resume:

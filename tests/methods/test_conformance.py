@@ -45,6 +45,19 @@ class TestAllReduce(Conformance):
     )  # fmt: skip
 
 
+class TestBPGANByWeights(Conformance):
+    """Judges and generators that train by themselves and are averaged, in fewer bits."""
+
+    method = tiny(
+        "bpgan", share="weights", generator_average="mean", wire="int8", exchange_every=2,
+        discriminator_steps=2, generator_steps="stale",
+    )  # fmt: skip
+
+
+class TestFederated(Conformance):
+    method = tiny("data_parallel", combine="local", exchange_every=2, wire="float16")
+
+
 class TestToy(Conformance):
     method = Toy(workers={"node/0": "0"}, meeting=2, diverges=2)
 
@@ -58,7 +71,8 @@ class TestToyAlone(Conformance):
 
 
 def test_every_method_is_held_to_it():
-    gans = [TestGrid, TestMGGAN, TestBPGAN, TestMDGAN, TestDataParallel, TestAllReduce]
+    parts = [TestBPGAN, TestMDGAN, TestBPGANByWeights, TestDataParallel, TestAllReduce]
+    gans = [TestGrid, TestMGGAN, *parts, TestFederated]
     suites = [*gans, TestToy, TestToyOfTwoRoles, TestToyAlone]
     ours = {name for name, cls in METHODS.items() if cls.__module__.startswith("gandask.")}
     assert {suite.method.name for suite in suites} == ours == {*TINY}

@@ -10,7 +10,7 @@ averages their gradients, or have one each.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -22,6 +22,7 @@ from gandask.methods.split.draws import Rules
 from gandask.methods.split.generators import adopt, begin, learn, repeats
 from gandask.methods.split.judges import judge, train
 from gandask.methods.split.method import SERVER, Split
+from gandask.methods.split.pace import Pace, Paced, Place
 from gandask.methods.split.servers import average, combine
 from gandask.methods.split.states import DISCRIMINATOR, GENERATOR, weights
 from gandask.methods.split.view import SplitView, variables
@@ -63,8 +64,25 @@ class BPGAN(Split):
         choices=("none", "mean"),
     )
 
+    quorum: float = setting(
+        1.0,
+        "share of the judges whose gradients the server waits for before each step; below 1 slots "
+        "have to go at their own pace (synchronous=False)",
+        above=0,
+        maximum=1,
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.quorum < 1 and (
+            self.share != "gradients" or self._waits or self.generator_average != "none"
+        ):
+            raise SettingError(
+                f"quorum={self.quorum}: a server waits for a part of the judges where it averages "
+                "gradients, and generators neither wait for it nor for each other; choose "
+                "share='gradients', schedule='simultaneous' and generator_average='none', or "
+                "quorum=1"
+            )
         if self.generators > self.discriminators:
             raise SettingError(
                 f"generators={self.generators}: with {self.discriminators} discriminators some "
@@ -241,15 +259,18 @@ class BPGAN(Split):
         judges = range(self.discriminators)
         for step in range(1, self.discriminator_steps + 1):
             beside = learning if step == 1 and not self._waits else ()
-            plan.append([self._judging(index, round, step) for index in judges])
-            plan.append([self._serving(round, step), *beside])
+            shown = self._sent(self._served(round, step - 1)[0])
+            plan.append([self._judging(index, round, step, shown) for index in judges])
+            taken = [(index, round, step) for index in judges]
+            before, after = self._served(round, step - 1), self._served(round, step)
+            plan.append([self._serving(taken, before, after, round), *beside])
         if self._waits:
             shown = self._sent(self._served(round, self.discriminator_steps)[0])
             plan.append([self._answering(index, round, shown) for index in judges])
             plan.append(learning)
         return plan
 
-    def _judging(self, index: int, round: int, step: int) -> Task:
+    def _judging(self, index: int, round: int, step: int, shown: str) -> Task:
         """Let a judge give gradients, and in the first step feedback, if it need not wait."""
         slot = self.holders[index]
         feedback = step == 1 and not self._waits
@@ -258,7 +279,6 @@ class BPGAN(Split):
         left = (f"{slot}/residual/{round}/{step}",) if remembers(self.wire) else ()
         last = self._last_left(slot, round, step) if left else ()
         batches = dict.fromkeys((for_judge, for_generator) if feedback else (for_judge,))
-        shown = self._sent(self._served(round, step - 1)[0])
         told = (f"{slot}/feedback/{round}",) if feedback else ()
         name = "judge" if step == 1 else f"judge_{step}"
         return self._task(
@@ -292,18 +312,28 @@ class BPGAN(Split):
     def _gradients(self, index: int, round: int, step: int) -> str:
         return f"judge/{index}/gradients/{round}/{step}"
 
-    def _serving(self, round: int, step: int) -> Task:
-        """Let the server take a step."""
-        judges = range(self.discriminators)
-        told = [self._gradients(index, round, step) for index in judges]
+    def _serving(
+        self,
+        taken: Sequence[tuple[int, int, int]],
+        before: tuple[str, str],
+        after: tuple[str, str],
+        round: int,
+    ) -> Task:
+        """Let the server take a step from what judges gave in a round and step of theirs."""
+        told = [self._gradients(*one) for one in taken]
         if self.buffers == "server":
-            told += [name for index in judges for name in self._counts(index, round, step)]
-        name = "combine" if step == 1 else f"combine_{step}"
-        held, moments = self._served(round, step)
-        reads = (*self._served(round, step - 1), *told)
-        writes = (held, moments, *self._copies(held))
-        given = {"kind": DISCRIMINATOR, "count": self.discriminators}
-        return self._task(SERVER, round, combine, reads, writes, name, **given)
+            told += [name for one in taken for name in self._counts(*one)]
+        step = taken[0][2]
+        return self._task(
+            SERVER,
+            round,
+            combine,
+            (*before, *told),
+            (*after, *self._copies(after[0])),
+            "combine" if step == 1 else f"combine_{step}",
+            kind=DISCRIMINATOR,
+            count=len(taken),
+        )
 
     def _answering(self, index: int, round: int, shown: str) -> Task:
         """Let a judge give feedback by a discriminator."""
@@ -403,7 +433,7 @@ class BPGAN(Split):
             (own, moments, *copied, *forged),
             judges=judges,
             forges=bool(forged),
-            scored=self._is_scored(round) and not self._averages,
+            scored=self.is_scored(round) and not self._averages,
             copied=self._averages,
         )
 
@@ -419,5 +449,53 @@ class BPGAN(Split):
             (weights(slot, GENERATOR, round)[0], *forged),
             judges=self._judges(index),
             forges=bool(forged),
-            scored=self._is_scored(round),
+            scored=self.is_scored(round),
         )
+
+    # ---- at the judges' own pace
+
+    @property
+    def paced(self) -> Paced | None:
+        """Itself, if the server waits for a part of the judges."""
+        return self if self.quorum < 1 else None
+
+    @property
+    def own_pace(self) -> bool:
+        """Whether slots have to go at their own pace."""
+        return self.quorum < 1
+
+    @property
+    def asked(self) -> Sequence[Sequence[str]]:
+        """Of which networks a judge gives gradients, in each phase of a round."""
+        return [(DISCRIMINATOR,)] * self.discriminator_steps
+
+    def asking(self, slot: str, place: Place, steps: Mapping[str, int]) -> Task:
+        """Make a judge's task, from the server's discriminator after so many steps."""
+        shown = self._sent(f"{SERVER}/discriminator/{steps[DISCRIMINATOR]}")
+        return self._judging(self.holders.index(slot), place.round, place.phase + 1, shown)
+
+    def taking(
+        self, kind: str, taken: Mapping[str, Place], steps: int, round: int, scored: bool
+    ) -> Task:
+        """Make the server's task: a step of the discriminator from the gradients taken."""
+        told = [
+            (self.holders.index(slot), place.round, place.phase + 1)
+            for slot, place in taken.items()
+        ]
+        before, after = (weights(SERVER, kind, number) for number in (steps, steps + 1))
+        return self._serving(told, before, after, round)
+
+    def teaching(self, slot: str, round: int) -> Task:
+        """Make the task of a generator that learns from the feedback of a round."""
+        return self._learning(self.generator_slots.index(slot), round)
+
+    def pupils(self) -> Mapping[str, Sequence[str]]:
+        """Give the judges whose feedback each generator learns from."""
+        return {
+            slot: [self.holders[judge] for judge in self._judges(index)]
+            for index, slot in enumerate(self.generator_slots)
+        }
+
+    def generators_at(self, pace: Pace) -> Mapping[str, str]:
+        """Name the generators, each after its last round."""
+        return {slot: f"{slot}/generator/{pace.finished.get(slot, 0)}" for slot in self.pupils()}

@@ -9,7 +9,7 @@ weights, it is federated averaging (McMahan et al. 2017; FL-GAN of Hardy et al. 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -20,6 +20,7 @@ from gandask.methods.split.copies import apply, differentiate, reduce, train_bot
 from gandask.methods.split.draws import Rules
 from gandask.methods.split.generators import begin
 from gandask.methods.split.method import SERVER, Split
+from gandask.methods.split.pace import Pace, Paced, Place, reported
 from gandask.methods.split.servers import average, combine
 from gandask.methods.split.states import DISCRIMINATOR, GENERATOR, weights
 from gandask.methods.split.view import SplitView, variables
@@ -45,8 +46,21 @@ class DataParallel(Split):
         choices=("server", "all_reduce", "local"),
     )
 
+    quorum: float = setting(
+        0.0,
+        "where slots go at their own pace (synchronous=False), share of the nodes that the server "
+        "waits for before each step; 0: it takes what there is",
+        minimum=0,
+        maximum=1,
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.quorum and self.combine != "server":
+            raise SettingError(
+                f"quorum={self.quorum}: by combine={self.combine!r} all nodes wait for all; choose "
+                "combine='server', or quorum=0"
+            )
         if self.buffers == "own" and self.combine == "local":
             raise SettingError(
                 "buffers='own': by combine='local' what is counted goes with the weights; choose "
@@ -137,11 +151,9 @@ class DataParallel(Split):
         own = self.buffers == "own" and round > 1
         return self._counts(slot, round - 1, len(self._phases) - 1) if own else {}
 
-    def _sent_counts(self, round: int, phase: int, kind: str, keeper: str) -> list[str]:
-        """Name what is averaged of what nodes have counted: by default all, or one's own."""
-        senders: Sequence[str] = self.holders
-        if self.buffers == "own":  # those of the first are what a server scores by
-            senders = self.holders[:1] if keeper == SERVER else (keeper,)
+    def _averaged_counts(self, slot: str, round: int, phase: int, kind: str) -> list[str]:
+        """Name what a node averages of what all have counted, or its own."""
+        senders = self.holders if self.buffers == "server" else (slot,)
         found = [self._counts(slot, round, phase) for slot in senders]
         return [counts[kind] for counts in found if kind in counts]
 
@@ -201,20 +213,24 @@ class DataParallel(Split):
             return self._by_steps(round)
         plan: list[Stage] = []
         for phase in range(len(self._phases)):
-            plan.append([self._differentiating(slot, round, phase) for slot in self.holders])
+            asking = []
+            for slot in self.holders:
+                keeper = SERVER if self._served else slot
+                held = {kind: self._held(keeper, kind, round, phase - 1)[0] for kind in BOTH}
+                if self._served:
+                    held = {kind: self._sent(name) for kind, name in held.items()}
+                asking.append(self._differentiating(slot, round, phase, held))
+            plan.append(asking)
             plan += self._serving(round, phase) if self._served else self._reducing(round, phase)
         return plan
 
-    def _differentiating(self, slot: str, round: int, phase: int) -> Task:
-        """Make a node's task: gradients of one network, or of both."""
+    def _differentiating(self, slot: str, round: int, phase: int, held: Mapping[str, str]) -> Task:
+        """Make a node's task: gradients of one network, or of both, as they are held."""
         after, asked, step = self._phases[phase]
-        keeper = SERVER if self._served else slot
         newer = self._newer(slot, round, phase)
         reads: list[str] = []
         for kind in BOTH:
-            held = self._held(keeper, kind, round, phase - 1)[0]
-            reads.append(self._sent(held) if self._served else held)
-            reads += [newer[kind]] if kind in newer else []
+            reads += [held[kind], *([newer[kind]] if kind in newer else [])]
         last = self._last_left(slot, round, phase, asked)
         writes: list[str] = []
         for kind in asked:
@@ -234,25 +250,46 @@ class DataParallel(Split):
             left=bool(last),
         )
 
+    def _combining(
+        self,
+        kind: str,
+        taken: Sequence[tuple[str, int, int]],
+        before: tuple[str, str],
+        after: tuple[str, str],
+        round: int,
+        scored: bool,
+    ) -> Task:
+        """Make the server's task: a step from what nodes gave in a round and phase of theirs."""
+        told = [name for one in taken for name in self._gradients(*one, kind)]
+        for slot, at, phase in taken:
+            if self.buffers == "server" or slot == self.holders[0]:
+                counts = self._counts(slot, at, phase)
+                told += [counts[kind]] if kind in counts else []
+        label, _, step = self._phases[taken[0][2]]
+        return self._task(
+            SERVER,
+            round,
+            combine,
+            (*before, *told),
+            (*after, *self._copies(after[0])),
+            f"combine_{kind if step == 1 else label}",
+            kind=kind,
+            count=len(taken),
+            scored=scored,
+        )
+
     def _serving(self, round: int, phase: int) -> list[list[Task]]:
-        """Let the server average, and take the steps."""
-        after, asked, step = self._phases[phase]
+        """Let the server average what all nodes gave, and take the steps."""
+        taken = [(slot, round, phase) for slot in self.holders]
         stage = []
-        for kind in asked:
-            told = [
-                name for slot in self.holders for name in self._gradients(slot, round, phase, kind)
-            ]
-            counts = self._sent_counts(round, phase, kind, SERVER)
-            held, moments = self._held(SERVER, kind, round, phase)
-            reads = (*self._held(SERVER, kind, round, phase - 1), *told, *counts)
-            writes = (held, moments, *self._copies(held))
-            given = {"kind": kind, "count": self.nodes, "scored": self._scores(kind, round)}
-            name = f"combine_{kind if step == 1 else after}"
-            stage.append(self._task(SERVER, round, combine, reads, writes, name, **given))
+        for kind in self._phases[phase][1]:
+            before, after = (self._held(SERVER, kind, round, at) for at in (phase - 1, phase))
+            scored = self._scores(kind, round)
+            stage.append(self._combining(kind, taken, before, after, round, scored))
         return [stage]
 
     def _scores(self, kind: str, round: int) -> bool:
-        return kind == GENERATOR and self._is_scored(round)
+        return kind == GENERATOR and self.is_scored(round)
 
     def _reducing(self, round: int, phase: int) -> list[list[Task]]:
         """Let each node average one slice, and take the steps of its own copies by all slices."""
@@ -270,7 +307,7 @@ class DataParallel(Split):
                     Task(slot, round, reduce, reads, (means[index],), given, name=f"reduce_{label}")
                 )
                 scored = index == 0 and self._scores(kind, round)
-                counts = self._sent_counts(round, phase, kind, slot)
+                counts = self._averaged_counts(slot, round, phase, kind)
                 reads = (*self._held(slot, kind, round, phase - 1), *means, *counts)
                 writes = self._held(slot, kind, round, phase)
                 told = {"kind": kind, "scored": scored}
@@ -278,6 +315,48 @@ class DataParallel(Split):
                     self._task(slot, round, apply, reads, writes, f"apply_{label}", **told)
                 )
         return [reducing, applying]
+
+    # ---- at the nodes' own pace
+
+    @property
+    def paced(self) -> Paced | None:
+        """Itself, if there is a server of gradients: it takes what there is."""
+        return self if self.combine == "server" else None
+
+    @property
+    def own_pace(self) -> bool:
+        """Whether slots have to go at their own pace."""
+        return 0 < self.quorum < 1
+
+    @property
+    def asked(self) -> Sequence[Sequence[str]]:
+        """Of which networks a node gives gradients, in each phase of a round."""
+        return [asked for _, asked, _ in self._phases]
+
+    def asking(self, slot: str, place: Place, steps: Mapping[str, int]) -> Task:
+        """Make a node's task, from the server's networks after so many steps."""
+        held = {kind: self._sent(f"{SERVER}/{kind}/{steps[kind]}") for kind in BOTH}
+        return self._differentiating(slot, place.round, place.phase, held)
+
+    def taking(
+        self, kind: str, taken: Mapping[str, Place], steps: int, round: int, scored: bool
+    ) -> Task:
+        """Make the server's task: a step of a network from the gradients taken."""
+        told = [(slot, place.round, place.phase) for slot, place in taken.items()]
+        before, after = (weights(SERVER, kind, number) for number in (steps, steps + 1))
+        return self._combining(kind, told, before, after, round, scored)
+
+    def teaching(self, slot: str, round: int) -> Task:
+        """Make the task of a generator that learns by itself: there is none."""
+        raise NotImplementedError
+
+    def pupils(self) -> Mapping[str, Sequence[str]]:
+        """Give the nodes whose feedback each generator learns from by itself: none."""
+        return {}
+
+    def generators_at(self, pace: Pace) -> Mapping[str, str]:
+        """Name the server's generator."""
+        return {SERVER: f"{SERVER}/generator/{reported(pace, GENERATOR)}"}
 
     def _by_steps(self, round: int) -> list[list[Task]]:
         """Let nodes take steps of their own, and the server average their weights."""

@@ -30,7 +30,9 @@ from gandask.core import (
 )
 from gandask.methods import families, tasks
 from gandask.methods.adversarial import Adversarial
+from gandask.methods.split import pace
 from gandask.methods.split.draws import Rules
+from gandask.methods.split.pace import Paced
 from gandask.methods.split.view import SplitView
 from gandask.methods.split.wire import WIRES
 from gandask.scores import metrics
@@ -210,11 +212,15 @@ class Split(Adversarial[SplitView]):
     def start(self) -> tuple[SplitView, Plan]:
         """Make every network, and begin with the first exchange."""
         view, born = self._begin()
+        if self.paced:
+            return pace.begin(self.paced, view, born)
         plan = [born, *self.exchange(1)]
         return replace(view, expected=sum(map(len, plan))), plan
 
     def advance(self, view: SplitView, reports: Sequence[Report]) -> tuple[SplitView, Plan]:
         """Take an exchange in, once all of it is told, and plan the next, or the last scores."""
+        if self.paced and view.phase == "train":
+            return self._went_on(self.paced, view, reports)
         heard = (*view.heard, *reports)
         if len(heard) < view.expected:
             keeps = view.keeps | self._written(view, heard)
@@ -227,7 +233,7 @@ class Split(Adversarial[SplitView]):
         events += self._happened(done)
         generators = {slot: f"{slot}/generator/{done}" for slot in self.generator_slots}
         now = replace(view, round=done, heard=(), generators=generators, keeps=self._kept(done))
-        if self._is_scored(done):
+        if self.is_scored(done):
             now, scored = self._scored(now, told, "")
             records += scored
         now = replace(now, records=tuple(records), events=tuple(events))
@@ -235,6 +241,27 @@ class Split(Adversarial[SplitView]):
             return self._scoring(now)
         plan = self.exchange(done + 1)
         return replace(now, expected=sum(map(len, plan))), plan
+
+    @property
+    def paced(self) -> Paced | None:
+        """What goes on with a server that need not wait for all, if there is one."""
+        return None
+
+    def _went_on(
+        self, paced: Paced, view: SplitView, reports: Sequence[Report]
+    ) -> tuple[SplitView, Plan]:
+        """Let everybody go on who can, and take scores in."""
+        view, now, plan, told = pace.advance(paced, view, reports)
+        scores: list[Record] = []
+        for round in sorted({report.round for report in told}):
+            known = {(one.slot, one.task): one for one in told if one.round == round}
+            scored, records = self._scored(replace(view, round=round), known, "")
+            view, scores = replace(scored, round=view.round), scores + records
+        generators = paced.generators_at(now)
+        view = replace(view, generators=generators, records=(*view.records, *scores))
+        if plan or now.pending:
+            return view, plan
+        return self._scoring(view)
 
     def _written(self, view: SplitView, heard: Sequence[Report]) -> frozenset[str]:
         """Name what is there already of all that the exchange under way is to leave."""
@@ -248,7 +275,8 @@ class Split(Adversarial[SplitView]):
         """Tell what was special about an exchange."""
         return []
 
-    def _is_scored(self, round: int) -> bool:
+    def is_scored(self, round: int) -> bool:
+        """Tell whether generators are scored after an exchange."""
         return bool(self.score_samples) and (
             round % self.score_every == 0 or round == self.iterations
         )

@@ -6,9 +6,13 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from gandask.core import Array, Event, Record, Report, Variable
 from gandask.scores.metrics import METRICS
+
+if TYPE_CHECKING:
+    from gandask.methods.split.pace import Pace
 
 REPORTED = ("fid", "tvd")
 """Scores whose course a report draws."""
@@ -37,6 +41,10 @@ class SplitView:
     weights : tuple of float
         Shares of the generators in the mixture of all.
     phase : {"train", "score", "done"}
+    pace : Pace, optional
+        Where all nodes are, if a server need not wait for all.
+    scored : int
+        The round in which generators were scored last, if it need not.
     """
 
     expected: int
@@ -51,6 +59,8 @@ class SplitView:
     events: tuple[Event, ...] = ()
     metric: str = "fid"
     phase: str = "train"
+    pace: Pace | None = None
+    scored: int = 0
 
     @property
     def best(self) -> str | None:
@@ -86,6 +96,11 @@ def variables(
     made = {
         "discriminator_loss": Variable("discriminator loss", role=judge, shown=("map", "trace")),
         "generator_loss": Variable("generator loss", role=judge, shown=("map", "trace")),
+        "staleness": Variable(
+            "steps of the server since it gave the networks that gradients are of",
+            role=judge,
+            shown=("map", "trace"),
+        ),
     }
     for name, metric in METRICS.items():
         score = functools.partial(Variable, units=metric.units, better=metric.direction)

@@ -86,10 +86,9 @@ def unpacked(state: State) -> State:
         if scale is None:
             made[name] = array
         else:
-            levels = LEVELS if array.dtype == np.int8 else 1
-            made[name] = (array.astype(np.float32) * (scale / np.float32(levels))).astype(
-                np.float32
-            )
+            level = scale / np.float32(LEVELS if array.dtype == np.int8 else 1)
+            with np.errstate(invalid="ignore"):
+                made[name] = np.asarray(array.astype(np.float32) * level, np.float32)
     return made
 
 

@@ -42,37 +42,42 @@ def parallel(**changes):
 
 
 class Loop:
-    """The ordinary loop, written by hand: the discriminator's step, and then the generator's."""
+    """The ordinary loop, written by hand: the discriminator's steps, and then the generator's."""
 
     def __init__(self, method, generator, discriminator, slot, reused=False):
         self.training, self.slot = method.training, slot
-        self.rules = dataclasses.replace(method.rules, fresh=not reused)
+        self.rules = dataclasses.replace(method.rules, fresh=not reused, batches=1)
         training = self.training
+        with training.settled() as self.device:
+            pass
         made = begin(training=training, rules=method.rules, slot=generator, kind="generator")[0]
         judge = begin(
             training=training, rules=method.rules, slot=discriminator, kind="discriminator"
         )[0]
         self.generator = Learner.of(
-            load_module(training.build_generator, made[0], torch.device("cpu")),
+            load_module(training.build_generator, made[0], self.device),
             made[1],
             training.adam_betas,
         )
         self.discriminator = Learner.of(
-            load_module(training.build_discriminator, judge[0], torch.device("cpu")),
+            load_module(training.build_discriminator, judge[0], self.device),
             judge[1],
             training.adam_betas,
         )
 
     def step(self, number, holder):
-        """Take one step of each, on the batch and the noise of an exchange."""
-        training, loss = self.training, self.training.losses[0]
-        device = torch.device("cpu")
-        (first,), (second,) = draws.inputs(training, self.rules, device, self.slot, number, 0)
-        fakes = forged(self.generator.module, first)
-        real = real_batch(training, draws.batch(training, 0, 1, number), device)
-        epsilon = penalties(training, holder, number, 1, device)
-        module = self.discriminator.module
-        self.discriminator.step(discriminator_loss(loss, module, real, fakes, epsilon), loss.clip)
+        """Take the steps of an exchange, on its batches and noise."""
+        training, loss, device = self.training, self.training.losses[0], self.device
+        module, steps = self.discriminator.module, self.rules.steps
+        given = draws.inputs(training, self.rules, device, self.slot, number, 0)
+        for step, first in enumerate(given[0], 1):
+            fakes = forged(self.generator.module, first)
+            indices = draws.batch(training, 0, 1, (number - 1) * steps + step)
+            real = real_batch(training, indices, device)
+            epsilon = penalties(training, holder, number, step, device)
+            value = discriminator_loss(loss, module, real, fakes, epsilon)
+            self.discriminator.step(value, loss.clip)
+        (second,) = given[1]
         made = self.generator.module(*second)
         self.generator.step(loss.generator(module(made, *second[1:])))
 
@@ -149,7 +154,11 @@ def test_progress_counts_slots_that_have_nothing_to_record(method):
     session.begin()
     bar = Bar()
     assert session.work(bar)
-    assert [*dict.fromkeys(bar.seen)] == [slots * number for number in range(1, 5)]
+    seen = [*dict.fromkeys(bar.seen)]
+    assert seen == sorted(seen)
+    whole = {slots * number for number in range(1, 5)}
+    # nodes tell of their losses before the server's step is done
+    assert whole == {*seen} if method.paced is None else whole >= {seen[-1]}
 
 
 def test_one_batch_of_fakes_may_serve_both():
@@ -316,13 +325,15 @@ def test_what_is_not_finite_is_discarded_with_its_step(kind, wrong):
 
 def simultaneous(method):
     """Train as the thesis's schedule says, written by hand: judges of before for all."""
-    training, cpu = method.training, torch.device("cpu")
+    training = method.training
+    with training.settled() as device:
+        pass
     loss, judges, makers = training.losses[0], method.discriminators, method.generators
     own = method.share == "none"
 
     def learner(slot, kind):
         state, moments = begin(training=training, rules=method.rules, slot=slot, kind=kind)[0]
-        module = load_module(training.builder(kind), state, cpu)
+        module = load_module(training.builder(kind), state, device)
         return Learner.of(module, moments, training.adam_betas)
 
     generators = [learner(f"generator/{j}", "generator") for j in range(makers)]
@@ -341,11 +352,11 @@ def simultaneous(method):
             for i in range(judges):
                 generator, critic = generators[i % makers], critics[i if own else 0]
                 slot = f"generator/{i % makers}"
-                drawn = draws.inputs(training, method.rules, cpu, slot, number, i)
+                drawn = draws.inputs(training, method.rules, device, slot, number, i)
                 drawn = [batches[0] for batches in drawn]
-                real = real_batch(training, draws.batch(training, i, judges, number), cpu)
+                real = real_batch(training, draws.batch(training, i, judges, number), device)
                 fakes = forged(generator.module, drawn[0])
-                epsilon = penalties(training, f"judge/{i}", number, 1, cpu)
+                epsilon = penalties(training, f"judge/{i}", number, 1, device)
                 value = discriminator_loss(loss, critic.module, real, fakes, epsilon)
                 learnt.append(critic.gradients(value))
                 value = loss.generator(critic.module(generator.module(*drawn[1])))

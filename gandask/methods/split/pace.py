@@ -1,0 +1,384 @@
+"""Servers that wait for a part of the nodes: each goes on when its own gradients are taken.
+
+A node computes gradients, and they wait. The server takes those that wait as one step, once they
+are enough: a share of all nodes, or all that can still come. The nodes whose gradients were taken
+go on from the server's new networks; the others' are taken by the next step, and are *stale* by
+then. Where all tasks of a plan are waited for, all gradients are there at once, and none is stale.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from gandask.core import NON_FINITE, Event, Plan, Record, Report, Stage, Task
+from gandask.methods.split.states import GENERATOR
+from gandask.methods.split.view import SplitView
+
+Key = tuple[str, int, str]
+CARRIED = ("buffers", "residual")
+"""What a node reads of the round before: what it has counted, and what the wire left."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a node is.
+
+    Parameters
+    ----------
+    round, phase : int
+        Of the gradients that it computes, or that wait.
+    read : int
+        Steps that the server had taken of the networks that these are of.
+    waiting : bool
+        Whether its gradients are there, and the server has not taken them.
+    over : bool
+        Whether all of the round were taken: it goes on with the next when its fakes are there.
+    """
+
+    round: int = 1
+    phase: int = 0
+    read: int = 0
+    waiting: bool = False
+    over: bool = False
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A step of the server that is under way.
+
+    Parameters
+    ----------
+    kinds : frozenset of str
+        Networks of which it has not reported.
+    taken : mapping of str to Place
+        By node, the gradients it takes.
+    scored : int
+        The round whose generator it scores; 0: none.
+    """
+
+    kinds: frozenset[str]
+    taken: Mapping[str, Place]
+    scored: int = 0
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Where all nodes are, and the server.
+
+    Parameters
+    ----------
+    places : mapping of str to Place
+    steps : mapping of str to int
+        By network, steps that the server was asked for.
+    serving : tuple of Serving
+    learnt : mapping of str to int
+        By generator that learns by itself, rounds that it was asked for.
+    finished : mapping of str to int
+        By slot, rounds that are behind it, what it asked of the server as well.
+    told : mapping of str to mapping
+        By node, the values of its round so far.
+    pending : mapping of tuple to tuple of str
+        By the key of a task under way, what it will have written.
+    scores : tuple of Report
+        Of generators of which others have not been scored in that round yet.
+    """
+
+    places: Mapping[str, Place]
+    steps: Mapping[str, int]
+    serving: tuple[Serving, ...] = ()
+    learnt: Mapping[str, int] = field(default_factory=dict)
+    finished: Mapping[str, int] = field(default_factory=dict)
+    told: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
+    pending: Mapping[Key, tuple[str, ...]] = field(default_factory=dict)
+    scores: tuple[Report, ...] = ()
+
+
+class Paced(Protocol):
+    """What a method tells of itself."""
+
+    @property
+    def iterations(self) -> int:
+        """Rounds."""
+
+    @property
+    def quorum(self) -> float:
+        """The share of its nodes that a server waits for."""
+
+    @property
+    def holders(self) -> tuple[str, ...]:
+        """Its nodes."""
+
+    @property
+    def asked(self) -> Sequence[Sequence[str]]:
+        """Of which networks a node gives gradients, in each phase of a round."""
+
+    def asking(self, slot: str, place: Place, steps: Mapping[str, int]) -> Task:
+        """Make a node's task, from the server's networks after so many steps."""
+
+    def taking(
+        self, kind: str, taken: Mapping[str, Place], steps: int, round: int, scored: bool
+    ) -> Task:
+        """Make the server's task: a step of a network from the gradients taken."""
+
+    def teaching(self, slot: str, round: int) -> Task:
+        """Make the task of a generator that learns by itself."""
+
+    def generators_at(self, pace: Pace) -> Mapping[str, str]:
+        """Name by slot the state of each generator."""
+
+    def pupils(self) -> Mapping[str, Sequence[str]]:
+        """Give the nodes whose feedback each generator learns from by itself."""
+
+    def is_scored(self, round: int) -> bool:
+        """Tell whether generators are scored after a round."""
+
+
+def begin(method: Paced, view: SplitView, born: Stage) -> tuple[SplitView, Plan]:
+    """Let all nodes begin, once all networks are made."""
+    steps = {kind: 0 for asked in method.asked for kind in asked}
+    places = dict.fromkeys(method.holders, Place())
+    plan = [born, [method.asking(slot, place, steps) for slot, place in places.items()]]
+    pending = {task.key: task.writes for stage in plan for task in stage}
+    return replace(view, pace=Pace(places, steps, pending=pending)), plan
+
+
+def reported(pace: Pace, kind: str) -> int:
+    """Count the steps of a network that the server has reported."""
+    return pace.steps[kind] - any(kind in one.kinds for one in pace.serving)
+
+
+def advance(
+    method: Paced, view: SplitView, reports: Sequence[Report]
+) -> tuple[SplitView, Pace, Plan, Sequence[Report]]:
+    """Take reports in, and let the server, generators and nodes go on that can.
+
+    Returns
+    -------
+    view, pace, plan
+        With rounds, records of nodes and events, but for scores.
+    sequence of Report
+        Those with the statistics of all generators in a round, which are to be scored.
+    """
+    turn = Turn(method, view)
+    for report in reports:
+        turn.hear(report)
+    turn.serve()
+    turn.teach()
+    turn.go_on()
+    return turn.ended()
+
+
+class Turn:
+    """What becomes of some reports: a view and a plan in the making."""
+
+    def __init__(self, method: Paced, view: SplitView) -> None:
+        assert view.pace is not None
+        self.method, self.view, pace = method, view, view.pace
+        self.places, self.steps = dict(pace.places), dict(pace.steps)
+        self.serving, self.scores = [*pace.serving], [*pace.scores]
+        self.learnt, self.finished = dict(pace.learnt), dict(pace.finished)
+        self.told = {slot: dict(values) for slot, values in pace.told.items()}
+        self.pending = dict(pace.pending)
+        self.written = {*view.keeps}
+        self.records: list[Record] = []
+        self.events: list[Event] = []
+        self.first: list[Task] = []  # the server's and generators'
+        self.then: list[Task] = []  # nodes'
+
+    # ---- reports
+
+    def hear(self, report: Report) -> None:
+        """Take one report in."""
+        written = self.pending.pop(report.key)
+        self.written.update(written)
+        if report.round == 0:
+            return
+        if not report.values.get("finite", True):
+            detail = f"{report.task}: a gradient is not finite; the step was discarded"
+            self.events.append(Event(report.round, NON_FINITE, report.slot, detail))
+        if report.slot in self.places:
+            self._computed(report)
+        elif report.slot in self.method.pupils():
+            self.finished[report.slot] = report.round
+            if "statistics" in report.values:
+                self.scores.append(report)
+        else:
+            self._served(report, written[0].split("/")[2])
+
+    def _computed(self, report: Report) -> None:
+        """Let a node's gradients wait, and note its losses."""
+        self.places[report.slot] = replace(self.places[report.slot], waiting=True)
+        known = self.told.setdefault(report.slot, {})
+        for name, value in report.values.items():
+            if name.endswith("_loss"):
+                known[name] = (*known.get(name, ()), value)
+
+    def _served(self, report: Report, kind: str) -> None:
+        """Note a step of the server's network, and what it has finished."""
+        at = next(index for index, one in enumerate(self.serving) if kind in one.kinds)
+        left = replace(self.serving[at], kinds=self.serving[at].kinds - {kind})
+        if "statistics" in report.values:
+            self.scores.append(replace(report, round=left.scored))
+        self.serving[at] = left
+        if not left.kinds:
+            del self.serving[at]
+            for slot, place in left.taken.items():
+                if self._is_last(place):
+                    self.finished[slot] = place.round
+
+    def _is_last(self, place: Place) -> bool:
+        return place.phase == len(self.method.asked) - 1
+
+    # ---- plans
+
+    def serve(self) -> None:
+        """Let the server take what waits, where it is enough, or all that can come."""
+        enough = max(1, math.ceil(self.method.quorum * len(self.places)))
+        for asked in dict.fromkeys(map(tuple, self.method.asked)):
+            busy = frozenset[str]().union(*(one.kinds for one in self.serving))
+            taken = {
+                slot: place
+                for slot, place in self.places.items()
+                if place.waiting and tuple(self.method.asked[place.phase]) == asked
+            }
+            alone = taken and not any(map(self._comes, self.places.values()))
+            if busy.isdisjoint(asked) and (len(taken) >= enough or alone):
+                self._take(asked, taken)
+
+    def _comes(self, place: Place) -> bool:
+        """Tell whether a node will have gradients that it has not now."""
+        return not (place.waiting or (place.over and place.round == self.method.iterations))
+
+    def _take(self, asked: Sequence[str], taken: Mapping[str, Place]) -> None:
+        """Let the server take a step of each network that was asked for."""
+        for slot, place in taken.items():
+            self._passed(slot, place, self.steps[asked[0]] - place.read)
+        scored = self._scored(asked, taken)
+        latest = max(place.round for place in taken.values())
+        for kind in asked:
+            self.first.append(
+                self.method.taking(
+                    kind, taken, self.steps[kind], latest, bool(scored) and kind == GENERATOR
+                )
+            )
+            self.steps[kind] += 1
+        self.serving.append(Serving(frozenset(asked), dict(taken), scored))
+
+    def _passed(self, slot: str, place: Place, stale: int) -> None:
+        """Let a node pass on to its next phase, or finish its round, and record that."""
+        known = self.told.setdefault(slot, {})
+        known["staleness"] = (*known.get("staleness", ()), float(stale))
+        if not self._is_last(place):
+            self.places[slot] = Place(place.round, place.phase + 1, over=False)
+            return
+        values = {
+            name: max(found) if name == "staleness" else math.fsum(found) / len(found)
+            for name, found in self.told.pop(slot).items()
+        }
+        self.records.append(Record(slot, place.round, values))
+        self.places[slot] = replace(place, waiting=False, over=True)
+
+    def _scored(self, asked: Sequence[str], taken: Mapping[str, Place]) -> int:
+        """Tell which round all generators' gradients are behind, if that is to be scored."""
+        if GENERATOR not in asked:
+            return 0
+        last = max(at for at, kinds in enumerate(self.method.asked) if GENERATOR in kinds)
+
+        def behind(slot: str, place: Place) -> int:
+            """Count the rounds whose generator's gradients were taken."""
+            passed = place.over or place.phase > last
+            return place.round if passed or slot in taken else place.round - 1
+
+        now = min(behind(slot, place) for slot, place in self.places.items())
+        return now if now and self._is_new(now) and self.method.is_scored(now) else 0
+
+    def _is_new(self, round: int) -> bool:
+        known = [one.scored for one in self.serving]
+        return round > max([self.view.scored, *known])
+
+    def teach(self) -> None:
+        """Let generators learn that have all feedback of their round."""
+        for slot, judges in self.method.pupils().items():
+            round = self.learnt.get(slot, 0) + 1
+            if round <= self.method.iterations and all(self._answered(j, round) for j in judges):
+                self.first.append(self.method.teaching(slot, round))
+                self.learnt[slot] = round
+
+    def _answered(self, slot: str, round: int) -> bool:
+        """Tell whether a judge has given feedback in a round, which is in its first phase."""
+        place = self.places[slot]
+        return place.round > round or (
+            place.round == round and (place.waiting or place.over or place.phase > 0)
+        )
+
+    def go_on(self) -> None:
+        """Let nodes go on whose gradients are taken, and whose fakes are there."""
+        teachers = {
+            judge: slot for slot, judges in self.method.pupils().items() for judge in judges
+        }
+        under_way = {slot for slot, *_ in self.pending}
+        for slot, place in self.places.items():
+            if place.over and place.round < self.method.iterations:
+                teacher = teachers.get(slot)
+                if teacher is None or self.learnt.get(teacher, 0) >= place.round:
+                    place = Place(place.round + 1)
+            if not (place.waiting or place.over or slot in under_way):
+                kinds = self.method.asked[place.phase]
+                place = replace(place, read=self.steps[kinds[0]])
+                self.then.append(self.method.asking(slot, place, self.steps))
+            self.places[slot] = place
+
+    # ---- the end
+
+    def ended(self) -> tuple[SplitView, Pace, Plan, Sequence[Report]]:
+        """Give the next view, with where all are, the plan, and what is to be scored."""
+        plan = [stage for stage in (self.first, self.then) if stage]
+        self.pending |= {task.key: task.writes for stage in plan for task in stage}
+        slots = (*self.places, *self.method.pupils())
+        round = min(self.finished.get(slot, 0) for slot in slots)
+        scored, told = self.view.scored, list[Report]()
+        due = sorted({report.round for report in self.scores})
+        count = max(1, len(self.method.pupils()))
+        for at in due:
+            found = [report for report in self.scores if report.round == at]
+            if len(found) == count:
+                told += found
+                scored = at
+        pace = Pace(
+            self.places,
+            self.steps,
+            tuple(self.serving),
+            self.learnt,
+            self.finished,
+            self.told,
+            self.pending,
+            tuple(report for report in self.scores if report not in told),
+        )
+        view = replace(
+            self.view,
+            pace=pace,
+            round=round,
+            scored=scored,
+            keeps=self._kept(plan),
+            records=tuple(self.records),
+            events=tuple(self.events),
+        )
+        return view, pace, plan, told
+
+    def _kept(self, plan: Plan) -> frozenset[str]:
+        """Leave out what nobody will read: states of rounds and of steps gone by."""
+        read = {name for stage in plan for task in stage for name in task.reads}
+        return frozenset(n for n in self.written if n in read or self._is_needed(n))
+
+    def _is_needed(self, name: str) -> bool:
+        role, number, kind, at, *_ = name.split("/")
+        slot = f"{role}/{number}"
+        if slot in self.places:
+            return int(at) >= self.places[slot].round - (kind in CARRIED)
+        if slot in self.method.pupils():
+            return int(at) >= self.finished.get(slot, 0)
+        busy = any(kind in one.kinds for one in self.serving)
+        return int(at) >= self.steps[kind] - busy
