@@ -27,7 +27,7 @@ def printed(cells):
 
 
 def test_there_is_a_notebook_for_each_purpose():
-    assert {path.stem for path in NOTEBOOKS} == {"00-quickstart", "grid", "hpc", "mggan"}
+    assert {path.stem for path in NOTEBOOKS} == {"00-quickstart", "grid", "hpc", "mggan", "split"}
 
 
 @pytest.mark.notebook

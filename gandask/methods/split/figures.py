@@ -5,7 +5,6 @@ All is read off the Dataset: of a run's settings nothing is looked at.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -14,7 +13,6 @@ import holoviews as hv
 import numpy as np
 
 from gandask.core import Array, Figure
-from gandask.methods.split.method import TERMS
 from gandask.methods.split.rows import BYTES, SECONDS, bar, bars, in_rows, unit_of
 from gandask.plots.selection import numbers, scored, thinned
 from gandask.plots.style import (
@@ -37,8 +35,8 @@ if TYPE_CHECKING:
 PARTS = {"computing": (BEST, 1.0), "fetching": (MEDIAN, 1.0), "waiting": (MUTED, 0.3)}
 """Of the time of an exchange, with their colours and how dense these are."""
 GATHER = "gather"
-MARGIN, WRITTEN, BESIDE = 1.03, 1.9, 0.02  # of the longest bar: axes, and what is written beside it
-LARGEST = 1e18  # bytes that are believed
+MARGIN, BESIDE = 1.03, 0.02  # of the longest bar: room for bars, and from a bar to what is written
+ONE, BOTH = 1.25, 1.9  # of the longest bar: room for bars with one size beside them, and with two
 NO_EXCHANGE, NO_OTHER = "no exchange is done yet", "the second exchange is not done yet"
 
 
@@ -55,8 +53,7 @@ def bytes_by_term(ds: xr.Dataset, predicted: xr.Dataset | None = None) -> hv.Ele
     ----------
     ds : Dataset
     predicted : Dataset, optional
-        As `gandask.cost` gives it. By default what was predicted when the run began, as its
-        attribute ``predicted_bytes`` tells it, if it does.
+        As `gandask.cost` gives it.
 
     Raises
     ------
@@ -90,20 +87,22 @@ def bytes_by_term(ds: xr.Dataset, predicted: xr.Dataset | None = None) -> hv.Ele
         ),
     ]
     labels = ["measured", "predicted"] if marks else []
-    return in_rows(layers, terms, WRITTEN * largest / scale, labels=labels)
+    alike = all(colour == MUTED for *_, colour in written)
+    room = (ONE if alike else BOTH) * largest / scale
+    return in_rows(layers, terms, room, labels=labels)
 
 
 def _sizes(ds: xr.Dataset, predicted: xr.Dataset | None) -> list[tuple[str, float, float]]:
     """Give by term what is sent in an exchange, measured and predicted: NaN if nothing is."""
     sent = _sent(ds)
     measured = {str(term): _typical(sent.sel(term=term).values) for term in sent["term"].values}
-    expected = _noted(ds) if predicted is None else _by_term(predicted, "bytes")
-    known = {term for found in (measured, expected) for term, size in found.items() if size > 0}
+    expected = {} if predicted is None else _by_term(predicted, "bytes")
     other = 0.0 if expected else np.nan
-    return [
+    rows = [
         (term, measured.get(term, 0.0), expected.get(term, other))
-        for term in sorted(known, key=_place)
+        for term in dict.fromkeys([*measured, *expected])
     ]
+    return [row for row in rows if np.fmax(*row[1:]) > 0]
 
 
 def _typical(sizes: Array) -> float:
@@ -126,30 +125,9 @@ def _typical(sizes: Array) -> float:
     return float(steady.mean())
 
 
-def _noted(ds: xr.Dataset) -> dict[str, float]:
-    """Read what was predicted when a run began; whoever wrote it, only sizes of known terms."""
-    try:
-        told = json.loads(ds.attrs.get("predicted_bytes", "{}"))
-    except (TypeError, ValueError, RecursionError):
-        return {}
-    if not isinstance(told, dict):
-        return {}
-    return {
-        term: float(told[term])
-        for term in dict.fromkeys(TERMS.values())
-        if type(told.get(term)) in (int, float) and 0 <= told[term] <= LARGEST
-    }
-
-
 def _by_term(predicted: xr.Dataset, name: str) -> dict[str, float]:
     values = numbers(predicted, name)
     return dict(zip(values["term"].values.tolist(), values.values.tolist(), strict=True))
-
-
-def _place(term: str) -> tuple[int, str]:
-    """Sort terms as methods list them; others come after them."""
-    known = [*dict.fromkeys(TERMS.values())]
-    return (known.index(term) if term in known else len(known)), term
 
 
 def _told(measured: float, predicted: float) -> tuple[str, str]:
