@@ -7,6 +7,7 @@ Generating High Quality Samples (PhD thesis, Warwick 2022), equations 4.1 to 4.3
 
 from __future__ import annotations
 
+import collections
 import json
 import math
 import numbers
@@ -83,6 +84,12 @@ def spent(
             for flow in _awaited(came, shared):
                 seconds[flow.term] += count * 8 * flow.size / speed / whole
     return {term: size / whole for term, size in moved.items()}, seconds
+
+
+def predicted_bytes(method: Split) -> dict[str, float]:
+    """Give the bytes of an exchange by term, as `cost` predicts them."""
+    moved, _ = spent(method, math.inf, True, collections.defaultdict(float))
+    return {term: size for term, size in moved.items() if term != COMPUTING}
 
 
 # ---- models

@@ -5,6 +5,7 @@ All is read off the Dataset: of a run's settings nothing is looked at.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -37,6 +38,7 @@ PARTS = {"computing": (BEST, 1.0), "fetching": (MEDIAN, 1.0), "waiting": (MUTED,
 GATHER = "gather"
 MARGIN, BESIDE = 1.03, 0.02  # of the longest bar: room for bars, and from a bar to what is written
 ONE, BOTH = 1.25, 1.9  # of the longest bar: room for bars with one size beside them, and with two
+MOST, LARGEST = 20, 1e18  # terms, and bytes of each, that are believed
 NO_EXCHANGE, NO_OTHER = "no exchange is done yet", "the second exchange is not done yet"
 
 
@@ -53,7 +55,8 @@ def bytes_by_term(ds: xr.Dataset, predicted: xr.Dataset | None = None) -> hv.Ele
     ----------
     ds : Dataset
     predicted : Dataset, optional
-        As `gandask.cost` gives it.
+        As `gandask.cost` gives it. By default what was predicted when the run began, as its
+        attribute ``predicted_bytes`` tells it, if it does.
 
     Raises
     ------
@@ -96,7 +99,7 @@ def _sizes(ds: xr.Dataset, predicted: xr.Dataset | None) -> list[tuple[str, floa
     """Give by term what is sent in an exchange, measured and predicted: NaN if nothing is."""
     sent = _sent(ds)
     measured = {str(term): _typical(sent.sel(term=term).values) for term in sent["term"].values}
-    expected = {} if predicted is None else _by_term(predicted, "bytes")
+    expected = _noted(ds) if predicted is None else _by_term(predicted, "bytes")
     other = 0.0 if expected else np.nan
     rows = [
         (term, measured.get(term, 0.0), expected.get(term, other))
@@ -123,6 +126,19 @@ def _typical(sizes: Array) -> float:
     if len(times) > 1:
         return float(steady[times[0] : times[-1]].sum() / (times[-1] - times[0]))
     return float(steady.mean())
+
+
+def _noted(ds: xr.Dataset) -> dict[str, float]:
+    """Read what was predicted when a run began; whoever wrote it, only a few sizes are taken."""
+    try:
+        told = json.loads(ds.attrs.get("predicted_bytes", "{}"))
+    except (TypeError, ValueError, RecursionError):
+        return {}
+    if not isinstance(told, dict) or len(told) > MOST:
+        return {}
+    sizes = told.values()
+    known = all(type(size) in (int, float) and 0 <= size <= LARGEST for size in sizes)
+    return {term: float(size) for term, size in told.items()} if known else {}
 
 
 def _by_term(predicted: xr.Dataset, name: str) -> dict[str, float]:

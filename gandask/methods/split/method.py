@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 import functools
+import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -42,6 +43,8 @@ from gandask.training.settings import Training
 from gandask.training.trial import check_networks
 
 SERVER = "server/0"
+PREDICTED = "gandask.methods.split.cost:predicted_bytes"
+"""What says what an exchange moves: by name, as it stands on the methods."""
 TOLD = ("discriminator_loss", "generator_loss")
 SCHEDULES = ("simultaneous", "alternating")
 TERMS = {
@@ -168,6 +171,11 @@ class Split(Adversarial[SplitView]):
             )
         check_networks(self.training, "base")
         self.training.check_init()
+
+    def prepare(self) -> dict[str, Any]:
+        """Tell, besides, what an exchange is predicted to move: JSON of bytes by term."""
+        predicted = config.load_object(PREDICTED)(self)
+        return super().prepare() | {"predicted_bytes": json.dumps(predicted)}
 
     def places(self) -> dict[str, str]:
         """Give every node a label, such as ``judge-0``: a worker of that name is its own."""

@@ -1,5 +1,7 @@
 """What is drawn of split training, by its content: bytes and seconds of exchanges, and scores."""
 
+import json
+
 import holoviews as hv
 import numpy as np
 import pytest
@@ -104,6 +106,29 @@ def test_without_a_prediction_there_are_no_marks():
     assert not any(legend.items for legend in hv.render(drawn).legend)
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        None,
+        7,
+        "no JSON",
+        "[" * 100_000,
+        "[1, 2]",
+        '{"weights": "6"}',
+        '{"weights": true}',
+        '{"weights": -1}',
+        '{"weights": NaN}',
+        '{"weights": 1' + 400 * "0" + "}",
+        json.dumps(dict.fromkeys(map(str, range(100)), 1)),
+        {"weights": 6},
+    ],
+    ids=range(12),
+)
+def test_what_a_stranger_wrote_predicts_nothing(told):
+    found = by_term(figures.bytes_by_term(dataset(predicted_bytes=told)))
+    assert found == {"weights": (6.0, None, "6 kB"), "fakes": (2.0, None, "2 kB")}
+
+
 def test_of_an_exchange_that_is_not_there_nothing_is_drawn():
     ds = dataset()
     assert figures.bytes_by_term(ds.isel(round=[])).data[2] == "no exchange is done yet"
@@ -202,6 +227,7 @@ def test_every_figure_is_drawn_of_a_run_whose_bytes_are_as_predicted(name):
     seconds = dict.fromkeys((task.name for stage in method.exchange(2) for task in stage), 0.5)
     told = gd.cost(method, seconds=seconds)
     found = by_term(figures.bytes_by_term(ds, told))
+    assert found == by_term(figures.bytes_by_term(ds)), "it was predicted when the run began"
     assert found
     for size, mark, written in found.values():
         assert size == pytest.approx(mark)
