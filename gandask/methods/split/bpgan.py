@@ -15,15 +15,15 @@ from typing import ClassVar
 from gandask.config import settings
 from gandask.core import Event, Layout, Plan, Role, SettingError, Stage, Task
 from gandask.methods.split.generators import begin, repeats
+from gandask.methods.split.judging import Judging
 from gandask.methods.split.method import SERVER
-from gandask.methods.split.pace import Pace, Paced, Place
-from gandask.methods.split.pairs import Pairs
+from gandask.methods.split.pace import Paced
 from gandask.methods.split.states import DISCRIMINATOR, GENERATOR, weights
-from gandask.methods.split.view import SplitView, variables
+from gandask.methods.split.view import Place, SplitView, Standing, variables
 
 
 @settings
-class BPGAN(Pairs):
+class BPGAN(Judging):
     """Train discriminators and generators on different nodes; its fields are its settings."""
 
     name: ClassVar[str] = "bpgan"
@@ -223,6 +223,8 @@ class BPGAN(Pairs):
             for index, slot in enumerate(self.generator_slots)
         }
 
-    def generators_at(self, pace: Pace) -> Mapping[str, str]:
+    def generators_at(self, standing: Standing) -> Mapping[str, str]:
         """Name the generators, each after its last round."""
-        return {slot: f"{slot}/generator/{pace.finished.get(slot, 0)}" for slot in self.pupils()}
+        return {
+            slot: f"{slot}/generator/{standing.finished.get(slot, 0)}" for slot in self.pupils()
+        }

@@ -20,10 +20,10 @@ from gandask.methods.split.copies import apply, differentiate, reduce, train_bot
 from gandask.methods.split.draws import Rules
 from gandask.methods.split.generators import begin
 from gandask.methods.split.method import SERVER, Split
-from gandask.methods.split.pace import Pace, Paced, Place, reported
+from gandask.methods.split.pace import Paced, reported
 from gandask.methods.split.servers import average, combine
 from gandask.methods.split.states import DISCRIMINATOR, GENERATOR, weights
-from gandask.methods.split.view import SplitView, variables
+from gandask.methods.split.view import Place, SplitView, Standing, variables
 from gandask.methods.split.wire import remembers
 from gandask.training.learner import buffer_names
 
@@ -354,9 +354,9 @@ class DataParallel(Split):
         """Give the nodes whose feedback each generator learns from by itself: none."""
         return {}
 
-    def generators_at(self, pace: Pace) -> Mapping[str, str]:
+    def generators_at(self, standing: Standing) -> Mapping[str, str]:
         """Name the server's generator."""
-        return {SERVER: f"{SERVER}/generator/{reported(pace, GENERATOR)}"}
+        return {SERVER: f"{SERVER}/generator/{reported(standing, GENERATOR)}"}
 
     def _by_steps(self, round: int) -> list[list[Task]]:
         """Let nodes take steps of their own, and the server average their weights."""

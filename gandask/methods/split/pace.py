@@ -10,90 +10,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Protocol
 
 from gandask.core import NON_FINITE, Event, Plan, Record, Report, Stage, Task
 from gandask.methods.split.states import GENERATOR
-from gandask.methods.split.view import SplitView
+from gandask.methods.split.view import Place, Serving, SplitView, Standing
 
-Key = tuple[str, int, str]
 CARRIED = ("buffers", "residual")
 """What a node reads of the round before: what it has counted, and what the wire left."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a node is.
-
-    Parameters
-    ----------
-    round, phase : int
-        Of the gradients that it computes, or that wait.
-    read : int
-        Steps that the server had taken of the networks that these are of.
-    waiting : bool
-        Whether its gradients are there, and the server has not taken them.
-    over : bool
-        Whether all of the round were taken: it goes on with the next when its fakes are there.
-    """
-
-    round: int = 1
-    phase: int = 0
-    read: int = 0
-    waiting: bool = False
-    over: bool = False
-
-
-@dataclass(frozen=True)
-class Serving:
-    """A step of the server that is under way.
-
-    Parameters
-    ----------
-    kinds : frozenset of str
-        Networks of which it has not reported.
-    taken : mapping of str to Place
-        By node, the gradients it takes.
-    scored : int
-        The round whose generator it scores; 0: none.
-    """
-
-    kinds: frozenset[str]
-    taken: Mapping[str, Place]
-    scored: int = 0
-
-
-@dataclass(frozen=True)
-class Pace:
-    """Where all nodes are, and the server.
-
-    Parameters
-    ----------
-    places : mapping of str to Place
-    steps : mapping of str to int
-        By network, steps that the server was asked for.
-    serving : tuple of Serving
-    learnt : mapping of str to int
-        By generator that learns by itself, rounds that it was asked for.
-    finished : mapping of str to int
-        By slot, rounds that are behind it, what it asked of the server as well.
-    told : mapping of str to mapping
-        By node, the values of its round so far.
-    pending : mapping of tuple to tuple of str
-        By the key of a task under way, what it will have written.
-    scores : tuple of Report
-        Of generators of which others have not been scored in that round yet.
-    """
-
-    places: Mapping[str, Place]
-    steps: Mapping[str, int]
-    serving: tuple[Serving, ...] = ()
-    learnt: Mapping[str, int] = field(default_factory=dict)
-    finished: Mapping[str, int] = field(default_factory=dict)
-    told: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
-    pending: Mapping[Key, tuple[str, ...]] = field(default_factory=dict)
-    scores: tuple[Report, ...] = ()
 
 
 class Paced(Protocol):
@@ -126,7 +51,7 @@ class Paced(Protocol):
     def teaching(self, slot: str, round: int) -> Task:
         """Make the task of a generator that learns by itself."""
 
-    def generators_at(self, pace: Pace) -> Mapping[str, str]:
+    def generators_at(self, standing: Standing) -> Mapping[str, str]:
         """Name by slot the state of each generator."""
 
     def pupils(self) -> Mapping[str, Sequence[str]]:
@@ -142,22 +67,22 @@ def begin(method: Paced, view: SplitView, born: Stage) -> tuple[SplitView, Plan]
     places = dict.fromkeys(method.holders, Place())
     plan = [born, [method.asking(slot, place, steps) for slot, place in places.items()]]
     pending = {task.key: task.writes for stage in plan for task in stage}
-    return replace(view, pace=Pace(places, steps, pending=pending)), plan
+    return replace(view, standing=Standing(places, steps, pending=pending)), plan
 
 
-def reported(pace: Pace, kind: str) -> int:
+def reported(standing: Standing, kind: str) -> int:
     """Count the steps of a network that the server has reported."""
-    return pace.steps[kind] - any(kind in one.kinds for one in pace.serving)
+    return standing.steps[kind] - any(kind in one.kinds for one in standing.serving)
 
 
 def advance(
     method: Paced, view: SplitView, reports: Sequence[Report]
-) -> tuple[SplitView, Pace, Plan, Sequence[Report]]:
+) -> tuple[SplitView, Standing, Plan, Sequence[Report]]:
     """Take reports in, and let the server, generators and nodes go on that can.
 
     Returns
     -------
-    view, pace, plan
+    view, standing, plan
         With rounds, records of nodes and events, but for scores.
     sequence of Report
         Those with the statistics of all generators in a round, which are to be scored.
@@ -175,13 +100,13 @@ class Turn:
     """What becomes of some reports: a view and a plan in the making."""
 
     def __init__(self, method: Paced, view: SplitView) -> None:
-        assert view.pace is not None
-        self.method, self.view, pace = method, view, view.pace
-        self.places, self.steps = dict(pace.places), dict(pace.steps)
-        self.serving, self.scores = [*pace.serving], [*pace.scores]
-        self.learnt, self.finished = dict(pace.learnt), dict(pace.finished)
-        self.told = {slot: dict(values) for slot, values in pace.told.items()}
-        self.pending = dict(pace.pending)
+        assert view.standing is not None
+        self.method, self.view, standing = method, view, view.standing
+        self.places, self.steps = dict(standing.places), dict(standing.steps)
+        self.serving, self.scores = [*standing.serving], [*standing.scores]
+        self.learnt, self.finished = dict(standing.learnt), dict(standing.finished)
+        self.told = {slot: dict(values) for slot, values in standing.told.items()}
+        self.pending = dict(standing.pending)
         self.written = {*view.keeps}
         self.records: list[Record] = []
         self.events: list[Event] = []
@@ -333,7 +258,7 @@ class Turn:
 
     # ---- the end
 
-    def ended(self) -> tuple[SplitView, Pace, Plan, Sequence[Report]]:
+    def ended(self) -> tuple[SplitView, Standing, Plan, Sequence[Report]]:
         """Give the next view, with where all are, the plan, and what is to be scored."""
         plan = [stage for stage in (self.first, self.then) if stage]
         self.pending |= {task.key: task.writes for stage in plan for task in stage}
@@ -347,7 +272,7 @@ class Turn:
             if len(found) == count:
                 told += found
                 scored = at
-        pace = Pace(
+        standing = Standing(
             self.places,
             self.steps,
             tuple(self.serving),
@@ -359,14 +284,14 @@ class Turn:
         )
         view = replace(
             self.view,
-            pace=pace,
+            standing=standing,
             round=round,
             scored=scored,
             keeps=self._kept(plan),
             records=tuple(self.records),
             events=tuple(self.events),
         )
-        return view, pace, plan, told
+        return view, standing, plan, told
 
     def _kept(self, plan: Plan) -> frozenset[str]:
         """Leave out what nobody will read: states of rounds and of steps gone by."""

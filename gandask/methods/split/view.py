@@ -6,16 +6,86 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from gandask.core import Array, Event, Record, Report, Variable
 from gandask.scores.metrics import METRICS
 
-if TYPE_CHECKING:
-    from gandask.methods.split.pace import Pace
-
 REPORTED = ("fid", "tvd")
 """Scores whose course a report draws."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a node is.
+
+    Parameters
+    ----------
+    round, phase : int
+        Of the gradients that it computes, or that wait.
+    read : int
+        Steps that the server had taken of the networks that these are of.
+    waiting : bool
+        Whether its gradients are there, and the server has not taken them.
+    over : bool
+        Whether all of the round were taken: it goes on with the next when its fakes are there.
+    """
+
+    round: int = 1
+    phase: int = 0
+    read: int = 0
+    waiting: bool = False
+    over: bool = False
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A step of the server that is under way.
+
+    Parameters
+    ----------
+    kinds : frozenset of str
+        Networks of which it has not reported.
+    taken : mapping of str to Place
+        By node, the gradients it takes.
+    scored : int
+        The round whose generator it scores; 0: none.
+    """
+
+    kinds: frozenset[str]
+    taken: Mapping[str, Place]
+    scored: int = 0
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where all nodes are, and the server.
+
+    Parameters
+    ----------
+    places : mapping of str to Place
+    steps : mapping of str to int
+        By network, steps that the server was asked for.
+    serving : tuple of Serving
+    learnt : mapping of str to int
+        By generator that learns by itself, rounds that it was asked for.
+    finished : mapping of str to int
+        By slot, rounds that are behind it, what it asked of the server as well.
+    told : mapping of str to mapping
+        By node, the values of its round so far.
+    pending : mapping of tuple to tuple of str
+        By the key of a task under way, what it will have written.
+    scores : tuple of Report
+        Of generators of which others have not been scored in that round yet.
+    """
+
+    places: Mapping[str, Place]
+    steps: Mapping[str, int]
+    serving: tuple[Serving, ...] = ()
+    learnt: Mapping[str, int] = field(default_factory=dict)
+    finished: Mapping[str, int] = field(default_factory=dict)
+    told: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
+    pending: Mapping[tuple[str, int, str], tuple[str, ...]] = field(default_factory=dict)
+    scores: tuple[Report, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -41,7 +111,7 @@ class SplitView:
     weights : tuple of float
         Shares of the generators in the mixture of all.
     phase : {"train", "score", "done"}
-    pace : Pace, optional
+    standing : Standing, optional
         Where all nodes are, if a server need not wait for all.
     scored : int
         The round in which generators were scored last, if it need not.
@@ -59,7 +129,7 @@ class SplitView:
     events: tuple[Event, ...] = ()
     metric: str = "fid"
     phase: str = "train"
-    pace: Pace | None = None
+    standing: Standing | None = None
     scored: int = 0
 
     @property

@@ -21,7 +21,7 @@ from gandask.training.learner import buffer_names
 
 
 @settings
-class Pairs(Split):
+class Judging(Split):
     """Settings of BPGAN, and what its judges, generators and server do in an exchange."""
 
     discriminators: int = setting(2, "judges: nodes that hold data and a discriminator", minimum=1)
