@@ -93,7 +93,8 @@ class BPGAN(Judging):
         known = variables("judge", "generator", members, self.score_samples, self.final_samples)
         return Layout(coords, roles, known)
 
-    def _begin(self) -> tuple[SplitView, list[Task]]:
+    def begin(self) -> tuple[SplitView, list[Task]]:
+        """Give the view before the first exchange, and the tasks that make all networks."""
         made = []
         for index, slot in enumerate(self.generator_slots):
             writes = (*weights(slot, GENERATOR, 0), *self._forged(index, 1))

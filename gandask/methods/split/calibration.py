@@ -36,8 +36,8 @@ def task_seconds(method: Split, exchanges: int = EXCHANGES) -> dict[str, float]:
     last = exchanges + 1
     # one more is to come, or no generator would make fakes in the last
     steady = config.replace(method, {"iterations": last + 1, "score_samples": 0})
-    _, plan = steady.start()
-    states = _performed(plan, {}, {})
+    _, born = steady.begin()
+    states = _performed([born, *steady.exchange(1)], {}, {})
     taken: Times = collections.defaultdict(list)
     for round in range(2, last + 1):
         states = _performed(steady.exchange(round), states, taken)

@@ -185,7 +185,8 @@ class DataParallel(Split):
 
     # ---- plans
 
-    def _begin(self) -> tuple[SplitView, list[Task]]:
+    def begin(self) -> tuple[SplitView, list[Task]]:
+        """Give the view before the first exchange, and the tasks that make all networks."""
         made = []
         local = self.holders if self.combine == "local" else ()  # these for their moments
         for keeper in (*self._keepers, *local):

@@ -132,7 +132,7 @@ class Split(Adversarial[SplitView]):
         """Slots that hold a generator, in order."""
 
     @abc.abstractmethod
-    def _begin(self) -> tuple[SplitView, list[Task]]:
+    def begin(self) -> tuple[SplitView, list[Task]]:
         """Give the view before the first exchange, and the tasks that make all networks."""
 
     @abc.abstractmethod
@@ -219,7 +219,7 @@ class Split(Adversarial[SplitView]):
 
     def start(self) -> tuple[SplitView, Plan]:
         """Make every network, and begin with the first exchange."""
-        view, born = self._begin()
+        view, born = self.begin()
         if self.paced:
             return pace.begin(self.paced, view, born)
         plan = [born, *self.exchange(1)]
