@@ -10,7 +10,7 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gandask.core import Signal, State, Task
+from gandask.core import Array, Signal, State, Task
 from gandask.execution.dask_internals import incoming
 from gandask.execution.perform import Outcomes, perform_all
 
@@ -177,6 +177,10 @@ def pick_reports(performed: Outcomes) -> Outcomes:
     return [((), report) for _, report in performed]
 
 
+class Packed(dict[str, Array]):
+    """A state that Dask sends as one: of a plain dict, each array gets a header of its own."""
+
+
 def pick_state(performed: Outcomes, position: int, index: int) -> State:
     """Give one of the states of one task alone."""
-    return performed[position][0][index]
+    return Packed(performed[position][0][index])

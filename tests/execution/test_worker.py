@@ -4,7 +4,9 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
+from distributed.protocol import dumps, loads, to_serialize
 
 from gandask.core import Task, TaskError, progress
 from gandask.execution import worker
@@ -122,6 +124,17 @@ def test_each_task_of_a_bundle_reads_its_own_states(clients):
     ]
     assert worker.pick_state(performed, 2, 0) == {"x": 30}
     assert worker.pick_reports(performed) == [((), report) for _, report in performed]
+
+
+def test_a_state_of_many_arrays_travels_with_less_than_a_kilobyte_of_headers():
+    state = {f"layers.{number}.weight": np.ones((8, 8), np.float32) for number in range(10)}
+    picked = worker.pick_state([((state,), None)], 0, 0)
+    frames = dumps({"status": "OK", "data": {"state-01234567-1-0": to_serialize(picked)}})
+    sent = sum(memoryview(frame).nbytes for frame in frames)
+    assert sent < 1000 + sum(array.nbytes for array in state.values())
+    (arrived,) = loads(frames)["data"].values()
+    assert arrived.keys() == state.keys()
+    assert all(np.array_equal(arrived[name], state[name]) for name in state)
 
 
 def test_the_end_of_a_bundle_tells_of_every_task_in_it(clients):
