@@ -21,6 +21,7 @@ from gandask import extensions
 from gandask.core import ClusterError, Event, Report, Signal, Stage, TaskError
 from gandask.execution.dask_internals import (
     forget_worker,
+    keep_copies,
     reaching_the_scheduler,
     span_of,
     tend,
@@ -89,6 +90,8 @@ class Distributed:
             client.upload_file(str(file), load=False)
         client.subscribe_topic(self.topic, self._heard_of_progress)
         self.span = span_of(self.topic)
+        with reaching_the_scheduler(client):
+            client.run_on_scheduler(keep_copies, "state-")
         self.hear()
 
     def submit(self, stage: Stage) -> list[int]:

@@ -105,6 +105,30 @@ def tend(
     }
 
 
+def keep_copies(prefix: str, dask_scheduler: Any = None) -> None:
+    """Let what was fetched stay where it is as long as it is needed: keys with a prefix.
+
+    Every two seconds Dask's active memory manager drops all copies but one of what no waiting task
+    reads, and the one that it leaves need not be the first: what takes longer would travel again.
+
+    Parameters
+    ----------
+    prefix : str
+        Of keys; others are treated as before.
+    """
+    from distributed.active_memory_manager import ReduceReplicas
+
+    class ReduceOthers(ReduceReplicas):
+        def run(self) -> Iterator[Any]:
+            return (drop for drop in super().run() if not str(drop[1].key).startswith(prefix))
+
+    manager = dask_scheduler.extensions.get("amm")
+    usual = {one for one in manager.policies if type(one) is ReduceReplicas} if manager else set()
+    for one in usual:
+        manager.policies.remove(one)
+        manager.add_policy(ReduceOthers())
+
+
 async def forget_worker(worker: str, dask_scheduler: Any) -> None:
     """Make a scheduler forget a worker that does not answer, as its own time-out would."""
     await dask_scheduler.remove_worker(worker, stimulus_id="gandask-heartbeat")

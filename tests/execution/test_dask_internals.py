@@ -15,6 +15,7 @@ from gandask.execution.dask_internals import (
     forget_credentials,
     forget_worker,
     incoming,
+    keep_copies,
     proxied,
     reaching_the_scheduler,
     span_of,
@@ -202,6 +203,18 @@ def test_a_closed_client_is_told_of_in_our_words(cluster):
     client.close()
     with pytest.raises(ClusterError, match="cannot be reached"), reaching_the_scheduler(client):
         client.submit(abs, 1).result()
+
+
+def test_copies_of_states_stay_and_others_are_dropped(client, cluster):
+    made = [client.submit(dict, key=key) for key in ("state-1", "other-1")]
+    client.replicate(made)
+    for _ in range(2):  # a second time changes nothing
+        client.run_on_scheduler(keep_copies, "state-")
+    client.amm.run_once()
+    holders = {key: task.who_has for key, task in cluster.scheduler.tasks.items()}
+    until(lambda: len(holders["other-1"]) == 1, "a copy that is dropped")
+    assert len(holders["state-1"]) == 2
+    assert len(cluster.scheduler.extensions["amm"].policies) == 1
 
 
 def test_a_scheduler_that_lacks_a_module_is_told_of(client):
