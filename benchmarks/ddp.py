@@ -24,7 +24,7 @@ from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
 import gandask as gd
-from gandask.methods.split.tasks import batch
+from gandask.methods.split.draws import batch
 from gandask.training.pair import discriminator_loss, forged
 from gandask.training.settings import Noise, real_batch
 

@@ -23,8 +23,10 @@ from distributed import Client
 import gandask as gd
 from gandask.methods.split.method import Split
 from gandask.methods.split.traffic import Volumes, flows
+from gandask.methods.split.wire import size
 
 BATCH_SIZE, EXCHANGES = 64, 6
+WIDTH = 4  # bytes of a float32
 COUNTED = ("measured", "predicted", "guide", "states", "between_nodes", "on_wire", "packets")
 
 
@@ -46,13 +48,16 @@ def methods(base: str, nodes: int, data_dir: str) -> dict[str, Split]:
 def by_guide(method: Split) -> int:
     """Evaluate the guide's table of what travels, with buffers, where no discriminators swap."""
     volumes, holders = Volumes.of(method), len(method.holders)
-    w, g, b = volumes.weights, volumes.gradients, volumes.buffers
+    w, g, b = (
+        {kind: size(shapes, method.wire) for kind, shapes in each.items()}
+        for each in (volumes.weights, volumes.gradients, volumes.buffers)
+    )
     if isinstance(method, gd.DataParallel):
         if method.combine == "server":
             return holders * sum(sum(each.values()) for each in (w, g, b))
         return 2 * (holders - 1) * sum(g.values()) + holders * (holders - 1) * sum(b.values())
     batches = 3 if method.fakes == "fresh" else 2
-    fakes = batches * holders * volumes.batch * volumes.sample
+    fakes = batches * holders * volumes.batch * volumes.sample * WIDTH
     if method.share == "none":
         return fakes
     kind = "discriminator"

@@ -177,10 +177,10 @@ def pick_reports(performed: Outcomes) -> Outcomes:
     return [((), report) for _, report in performed]
 
 
-class Packed(dict[str, Array]):
-    """A state that Dask sends as one: of a plain dict, each array gets a header of its own."""
+class Whole(dict[str, Array]):
+    """A state that Dask sends as a whole: of a dict, each array would get a header of its own."""
 
 
 def pick_state(performed: Outcomes, position: int, index: int) -> State:
     """Give one of the states of one task alone."""
-    return Packed(performed[position][0][index])
+    return Whole(performed[position][0][index])
