@@ -74,7 +74,9 @@ def by_batches(asked: argparse.Namespace, base: str, client: Client) -> xr.Datas
     each = (made["computing"] / made["batches"]).isel(batches=-1)
     added = (made["seconds"].median("exchange") - made["computing"]).isel(batches=0)
     enough = np.ceil(added / each * (1 - SHARE) / SHARE)
-    told = ", ".join(f"{name} {int(count)}" for name, count in zip(made["method"].values, enough))
+    told = ", ".join(
+        f"{name} {int(count)}" for name, count in zip(made["method"].values, enough, strict=True)
+    )
     print(f"{base}: batches in an exchange from which less than {SHARE:.0%} is added: {told}")
     return made.assign(enough=enough)
 
