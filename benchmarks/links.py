@@ -21,7 +21,8 @@ from distributed import Client
 from gandask.cluster.batch import dask_variable
 from gandask.cluster.local import UNPROFILED
 
-BUCKET = ["burst", "32kb", "latency", "300ms"]
+QUEUE = "300ms"
+"""For how long a link may keep what waits for it."""
 PACKET = 14 + 20 + 32
 """Bytes of the headers of a packet: Ethernet, IP, and TCP with time stamps."""
 
@@ -60,14 +61,17 @@ class Nodes:
         """Make a command one that runs on a node."""
         return ["nsenter", f"--net=/run/netns/{self.device(name)}", *command]
 
-    def limit(self, rate: str | None, shared: bool = False) -> None:
+    def limit(self, rate: str | None, shared: bool = False, queue: str = QUEUE) -> None:
         """Limit the link of every node, each way, or all that nodes send as if by one link.
 
         Parameters
         ----------
         rate : str or None
             Such as ``"10Mbit"``; None for no limit.
+        queue : str
+            For how long packets may wait; those that come on top are dropped.
         """
+        bucket = ["root", "tbf", "rate", str(rate), "burst", "32kb", "latency", queue]
         for name in self.names:
             end = self.device(name)
             for command in (
@@ -77,16 +81,15 @@ class Nodes:
             ):
                 subprocess.run(command, check=False, capture_output=True)  # there may be none
             if rate and not shared:
-                bucket = ["root", "tbf", "rate", rate, *BUCKET]
                 _run(*self.inside(name, ["tc", "qdisc", "add", "dev", "eth0", *bucket]))
                 _run("tc", "qdisc", "add", "dev", end, *bucket)
         if rate and shared:
-            self._share(rate)
+            self._share(bucket)
 
-    def _share(self, rate: str) -> None:
+    def _share(self, bucket: Sequence[str]) -> None:
         """Send all that comes from nodes through one queue."""
         queue = f"{self.prefix}-all"
-        _run("tc", "qdisc", "replace", "dev", queue, "root", "tbf", "rate", rate, *BUCKET)
+        _run("tc", "qdisc", "replace", "dev", queue, *bucket)
         everything = ["protocol", "all", "u32", "match", "u32", "0", "0"]
         everything += ["action", "mirred", "egress", "redirect", "dev"]
         for name in self.names:

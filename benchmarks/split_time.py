@@ -74,7 +74,7 @@ def on_workers(compared: Mapping[str, Split], asked: argparse.Namespace) -> Rows
         for method in compared.values():
             timed(method, client, 1)  # processes load torch and the data
         for link in asked.links:
-            nodes.limit(None if link == "inf" else link, asked.shared)
+            nodes.limit(None if link == "inf" else link, asked.shared, asked.queue)
             for name, method in compared.items():
                 taken = timed(method, client, repeats(link, asked.exchanges))
                 rows.append((name, link, taken))
@@ -121,7 +121,7 @@ def by_ddp(base: str, count: int, asked: argparse.Namespace) -> Rows:
     with links.nodes(names) as nodes, ddp(nodes, base, asked.data_dir) as processes:
         steps(processes, 2)
         for link in asked.links:
-            nodes.limit(None if link == "inf" else link, asked.shared)
+            nodes.limit(None if link == "inf" else link, asked.shared, asked.queue)
             taken = steps(processes, repeats(link, asked.exchanges) + 1)[1:]
             rows.append((DDP, link, taken))
             print(f"  {DDP}, {link}: {np.round(taken, 3)}", flush=True)
@@ -139,7 +139,11 @@ def published(method: Split, link: str, taken: Mapping[str, float]) -> float:
 
 def compare(base: str, nodes: int, asked: argparse.Namespace) -> xr.Dataset:
     """Measure and predict all methods at all links."""
-    compared = methods(base, nodes, asked.data_dir)
+    compared = {
+        name: method
+        for name, method in methods(base, nodes, asked.data_dir).items()
+        if any(part in name for part in asked.only)
+    }
     calibrated = {
         name: json.loads(gd.cost(method, None).attrs["task_seconds"])
         for name, method in compared.items()
@@ -147,7 +151,8 @@ def compare(base: str, nodes: int, asked: argparse.Namespace) -> xr.Dataset:
     print(f"{base}, {nodes} nodes: {calibrated}", flush=True)
     rows: Rows = []
     for kind in ("BPGAN", "DP"):
-        rows += on_workers({k: m for k, m in compared.items() if k.startswith(kind)}, asked)
+        of_kind = {name: one for name, one in compared.items() if name.startswith(kind)}
+        rows += on_workers(of_kind, asked) if of_kind else []
     rows += by_ddp(base, nodes, asked)
     shape = len(compared) + 1, len(asked.links)
     found = {key: np.full(shape, np.nan) for key in ("predicted", "published", "samples")}
@@ -176,7 +181,7 @@ def tell(base: str, nodes: int, table: xr.Dataset) -> None:
     by_sample = middle / table["samples"]
 
     def relative(values: xr.DataArray, to: str) -> float:
-        return float(values.sel(at) / values.sel(at | {"method": to}))
+        return float(values.sel(at) / values.reindex({"method": [to]}).sel(at | {"method": to}))
 
     for link in table["link"].values:
         print(f"{base}, {nodes} nodes, {link}")
@@ -202,6 +207,8 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, nargs="+", default=[2, 4])
     parser.add_argument("--links", nargs="+", default=["1Mbit", "10Mbit", "100Mbit", "inf"])
     parser.add_argument("--exchanges", type=int, default=5, help="timed; three at slow links")
+    parser.add_argument("--only", nargs="+", default=[""], help="parts of names of methods")
+    parser.add_argument("--queue", default=links.QUEUE, help="how long packets may wait")
     parser.add_argument("--shared", action="store_true", help="one link for all nodes")
     parser.add_argument("--output", type=Path, help="zarr to keep the table in")
     asked = parser.parse_args()
