@@ -141,11 +141,8 @@ def begin(
     """
     options = Options().given(given)
     method = method.resolved()
-    if method.own_pace and options.synchronous and not resume:
-        raise SettingError(
-            f"method {method.name!r}: by its settings nobody waits for all slots, and synchronous="
-            "True does; choose synchronous=False (--asynchronous), or settings that wait for all"
-        )
+    if not resume:
+        _refuse_waiting(method, options)
     if store is None:
         method.check()
         if resume:
@@ -168,9 +165,20 @@ def begin(
     method.check()
     facts = method.prepare()
     resuming.refuse_others(kept, facts)
+    options = of(kept).given(given)
+    _refuse_waiting(method, options)
     kept.claim(force)
     with _failing(kept):
-        return KeptSession(method, facts, of(kept).given(given), kept, resumed=True)
+        return KeptSession(method, facts, options, kept, resumed=True)
+
+
+def _refuse_waiting(method: Method[Any], options: Options) -> None:
+    """Refuse to wait for all slots where settings say that nobody does."""
+    if method.own_pace and options.synchronous:
+        raise SettingError(
+            f"method {method.name!r}: by its settings nobody waits for all slots, and synchronous="
+            "True does; choose synchronous=False (--asynchronous), or settings that wait for all"
+        )
 
 
 @contextlib.contextmanager

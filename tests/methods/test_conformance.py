@@ -55,7 +55,7 @@ class TestBPGANByWeights(Conformance):
 
 
 class TestFederated(Conformance):
-    method = tiny("data_parallel", combine="local", exchange_every=2, wire="float16")
+    method = tiny("data_parallel", combine="local", exchange_every=2)
 
 
 class TestToy(Conformance):

@@ -17,7 +17,7 @@ from gandask.core import Event, Layout, Plan, Role, SettingError, Stage, Task
 from gandask.methods.split.generators import begin, repeats
 from gandask.methods.split.judging import Judging
 from gandask.methods.split.method import SERVER
-from gandask.methods.split.pace import Paced
+from gandask.methods.split.pace import Paced, waited_for
 from gandask.methods.split.states import DISCRIMINATOR, GENERATOR, weights
 from gandask.methods.split.view import Place, SplitView, Standing, variables
 
@@ -53,6 +53,11 @@ class BPGAN(Judging):
             raise SettingError(
                 f"swap_every={self.swap_every}: a single judge has nobody to swap with; choose "
                 "discriminators=2 or more, or swap_every=0"
+            )
+        if self.generator_steps == "stale" and self.exchange_every == 1:
+            raise SettingError(
+                "generator_steps='stale': with one batch in an exchange there is one step; choose "
+                "exchange_every=2 or more, or 'exact'"
             )
         if self.generator_average == "mean" and self.generators == 1:
             raise SettingError(
@@ -90,7 +95,14 @@ class BPGAN(Judging):
             roles["server"] = Role((), (SERVER,))
         coords = {"judge": range(self.discriminators), "generator": range(self.generators)}
         members = ["generator"] if self.generators > 1 else []
-        known = variables("judge", "generator", members, self.score_samples, self.final_samples)
+        known = variables(
+            "judge",
+            "generator",
+            members,
+            self.score_samples,
+            self.final_samples,
+            paced=self.paced is not None,
+        )
         return Layout(coords, roles, known)
 
     def begin(self) -> tuple[SplitView, list[Task]]:
@@ -107,8 +119,9 @@ class BPGAN(Judging):
         }
         for slot in keepers[self.share]:
             held, moments = weights(slot, DISCRIMINATOR, 0)
-            writes = (held, moments, *self._copies(held))
-            made.append(self._task(slot, 0, begin, (), writes, kind=DISCRIMINATOR))
+            copied = self.share == "gradients"
+            writes = (held, moments, *(self._copies(held) if copied else ()))
+            made.append(self._task(slot, 0, begin, (), writes, kind=DISCRIMINATOR, copied=copied))
         view = SplitView(
             expected=0,
             generators={slot: f"{slot}/generator/0" for slot in self.generator_slots},
@@ -163,7 +176,7 @@ class BPGAN(Judging):
         own = [weights(slot, DISCRIMINATOR, round)[0] for slot in self.holders]
         shared = self.share == "weights"
         averaging = [[self._averaging(round, DISCRIMINATOR, own)]] if shared else []
-        mean = self._sent(f"{SERVER}/discriminator/{round}")
+        mean = f"{SERVER}/discriminator/{round}"
         if self._waits:
             shown = [mean] * self.discriminators if shared else own
             answering = [self._answering(index, round, shown[index]) for index in judges]
@@ -185,12 +198,12 @@ class BPGAN(Judging):
     @property
     def paced(self) -> Paced | None:
         """Itself, if the server waits for a part of the judges."""
-        return self if self.quorum < 1 else None
+        return self if self.own_pace else None
 
     @property
     def own_pace(self) -> bool:
         """Whether slots have to go at their own pace."""
-        return self.quorum < 1
+        return waited_for(self.quorum, self.discriminators) < self.discriminators
 
     @property
     def asked(self) -> Sequence[Sequence[str]]:

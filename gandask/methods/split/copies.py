@@ -22,7 +22,6 @@ from gandask.methods.split.states import (
     averaged,
     buffers_of,
     by_name,
-    copies,
     counted_by,
     joined,
     learner_of,
@@ -176,7 +175,7 @@ def train_both(
     Returns
     -------
     states
-        As they came, each network followed by a copy for others, where it travels in fewer bits.
+        As they came.
     values
         Means of ``discriminator_loss`` and ``generator_loss``; ``finite``: if not, nothing was
         learnt.
@@ -188,7 +187,7 @@ def train_both(
     with training.settled() as device:
         with routine("load"):
             pair = {
-                kind: learner_of(training, kind, unpacked(weights), moments, device)
+                kind: learner_of(training, kind, weights, moments, device)
                 for kind, (weights, moments) in held.items()
             }
         with routine("train"):
@@ -198,9 +197,8 @@ def train_both(
                 finite = finite and _stepped(pair, training, alone, slot, at, node, drawn, losses)
             finite = finite and all(all_finite(buffers_of(one.module)) for one in pair.values())
         written: list[State] = []
-        for kind, (weights, moments) in held.items():
-            trained = pair[kind].states() if finite else (unpacked(weights), moments)
-            written += [*trained, *copies(trained[0], rules.wire)]
+        for kind, before in held.items():
+            written += pair[kind].states() if finite else before
         told = {f"{kind}_loss": statistics.fmean(found) for kind, found in losses.items()}
         return tuple(written), told | {"finite": finite}
 

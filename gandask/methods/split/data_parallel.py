@@ -20,7 +20,7 @@ from gandask.methods.split.copies import apply, differentiate, reduce, train_bot
 from gandask.methods.split.draws import Rules
 from gandask.methods.split.generators import begin
 from gandask.methods.split.method import SERVER, Split
-from gandask.methods.split.pace import Paced, reported
+from gandask.methods.split.pace import Paced, reported, waited_for
 from gandask.methods.split.servers import average, combine
 from gandask.methods.split.states import DISCRIMINATOR, GENERATOR, weights
 from gandask.methods.split.view import Place, SplitView, Standing, variables
@@ -61,6 +61,11 @@ class DataParallel(Split):
                 f"quorum={self.quorum}: by combine={self.combine!r} all nodes wait for all; choose "
                 "combine='server', or quorum=0"
             )
+        if self.wire != "float32" and self.combine == "local":
+            raise SettingError(
+                f"wire={self.wire!r}: by combine='local' weights alone travel, and these whole; "
+                "choose combine='server' or 'all_reduce', or wire='float32'"
+            )
         if self.buffers == "own" and self.combine == "local":
             raise SettingError(
                 "buffers='own': by combine='local' what is counted goes with the weights; choose "
@@ -100,7 +105,14 @@ class DataParallel(Split):
         if self._served:
             roles["server"] = Role((), (SERVER,))
         scored = "server" if self._served else "node"
-        known = variables("node", scored, [], self.score_samples, self.final_samples)
+        known = variables(
+            "node",
+            scored,
+            [],
+            self.score_samples,
+            self.final_samples,
+            paced=self.paced is not None,
+        )
         return Layout({"node": range(self.nodes)}, roles, known)
 
     @functools.cached_property
@@ -189,12 +201,13 @@ class DataParallel(Split):
         """Give the view before the first exchange, and the tasks that make all networks."""
         made = []
         local = self.holders if self.combine == "local" else ()  # these for their moments
+        copied = self.combine == "server"
         for keeper in (*self._keepers, *local):
             for kind in BOTH:
                 held, moments = weights(keeper, kind, 0)
-                writes = (held, moments, *self._copies(held))
+                writes = (held, moments, *(self._copies(held) if copied else ()))
                 # all draw as the first node does: copies of one network
-                given = {"kind": kind, "slot": self.holders[0]}
+                given = {"kind": kind, "slot": self.holders[0], "copied": copied}
                 made.append(self._task(keeper, 0, begin, (), writes, f"begin_{kind}", **given))
         generators = {slot: f"{slot}/generator/0" for slot in self.generator_slots}
         view = SplitView(0, generators, frozenset(), weights=(1.0,), metric=self.score)
@@ -212,17 +225,33 @@ class DataParallel(Split):
         """Plan an exchange: both networks at once, or the generator by the new discriminator."""
         if self.combine == "local":
             return self._by_steps(round)
+        return self._by_server(round) if self._served else self._by_all(round)
+
+    def _by_server(self, round: int) -> list[Stage]:
+        """Let a server average what all nodes gave, and take the steps."""
+        steps = {DISCRIMINATOR: (round - 1) * self.discriminator_steps, GENERATOR: round - 1}
+        plan: list[Stage] = []
+        for phase, (_, asked, _) in enumerate(self._phases):
+            at = dict.fromkeys(self.holders, Place(round, phase))
+            plan.append([self.asking(slot, place, steps) for slot, place in at.items()])
+            plan.append(
+                [
+                    self.taking(kind, at, steps[kind], round, self._scores(kind, round))
+                    for kind in asked
+                ]
+            )
+            steps |= {kind: steps[kind] + 1 for kind in asked}
+        return plan
+
+    def _by_all(self, round: int) -> list[Stage]:
+        """Let nodes average slices among themselves, and take the steps of their own copies."""
         plan: list[Stage] = []
         for phase in range(len(self._phases)):
             asking = []
             for slot in self.holders:
-                keeper = SERVER if self._served else slot
-                held = {kind: self._held(keeper, kind, round, phase - 1)[0] for kind in BOTH}
-                if self._served:
-                    held = {kind: self._sent(name) for kind, name in held.items()}
+                held = {kind: self._held(slot, kind, round, phase - 1)[0] for kind in BOTH}
                 asking.append(self._differentiating(slot, round, phase, held))
-            plan.append(asking)
-            plan += self._serving(round, phase) if self._served else self._reducing(round, phase)
+            plan += [asking, *self._reducing(round, phase)]
         return plan
 
     def _differentiating(self, slot: str, round: int, phase: int, held: Mapping[str, str]) -> Task:
@@ -250,44 +279,6 @@ class DataParallel(Split):
             step=step,
             left=bool(last),
         )
-
-    def _combining(
-        self,
-        kind: str,
-        taken: Sequence[tuple[str, int, int]],
-        before: tuple[str, str],
-        after: tuple[str, str],
-        round: int,
-        scored: bool,
-    ) -> Task:
-        """Make the server's task: a step from what nodes gave in a round and phase of theirs."""
-        told = [name for one in taken for name in self._gradients(*one, kind)]
-        for slot, at, phase in taken:
-            if self.buffers == "server" or slot == self.holders[0]:
-                counts = self._counts(slot, at, phase)
-                told += [counts[kind]] if kind in counts else []
-        label, _, step = self._phases[taken[0][2]]
-        return self._task(
-            SERVER,
-            round,
-            combine,
-            (*before, *told),
-            (*after, *self._copies(after[0])),
-            f"combine_{kind if step == 1 else label}",
-            kind=kind,
-            count=len(taken),
-            scored=scored,
-        )
-
-    def _serving(self, round: int, phase: int) -> list[list[Task]]:
-        """Let the server average what all nodes gave, and take the steps."""
-        taken = [(slot, round, phase) for slot in self.holders]
-        stage = []
-        for kind in self._phases[phase][1]:
-            before, after = (self._held(SERVER, kind, round, at) for at in (phase - 1, phase))
-            scored = self._scores(kind, round)
-            stage.append(self._combining(kind, taken, before, after, round, scored))
-        return [stage]
 
     def _scores(self, kind: str, round: int) -> bool:
         return kind == GENERATOR and self.is_scored(round)
@@ -326,8 +317,8 @@ class DataParallel(Split):
 
     @property
     def own_pace(self) -> bool:
-        """Whether slots have to go at their own pace."""
-        return 0 < self.quorum < 1
+        """Whether slots have to go at their own pace: to wait for some means nothing otherwise."""
+        return self.quorum > 0 and waited_for(self.quorum, self.nodes) < self.nodes
 
     @property
     def asked(self) -> Sequence[Sequence[str]]:
@@ -343,9 +334,27 @@ class DataParallel(Split):
         self, kind: str, taken: Mapping[str, Place], steps: int, round: int, scored: bool
     ) -> Task:
         """Make the server's task: a step of a network from the gradients taken."""
-        told = [(slot, place.round, place.phase) for slot, place in taken.items()]
+        told: list[str] = []
+        counts: list[str] = []
+        for slot, place in taken.items():
+            told += self._gradients(slot, place.round, place.phase, kind)
+            if self.buffers == "server" or slot == self.holders[0]:
+                known = self._counts(slot, place.round, place.phase)
+                counts += [known[kind]] if kind in known else []
+        phase = next(iter(taken.values())).phase
+        label, _, step = self._phases[phase]
         before, after = (weights(SERVER, kind, number) for number in (steps, steps + 1))
-        return self._combining(kind, told, before, after, round, scored)
+        return self._task(
+            SERVER,
+            round,
+            combine,
+            (*before, *told, *counts),
+            (*after, *self._copies(after[0])),
+            f"combine_{kind if step == 1 else label}",
+            kind=kind,
+            count=len(taken),
+            scored=scored,
+        )
 
     def teaching(self, slot: str, round: int) -> Task:
         """Make the task of a generator that learns by itself: there is none."""
@@ -367,17 +376,15 @@ class DataParallel(Split):
             writes: list[str] = []
             for kind in BOTH:
                 held, moments = weights(slot, kind, round)
-                shown = self._sent(f"{SERVER}/{kind}/{round - 1}")
-                reads += [shown, weights(slot, kind, round - 1)[1]]
-                writes += [held, moments, *self._copies(held)]
+                reads += [f"{SERVER}/{kind}/{round - 1}", weights(slot, kind, round - 1)[1]]
+                writes += [held, moments]
             training.append(self._task(slot, round, train_both, reads, writes, node=node))
         averaging = []
         for kind in BOTH:
-            own = [self._sent(f"{slot}/{kind}/{round}") for slot in self.holders]
-            mean = f"{SERVER}/{kind}/{round}"
+            own = [f"{slot}/{kind}/{round}" for slot in self.holders]
+            mean = [f"{SERVER}/{kind}/{round}"]
             given = {"kind": kind, "scored": self._scores(kind, round)}
-            writes = [mean, *self._copies(mean)]
             averaging.append(
-                self._task(SERVER, round, average, own, writes, f"average_{kind}", **given)
+                self._task(SERVER, round, average, own, mean, f"average_{kind}", **given)
             )
         return [training, averaging]

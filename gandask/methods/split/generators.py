@@ -43,22 +43,28 @@ def repeats(training: Training) -> bool:
 
 
 def begin(
-    *, training: Training, rules: Rules, slot: str, kind: str, judges: Sequence[int] = ()
+    *,
+    training: Training,
+    rules: Rules,
+    slot: str,
+    kind: str,
+    judges: Sequence[int] = (),
+    copied: bool = False,
 ) -> Made:
     """Make one network as a slot begins with it, and a generator's first fakes.
 
     Returns
     -------
     states
-        Weights with buffers, moments, and a copy of the first for others, where it travels in fewer
-        bits and there are no judges; then the fakes for each judge, as of `learn`.
+        Weights with buffers, moments, and, if it is `copied`, a copy of the first as it travels;
+        then the fakes for each judge, as of `learn`.
     """
     states, _ = initialise(
         training=replace(training, score_samples=0), slot=slot, population_size=1
     )
     weights, moments = states[2:] if kind == DISCRIMINATOR else states[:2]
     if not judges:
-        return (weights, moments, *copies(weights, rules.wire)), {}
+        return (weights, moments, *(copies(weights, rules.wire) if copied else ())), {}
     with training.settled() as device:
         module = load_module(training.build_generator, weights, device).train()
         drawn = functools.partial(inputs, training, rules, device, slot, 1)
@@ -85,7 +91,6 @@ def learn(
     judges: Sequence[int],
     forges: bool,
     scored: bool,
-    copied: bool = False,
 ) -> Made:
     """Train a generator from the feedback on its fakes, and make the next fakes.
 
@@ -97,15 +102,12 @@ def learn(
         Whom it serves.
     forges : bool
         Whether it makes the fakes of the next exchange at once.
-    copied : bool
-        Whether its weights are sent to others.
 
     Returns
     -------
     states
-        Weights, moments, and a copy of the first, if it is `copied` and travels in fewer bits;
-        then, if it `forges`, the fakes for each judge: first those that train the discriminator, if
-        they are others, then those that are to come back as feedback.
+        Weights, moments, and, if it `forges`, the fakes for each judge: first those that train the
+        discriminator, if they are others, then those that are to come back as feedback.
     values
         ``finite``; ``statistics`` where `scored`.
     """
@@ -123,9 +125,8 @@ def learn(
             made = _forged(learner.module, then, judges, rules) if forges else []
         values: dict[str, Any] = {"finite": finite}
         trained = save_module(learner.module)
-        sent = copies(trained, rules.wire) if copied else []
         values |= _scored(training, learner.module, device, round, slot, scored)
-        return (trained, learner.moments(), *sent, *made), values
+        return (trained, learner.moments(), *made), values
 
 
 def adopt(
@@ -148,7 +149,7 @@ def adopt(
     """
     with training.settled() as device:
         with routine("load"):
-            module = load_module(training.build_generator, unpacked(mean), device).train()
+            module = load_module(training.build_generator, mean, device).train()
         with routine("forge"):
             then = functools.partial(inputs, training, rules, device, slot, round + 1)
             made = _forged(module, then, judges, rules) if forges else []

@@ -23,7 +23,6 @@ from gandask.methods.split.states import (
     batches_of,
     buffers_of,
     by_name,
-    copies,
     counted_by,
     joined,
     learner_of,
@@ -159,8 +158,7 @@ def train(
     Returns
     -------
     states
-        The discriminator, moments, and a copy of the first for others, where it travels in fewer
-        bits.
+        The discriminator, and moments.
     values
         ``discriminator_loss``; ``finite``: if not, nothing was learnt.
     """
@@ -182,4 +180,4 @@ def train(
             finite = finite and all_finite(buffers_of(learner.module))
         weights, kept = learner.states() if finite else ({**held}, {**moments})
         told = {"discriminator_loss": float(np.mean(values)), "finite": finite}
-        return (weights, kept, *copies(weights, rules.wire)), told
+        return (weights, kept), told

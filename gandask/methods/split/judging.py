@@ -211,10 +211,9 @@ class Judging(Split):
     def _taken_up(self, index: int, round: int) -> str:
         """Name the discriminator that a judge begins an exchange with."""
         if self.share == "weights":
-            return self._sent(f"{SERVER}/discriminator/{round - 1}")
+            return f"{SERVER}/discriminator/{round - 1}"
         other = self._held(round)[index]
-        name = f"judge/{other}/discriminator/{round - 1}"
-        return name if other == index else self._sent(name)
+        return f"judge/{other}/discriminator/{round - 1}"
 
     def _own_training(self, index: int, round: int) -> Task:
         """Let a judge take steps of its own."""
@@ -232,17 +231,15 @@ class Judging(Split):
             round,
             train,
             (self._taken_up(index, round), *newer, before, for_judge),
-            (held, moments, *self._copies(held)),
+            (held, moments),
             node=index,
             counted=bool(newer),
         )
 
     def _averaging(self, round: int, kind: str, own: Sequence[str]) -> Task:
         """Let the server average the weights of networks."""
-        reads = [self._sent(name) for name in own]
-        mean = f"{SERVER}/{kind}/{round}"
-        writes = (mean, *self._copies(mean))
-        return self._task(SERVER, round, average, reads, writes, f"average_{kind}", kind=kind)
+        mean = (f"{SERVER}/{kind}/{round}",)
+        return self._task(SERVER, round, average, own, mean, f"average_{kind}", kind=kind)
 
     def _held(self, round: int) -> Sequence[int]:
         """Tell whose discriminator each judge takes up in an exchange: another's after a swap."""
@@ -261,17 +258,15 @@ class Judging(Split):
         made, moments = weights(slot, GENERATOR, round)
         own = f"{made}/own" if self._averages else made
         forged = [] if self._averages else self._forged(index, round + 1)
-        copied = self._copies(own) if self._averages else ()
         return self._task(
             slot,
             round,
             learn,
             reads,
-            (own, moments, *copied, *forged),
+            (own, moments, *forged),
             judges=judges,
             forges=bool(forged),
             scored=self.is_scored(round) and not self._averages,
-            copied=self._averages,
         )
 
     def _adopting(self, index: int, round: int) -> Task:
@@ -282,7 +277,7 @@ class Judging(Split):
             slot,
             round,
             adopt,
-            (self._sent(f"{SERVER}/generator/{round}"),),
+            (f"{SERVER}/generator/{round}",),
             (weights(slot, GENERATOR, round)[0], *forged),
             judges=self._judges(index),
             forges=bool(forged),

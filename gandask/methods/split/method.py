@@ -22,6 +22,7 @@ from gandask.core import (
     NON_FINITE,
     Event,
     Figure,
+    MethodError,
     Plan,
     Record,
     Report,
@@ -269,6 +270,10 @@ class Split(Adversarial[SplitView]):
         view = replace(view, generators=generators, records=(*view.records, *scores))
         if plan or now.pending:
             return view, plan
+        if view.round < self.iterations:
+            raise MethodError(
+                f"method {self.name!r}: in round {view.round} all wait for each other"
+            )
         return self._scoring(view)
 
     def _written(self, view: SplitView, heard: Sequence[Report]) -> frozenset[str]:
@@ -276,8 +281,13 @@ class Split(Adversarial[SplitView]):
         if view.phase == "score":
             return frozenset()
         round, told = view.round + 1, {report.key for report in heard}
-        done = (task for stage in self.exchange(round) for task in stage if task.key in told)
-        return self._kept(round).intersection(name for task in done for name in task.writes)
+        tasks = [task for stage in self.exchange(round) for task in stage]
+        kept = self._kept(round)
+        if round == 1:  # the generators that were made are shown until it is over
+            tasks += self.begin()[1]
+            kept |= {*view.generators.values()}
+        done = (task for task in tasks if task.key in told)
+        return kept.intersection(name for task in done for name in task.writes)
 
     def _happened(self, round: int) -> list[Event]:
         """Tell what was special about an exchange."""

@@ -61,6 +61,17 @@ class Paced(Protocol):
         """Tell whether generators are scored after a round."""
 
 
+def waited_for(quorum: float, nodes: int) -> int:
+    """Count the nodes that a server waits for: a share of all, one at least.
+
+    Examples
+    --------
+    >>> waited_for(0.5, 3), waited_for(0.28, 25), waited_for(0, 4)
+    (2, 7, 1)
+    """
+    return max(1, math.ceil(round(quorum * nodes, 9)))
+
+
 def begin(method: Paced, view: SplitView, born: Stage) -> tuple[SplitView, Plan]:
     """Let all nodes begin, once all networks are made."""
     steps = {kind: 0 for asked in method.asked for kind in asked}
@@ -161,7 +172,7 @@ class Turn:
 
     def serve(self) -> None:
         """Let the server take what waits, where it is enough, or all that can come."""
-        enough = max(1, math.ceil(self.method.quorum * len(self.places)))
+        enough = waited_for(self.method.quorum, len(self.places))
         for asked in dict.fromkeys(map(tuple, self.method.asked)):
             busy = frozenset[str]().union(*(one.kinds for one in self.serving))
             taken = {
@@ -169,13 +180,19 @@ class Turn:
                 for slot, place in self.places.items()
                 if place.waiting and tuple(self.method.asked[place.phase]) == asked
             }
-            alone = taken and not any(map(self._comes, self.places.values()))
+            alone = taken and not any(map(self._comes, self.places))
             if busy.isdisjoint(asked) and (len(taken) >= enough or alone):
                 self._take(asked, taken)
 
-    def _comes(self, place: Place) -> bool:
-        """Tell whether a node will have gradients that it has not now."""
-        return not (place.waiting or (place.over and place.round == self.method.iterations))
+    def _comes(self, slot: str) -> bool:
+        """Tell whether a node will have gradients that it has not now, whatever the server does."""
+        place = self.places[slot]
+        if place.waiting or not place.over:
+            return not place.waiting
+        # a generator that waits for feedback of one who waits for the server does not go on
+        fellows = (judges for judges in self.method.pupils().values() if slot in judges)
+        answered = (self._answered(judge, place.round) for judges in fellows for judge in judges)
+        return place.round < self.method.iterations and all(answered)
 
     def _take(self, asked: Sequence[str], taken: Mapping[str, Place]) -> None:
         """Let the server take a step of each network that was asked for."""
@@ -221,7 +238,7 @@ class Turn:
         return now if now and self._is_new(now) and self.method.is_scored(now) else 0
 
     def _is_new(self, round: int) -> bool:
-        known = [one.scored for one in self.serving]
+        known = [one.scored for one in self.serving] + [one.round for one in self.scores]
         return round > max([self.view.scored, *known])
 
     def teach(self) -> None:
@@ -264,14 +281,10 @@ class Turn:
         self.pending |= {task.key: task.writes for stage in plan for task in stage}
         slots = (*self.places, *self.method.pupils())
         round = min(self.finished.get(slot, 0) for slot in slots)
-        scored, told = self.view.scored, list[Report]()
-        due = sorted({report.round for report in self.scores})
         count = max(1, len(self.method.pupils()))
-        for at in due:
-            found = [report for report in self.scores if report.round == at]
-            if len(found) == count:
-                told += found
-                scored = at
+        rounds = [report.round for report in self.scores]
+        due = {at for at in rounds if rounds.count(at) >= count}
+        scored = max([self.view.scored, *due])
         standing = Standing(
             self.places,
             self.steps,
@@ -280,7 +293,7 @@ class Turn:
             self.finished,
             self.told,
             self.pending,
-            tuple(report for report in self.scores if report not in told),
+            tuple(report for report in self.scores if report.round not in due),
         )
         view = replace(
             self.view,
@@ -291,7 +304,7 @@ class Turn:
             records=tuple(self.records),
             events=tuple(self.events),
         )
-        return view, standing, plan, told
+        return view, standing, plan, [one for one in self.scores if one.round in due]
 
     def _kept(self, plan: Plan) -> frozenset[str]:
         """Leave out what nobody will read: states of rounds and of steps gone by."""
@@ -302,8 +315,20 @@ class Turn:
         role, number, kind, at, *_ = name.split("/")
         slot = f"{role}/{number}"
         if slot in self.places:
-            return int(at) >= self.places[slot].round - (kind in CARRIED)
+            return self._is_ahead(slot, kind, int(at))
         if slot in self.method.pupils():
             return int(at) >= self.finished.get(slot, 0)
         busy = any(kind in one.kinds for one in self.serving)
         return int(at) >= self.steps[kind] - busy
+
+    def _is_ahead(self, slot: str, kind: str, round: int) -> bool:
+        """Tell whether a node's state of a round will be read."""
+        place = self.places[slot]
+        if kind in CARRIED:
+            return round >= place.round - 1 and not (
+                place.over and place.round == self.method.iterations
+            )
+        if kind == "feedback":
+            taught = (s for s, judges in self.method.pupils().items() if slot in judges)
+            return any(self.learnt.get(teacher, 0) < round for teacher in taught)
+        return place.waiting and round == place.round

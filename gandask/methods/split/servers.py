@@ -107,11 +107,11 @@ def average(
     Returns
     -------
     states
-        The network, and a copy of it for nodes, where it travels in fewer bits.
+        The network.
     values
         ``statistics`` of the generator, where asked for.
     """
-    weights = averaged([*map(unpacked, states)])
+    weights = averaged(states)
     values: dict[str, Any] = {}
     if scored and training.score_samples:
         with training.settled() as device:
@@ -119,4 +119,4 @@ def average(
                 module = load_module(training.builder(kind), weights, device)
             count = training.score_samples
             values = measured(training, [module], count, device, round, slot)
-    return (weights, *copies(weights, rules.wire)), values
+    return (weights,), values

@@ -23,7 +23,7 @@ class Place:
     round, phase : int
         Of the gradients that it computes, or that wait.
     read : int
-        Steps that the server had taken of the networks that these are of.
+        Steps that the server was asked for before it gave the networks that these are of.
     waiting : bool
         Whether its gradients are there, and the server has not taken them.
     over : bool
@@ -64,7 +64,7 @@ class Standing:
     ----------
     places : mapping of str to Place
     steps : mapping of str to int
-        By network, steps that the server was asked for.
+        By network, steps that the server was asked for so far.
     serving : tuple of Serving
     learnt : mapping of str to int
         By generator that learns by itself, rounds that it was asked for.
@@ -103,7 +103,7 @@ class SplitView:
     generators : mapping of str to str
         By slot, the state of each generator.
     keeps : frozenset of str
-        States that the next exchange reads.
+        States that are shown, or that tasks to come read.
     packed : mapping of str to array
         By slot, statistics of the generator's samples, as they were scored last.
     scores : mapping of str to float
@@ -152,7 +152,12 @@ class SplitView:
 
 
 def variables(
-    judge: str, generator: str, members: Sequence[str], samples: int, final_samples: int
+    judge: str,
+    generator: str,
+    members: Sequence[str],
+    samples: int,
+    final_samples: int,
+    paced: bool = False,
 ) -> Mapping[str, Variable]:
     """List what the records of a run may hold.
 
@@ -162,16 +167,19 @@ def variables(
         The roles whose slots tell losses, and have generators.
     members : sequence of str
         The dimension of the generators, where there are several.
+    paced : bool
+        Whether a server need not wait for all.
     """
     made = {
         "discriminator_loss": Variable("discriminator loss", role=judge, shown=("map", "trace")),
         "generator_loss": Variable("generator loss", role=judge, shown=("map", "trace")),
-        "staleness": Variable(
+    }
+    if paced:
+        made["staleness"] = Variable(
             "steps of the server since it gave the networks that gradients are of",
             role=judge,
             shown=("map", "trace"),
-        ),
-    }
+        )
     for name, metric in METRICS.items():
         score = functools.partial(Variable, units=metric.units, better=metric.direction)
         title = metric.long_name

@@ -1,5 +1,6 @@
 """Messages between nodes in fewer bits: arrays scaled to [-1, 1], as float16 or as int8.
 
+Of weights only a copy is rounded, which is read for one exchange: who holds them keeps them whole.
 What rounding takes from a gradient is remembered by its sender and added to the next one: error
 feedback, after Seide et al. (2014) and Karimireddy et al. (2019).
 """
@@ -105,9 +106,9 @@ def remembered(state: State, left: State, wire: str) -> tuple[State, State]:
     came = unpacked(sent)
     with np.errstate(invalid="ignore"):
         rest = {name: whole[name] - came[name] for name in whole}
-    # a step that is discarded leaves nothing behind
+    # a step that is discarded leaves what was there
     if not all(bool(np.isfinite(array).all()) for array in rest.values()):
-        rest = {name: np.zeros_like(array) for name, array in whole.items()}
+        return sent, left or {name: np.zeros_like(array) for name, array in whole.items()}
     return sent, rest
 
 

@@ -92,7 +92,7 @@ FURTHER = [
     (md_gan, FULL | {"swap_every": 1}),
     (parallel, FULL),
     (parallel, FULL | {"combine": "all_reduce", "buffers": "own"}),
-    (parallel, FULL | {"combine": "local"}),
+    (parallel, FULL | {"combine": "local", "wire": "float32"}),
     (parallel, FULL | ALTERNATING | {"combine": "all_reduce"}),
 ]
 BY_SETTING = [

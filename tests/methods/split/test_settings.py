@@ -10,7 +10,8 @@ from test_split import Loop, assert_equal, assert_trained, bpgan, parallel
 import gandask as gd
 from gandask.core import SettingError
 from gandask.methods.split import draws
-from gandask.methods.split.states import averaged
+from gandask.methods.split.states import averaged, by_name
+from gandask.methods.split.wire import unpacked
 from gandask.methods.testing import walk
 from gandask.methods.testing.conformance import assert_same
 from gandask.training.learner import Learner, load_module
@@ -45,7 +46,7 @@ def test_steps_of_the_discriminator_are_those_of_the_ordinary_loop(base):
         states = walk(method).states
         loop = looped(method, "node/0", "node/0", "node/0", "node/0")
         for kind in KINDS:
-            # a server that need not wait counts steps, not exchanges
+            # a server of gradients counts steps, not exchanges
             number = 12 if combine == "server" and kind == "discriminator" else 4
             assert_trained(states[f"{keeper}/{kind}/{number}"], getattr(loop, kind))
 
@@ -136,18 +137,51 @@ def test_a_generator_takes_a_step_on_the_mean_of_all_batches_or_one_on_each(read
     assert_trained(state, generator)
 
 
-def test_gradients_of_several_batches_are_their_mean():
-    """Those of a batch as large, but for rounding, where nothing is normalised by batch."""
-    wide = walk(bpgan(batch_size=40, iterations=1)).dataset
-    method = bpgan(batch_size=20, exchange_every=2, iterations=1)
-    for name in ("discriminator_loss", "generator_loss"):
-        # the batches of an epoch follow one another; noise is drawn batch by batch
-        assert abs(float(walk(method).dataset[name][0, 0] - wide[name][0, 0])) < 0.05
-    numbers = [draws.batch(method.training, 0, 1, number) for number in (1, 2)]
+@pytest.mark.parametrize("make", [bpgan, parallel])
+def test_gradients_of_several_batches_are_their_mean(make):
+    """Of the first two exchanges of one batch each, by networks that do not change."""
+    method = make(batch_size=20, exchange_every=2, iterations=1)
+    (both,) = gradients_of(walk(method), 1)
+    found = []
     with method.training.settled() as device:
-        found = draws.real_batches(method.training, method.rules, 0, 1, 1, device)
-    whole = method.training.data.batch(np.concatenate(numbers), device)
-    assert torch.equal(torch.cat([batch[0] for batch in found]), whole)
+        real = draws.real_batches(method.training, method.rules, 0, 1, 1, device)
+    whole = [draws.batch(method.training, 0, 1, number) for number in (1, 2)]
+    assert torch.equal(
+        torch.cat([batch[0] for batch in real]),
+        method.training.data.batch(np.concatenate(whole), device),
+    )
+    for first in (0, 1):
+        one = parts_of(method, first)
+        found.append(one)
+    mean = averaged(found)
+    for name, array in both.items():
+        np.testing.assert_allclose(array, mean[name], rtol=1e-5, atol=1e-8)
+
+
+def gradients_of(found, round):
+    """Give the discriminator's gradients of an exchange, of each node."""
+    return [
+        state
+        for one in found.performed
+        for name, state in zip(one.task.writes, one.written, strict=True)
+        if f"/gradients/{round}" in name and not name.endswith("generator")
+    ]
+
+
+def parts_of(method, index):
+    """Compute the discriminator's gradients of one batch of the first exchange, by hand."""
+    training, rules = method.training, method.rules
+    slot = "generator/0" if method.name == "bpgan" else "node/0"
+    keeper = "server/0" if method.name == "bpgan" else "node/0"
+    loop = Loop(method, slot, keeper, slot, reused=not rules.fresh)
+    with training.settled() as device:
+        first, _ = draws.inputs(training, rules, device, slot, 1, 0)
+        real = draws.real_batches(training, rules, 0, 1, 1, device)[index]
+        fakes = forged(loop.generator.module, first[index])
+        value = training.losses[0].discriminator(
+            loop.discriminator.module(*real), loop.discriminator.module(*fakes)
+        )
+        return by_name(loop.discriminator.module, loop.discriminator.gradients(value))
 
 
 @pytest.mark.parametrize("schedule", ["simultaneous", "alternating"])
@@ -181,6 +215,39 @@ def test_fewer_bits_come_to_nearly_the_same(wire):
         for name in ("discriminator_loss", "generator_loss"):
             assert not np.array_equal(whole[name], fewer[name])
             np.testing.assert_allclose(whole[name], fewer[name], atol=0.05)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        bpgan(wire="int8", discriminator_steps=2),
+        parallel(wire="int8", schedule="alternating"),
+        parallel(wire="int8", combine="all_reduce"),
+    ],
+    ids=["judge", "node", "slices"],
+)
+def test_what_rounding_took_is_sent_with_the_next_gradients(method):
+    """What is left of a network's gradients is read by the task that computes the next ones."""
+    found = [one for one in walk(method).performed if one.task.round > 1]
+    read = [one for one in found if any("/residual/" in name for name in one.task.writes)]
+    assert len(read) == 3 * (1 if "all_reduce" in str(method) else 2)
+    for one in read:
+        task, given = one.task, dict(zip(one.task.reads, one.reads, strict=True))
+        before = [name for name in given if "/residual/" in name]
+        assert len(before) == sum("/residual/" in name for name in task.writes)
+        assert any(np.abs(array).any() for name in before for array in given[name].values())
+        states = [
+            {key: np.zeros_like(array) for key, array in state.items()} if name in before else state
+            for name, state in given.items()
+        ]
+        other, _ = task.function(*states, **task.arguments)
+        changed = [
+            not np.array_equal(unpacked(new)[key], unpacked(old)[key])
+            for name, new, old in zip(task.writes, other, one.written, strict=True)
+            if "/gradients/" in name
+            for key in unpacked(old)
+        ]
+        assert any(changed)
 
 
 # ---- at their own pace
@@ -222,13 +289,18 @@ def test_late_gradients_are_taken_and_their_age_is_told(method):
     assert np.isfinite(ds.final_fid).all()
 
 
-def test_a_part_of_the_judges_makes_more_steps_of_the_server():
-    def steps(quorum):
-        method = bpgan(discriminators=4, generators=4, quorum=quorum)
-        ds = gd.run(method, synchronous=False)
-        return int(ds.sent_bytes.sel(term="gradients", slot="server/0").sum()), method.iterations
+def test_a_part_of_the_judges_makes_more_steps_of_the_server(monkeypatch):
+    """And every gradient is taken, however many at a time."""
+    counts, taking = [], gd.BPGAN.taking
 
-    assert steps(0.25) == steps(1.0), "all gradients are taken, however many at a time"
+    def counted(self, kind, taken, *given):
+        counts.append(len(taken))
+        return taking(self, kind, taken, *given)
+
+    monkeypatch.setattr(gd.BPGAN, "taking", counted)
+    gd.run(bpgan(discriminators=4, generators=4, quorum=0.25), synchronous=False)
+    assert sum(counts) == 4 * 4
+    assert len(counts) > 4
 
 
 @pytest.mark.parametrize(
@@ -236,6 +308,8 @@ def test_a_part_of_the_judges_makes_more_steps_of_the_server():
     [
         (parallel, {"combine": "all_reduce", "quorum": 0.5}, "all nodes wait for all"),
         (bpgan, {"quorum": 0}, "more than 0"),
+        (bpgan, {"generator_steps": "stale"}, "there is one step"),
+        (parallel, {"combine": "local", "wire": "int8"}, "weights alone travel"),
         (bpgan, {"quorum": 0.5, "schedule": "alternating"}, "waits for a part of the judges"),
         (bpgan, {"quorum": 0.5, "share": "none"}, "waits for a part of the judges"),
     ],
@@ -245,7 +319,9 @@ def test_a_quorum_without_meaning_is_refused(make, changes, message):
         make(**changes)
 
 
-@pytest.mark.parametrize("method", [bpgan(quorum=0.5), parallel(nodes=2, quorum=0.5)])
+@pytest.mark.parametrize(
+    "method", [bpgan(discriminators=2, quorum=0.5), parallel(nodes=2, quorum=0.5)]
+)
 def test_a_quorum_needs_slots_at_their_own_pace(method):
     with pytest.raises(SettingError, match=r"nobody waits for all slots.*synchronous=False"):
         gd.run(method)

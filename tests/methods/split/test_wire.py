@@ -58,3 +58,6 @@ def test_a_gradient_that_is_not_finite_leaves_nothing_behind():
     sent, left = wire.remembered({"weight": np.array([1.0, np.nan], np.float32)}, {}, "int8")
     assert np.isnan(wire.unpacked(sent)["weight"]).all()
     np.testing.assert_array_equal(left["weight"], [0.0, 0.0])
+    before = {"weight": np.array([1e-3, 2e-3], np.float32)}
+    _, left = wire.remembered({"weight": np.array([1.0, np.inf], np.float32)}, before, "int8")
+    assert left is before, "what was there is sent later"
