@@ -19,7 +19,6 @@ import numpy as np
 from gandask import config
 from gandask.config import setting, settings
 from gandask.core import (
-    NON_FINITE,
     Event,
     Figure,
     MethodError,
@@ -304,14 +303,12 @@ class Split(Adversarial[SplitView]):
     ) -> tuple[list[Record], list[Event]]:
         """Give the losses by slot, and tell what was discarded."""
         known: dict[str, dict[str, list[float]]] = {slot: {} for slot in self.holders}
-        events = []
+        events: list[Event] = []
         for slot, task in sorted(told):
             values = told[slot, task].values
             for name in (name for name in TOLD if slot in known and name in values):
                 known[slot].setdefault(name, []).append(values[name])
-            if not values.get("finite", True):
-                detail = f"{task}: a gradient is not finite; the step was discarded"
-                events.append(Event(round, NON_FINITE, slot, detail))
+            events += pace.discarded(told[slot, task])
         means = {
             slot: {name: statistics.fmean(values) for name, values in found.items()}
             for slot, found in known.items()

@@ -107,6 +107,14 @@ def advance(
     return turn.ended()
 
 
+def discarded(report: Report) -> list[Event]:
+    """Tell of a step that was discarded."""
+    if report.values.get("finite", True):
+        return []
+    detail = f"{report.task}: a gradient is not finite; the step was discarded"
+    return [Event(report.round, NON_FINITE, report.slot, detail)]
+
+
 class Turn:
     """What becomes of some reports: a view and a plan in the making."""
 
@@ -132,9 +140,7 @@ class Turn:
         self.written.update(written)
         if report.round == 0:
             return
-        if not report.values.get("finite", True):
-            detail = f"{report.task}: a gradient is not finite; the step was discarded"
-            self.events.append(Event(report.round, NON_FINITE, report.slot, detail))
+        self.events += discarded(report)
         if report.slot in self.places:
             self._computed(report)
         elif report.slot in self.method.pupils():
