@@ -9,6 +9,7 @@ averages their gradients, or have one each.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
@@ -17,7 +18,7 @@ from gandask.core import Event, Layout, Plan, Role, SettingError, Stage, Task
 from gandask.methods.split.generators import begin, repeats
 from gandask.methods.split.judging import Judging
 from gandask.methods.split.method import SERVER
-from gandask.methods.split.pace import Paced, waited_for
+from gandask.methods.split.pace import Paced, Pupil, waited_for
 from gandask.methods.split.states import DISCRIMINATOR, GENERATOR, weights
 from gandask.methods.split.view import Place, SplitView, Standing, variables
 
@@ -226,14 +227,13 @@ class BPGAN(Judging):
         before, after = (weights(SERVER, kind, number) for number in (steps, steps + 1))
         return self._serving(told, before, after, round)
 
-    def teaching(self, slot: str, round: int) -> Task:
-        """Make the task of a generator that learns from the feedback of a round."""
-        return self._learning(self.generator_slots.index(slot), round)
-
-    def pupils(self) -> Mapping[str, Sequence[str]]:
-        """Give the judges whose feedback each generator learns from."""
+    def pupils(self) -> Mapping[str, Pupil]:
+        """Give the generators, each of which learns from its judges' feedback."""
         return {
-            slot: [self.holders[judge] for judge in self._judges(index)]
+            slot: Pupil(
+                [self.holders[judge] for judge in self._judges(index)],
+                functools.partial(self._learning, index),
+            )
             for index, slot in enumerate(self.generator_slots)
         }
 

@@ -20,7 +20,7 @@ from gandask.methods.split.copies import apply, differentiate, reduce, train_bot
 from gandask.methods.split.draws import Rules
 from gandask.methods.split.generators import begin
 from gandask.methods.split.method import SERVER, Split
-from gandask.methods.split.pace import Paced, reported, waited_for
+from gandask.methods.split.pace import Paced, Pupil, reported, waited_for
 from gandask.methods.split.servers import average, combine
 from gandask.methods.split.states import DISCRIMINATOR, GENERATOR, weights
 from gandask.methods.split.view import Place, SplitView, Standing, variables
@@ -356,12 +356,8 @@ class DataParallel(Split):
             scored=scored,
         )
 
-    def teaching(self, slot: str, round: int) -> Task:
-        """Make the task of a generator that learns by itself: there is none."""
-        raise NotImplementedError
-
-    def pupils(self) -> Mapping[str, Sequence[str]]:
-        """Give the nodes whose feedback each generator learns from by itself: none."""
+    def pupils(self) -> Mapping[str, Pupil]:
+        """Give the generators that learn by themselves: none."""
         return {}
 
     def generators_at(self, standing: Standing) -> Mapping[str, str]:

@@ -9,8 +9,8 @@ then. Where all tasks of a plan are waited for, all gradients are there at once,
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from gandask.core import NON_FINITE, Event, Plan, Record, Report, Stage, Task
@@ -19,6 +19,14 @@ from gandask.methods.split.view import Place, Serving, SplitView, Standing
 
 CARRIED = ("buffers", "residual")
 """What a node reads of the round before: what it has counted, and what the wire left."""
+
+
+@dataclass(frozen=True)
+class Pupil:
+    """A generator that learns by itself: from whose feedback, and its task of a round."""
+
+    judges: Sequence[str]
+    learning: Callable[[int], Task]
 
 
 class Paced(Protocol):
@@ -48,14 +56,11 @@ class Paced(Protocol):
     ) -> Task:
         """Make the server's task: a step of a network from the gradients taken."""
 
-    def teaching(self, slot: str, round: int) -> Task:
-        """Make the task of a generator that learns by itself."""
-
     def generators_at(self, standing: Standing) -> Mapping[str, str]:
         """Name by slot the state of each generator."""
 
-    def pupils(self) -> Mapping[str, Sequence[str]]:
-        """Give the nodes whose feedback each generator learns from by itself."""
+    def pupils(self) -> Mapping[str, Pupil]:
+        """Give by slot the generators that learn by themselves."""
 
     def is_scored(self, round: int) -> bool:
         """Tell whether generators are scored after a round."""
@@ -196,7 +201,7 @@ class Turn:
         if place.waiting or not place.over:
             return not place.waiting
         # a generator that waits for feedback of one who waits for the server does not go on
-        fellows = (judges for judges in self.method.pupils().values() if slot in judges)
+        fellows = (p.judges for p in self.method.pupils().values() if slot in p.judges)
         answered = (self._answered(judge, place.round) for judges in fellows for judge in judges)
         return place.round < self.method.iterations and all(answered)
 
@@ -249,10 +254,11 @@ class Turn:
 
     def teach(self) -> None:
         """Let generators learn that have all feedback of their round."""
-        for slot, judges in self.method.pupils().items():
+        for slot, pupil in self.method.pupils().items():
             round = self.learnt.get(slot, 0) + 1
-            if round <= self.method.iterations and all(self._answered(j, round) for j in judges):
-                self.first.append(self.method.teaching(slot, round))
+            answered = (self._answered(judge, round) for judge in pupil.judges)
+            if round <= self.method.iterations and all(answered):
+                self.first.append(pupil.learning(round))
                 self.learnt[slot] = round
 
     def _answered(self, slot: str, round: int) -> bool:
@@ -265,7 +271,7 @@ class Turn:
     def go_on(self) -> None:
         """Let nodes go on whose gradients are taken, and whose fakes are there."""
         teachers = {
-            judge: slot for slot, judges in self.method.pupils().items() for judge in judges
+            judge: slot for slot, pupil in self.method.pupils().items() for judge in pupil.judges
         }
         under_way = {slot for slot, *_ in self.pending}
         for slot, place in self.places.items():
@@ -335,6 +341,6 @@ class Turn:
                 place.over and place.round == self.method.iterations
             )
         if kind == "feedback":
-            taught = (s for s, judges in self.method.pupils().items() if slot in judges)
+            taught = (name for name, p in self.method.pupils().items() if slot in p.judges)
             return any(self.learnt.get(teacher, 0) < round for teacher in taught)
         return place.waiting and round == place.round
