@@ -89,9 +89,8 @@ class Session:
             If a signal asked for it. Nothing of these reports is decided yet.
         """
         self.ledger.plan(self.plan)
-        for stage in self.plan:
-            numbers = self.executor.submit(stage)
-            self.under_way |= dict(zip(numbers, stage, strict=True))
+        tasks = (task for stage in self.plan for task in stage)
+        self.under_way |= dict(zip(self.executor.submit(*self.plan), tasks, strict=True))
         if not self.under_way:
             return []
         arrived, self.early = self.early, {}

@@ -94,24 +94,29 @@ class Distributed:
             client.run_on_scheduler(keep_copies, "state-")
         self.hear()
 
-    def submit(self, stage: Stage) -> list[int]:
-        """Send independent tasks to the workers that hold their slots, in one graph."""
-        if not stage:
+    def submit(self, *plan: Stage) -> list[int]:
+        """Send the tasks of a plan to the workers that hold their slots; number them."""
+        if not any(plan):
             return []
+        with reaching_the_scheduler(self.client):
+            workers = self._workers()
+        self._find_homes([task.slot for stage in plan for task in stage], workers)
+        threads = {address: told["nthreads"] for address, told in workers.items()}
+        return [number for stage in plan if stage for number in self._begun(stage, threads)]
+
+    def _begun(self, stage: Stage, threads: Mapping[str, int]) -> list[int]:
+        """Send independent tasks in one graph."""
         reads = [[read(self.states, name, task) for name in task.reads] for task in stage]
         sent = {
             next(self.numbers): Sent(task, futures)
             for task, futures in zip(stage, reads, strict=True)
         }
+        homes = {number: self._home(s.task.slot) for number, s in sent.items()}
+        tasks = {number: one.task for number, one in sent.items()}
+        together = bundled(
+            tasks, homes, threads, self.seconds, self.better_together, self.places.labels
+        )
         with reaching_the_scheduler(self.client):
-            workers = self._workers()
-            self._find_homes([task.slot for task in stage], workers)
-            threads = {address: told["nthreads"] for address, told in workers.items()}
-            homes = {number: self._home(s.task.slot) for number, s in sent.items()}
-            tasks = {number: one.task for number, one in sent.items()}
-            together = bundled(
-                tasks, homes, threads, self.seconds, self.better_together, self.places.labels
-            )
             self._send(sent, homes, together)
         for one in sent.values():
             self.states |= one.copies[0].states

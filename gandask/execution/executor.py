@@ -15,8 +15,8 @@ T = TypeVar("T")
 class Executor(Watchable, Protocol):
     """Keeps states by name, performs tasks on them, and gives reports back."""
 
-    def submit(self, stage: Stage) -> list[int]:
-        """Begin independent tasks, on the states as they are now; give a number for each."""
+    def submit(self, *plan: Stage) -> list[int]:
+        """Begin the tasks of a plan, stage by stage, on the states as they are; number them."""
 
     def next_reports(self) -> dict[int, Report]:
         """Wait for reports, and give all that have arrived by number; none after a nudge."""

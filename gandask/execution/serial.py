@@ -27,8 +27,11 @@ class Serial:
         self.numbers = itertools.count()
         self.better_together = False
 
-    def submit(self, stage: Stage) -> list[int]:
-        """Queue independent tasks, on the states as they are now; give a number for each."""
+    def submit(self, *plan: Stage) -> list[int]:
+        """Queue the tasks of a plan, stage by stage, on the states as they are; number them."""
+        return [number for stage in plan for number in self._queued(stage)]
+
+    def _queued(self, stage: Stage) -> list[int]:
         numbers = []
         reads = [[read(self.states, name, task) for name in task.reads] for task in stage]
         for task, states in zip(stage, reads, strict=True):

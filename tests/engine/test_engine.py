@@ -79,11 +79,27 @@ def test_reads_see_the_states_before_the_stage(clients):
             Task("s/0", 1, add, ("s/0/x", "s/1/x"), ("s/0/x",)),
             Task("s/1", 1, add, ("s/1/x", "s/0/x"), ("s/1/x",)),
         ]
-        numbers = [n for stage in (first, swap, swap) for n in executor.submit(stage)]
+        numbers = executor.submit(first, swap, swap)
         reports = collect(executor, numbers)
         assert [reports[n].values["value"] for n in numbers] == [1, 2, 3, 3, 6, 6]
         executor.keep(["s/0/x"])
         assert list(executor.states) == ["s/0/x"]
+
+
+def test_the_scheduler_is_asked_for_its_workers_once_in_a_plan(clients, monkeypatch):
+    executor, asked = Distributed(clients[1], 1), []
+    original = clients[1].scheduler_info
+
+    def counted(**given):
+        asked.append(given)
+        return original(**given)
+
+    monkeypatch.setattr(clients[1], "scheduler_info", counted)
+    stages = [[Task("s/0", i, make, (), (f"s/0/{i}",), {"value": i})] for i in range(3)]
+    collect(executor, executor.submit(*stages, []))
+    assert len(asked) == 1
+    assert executor.submit([], []) == []
+    assert len(asked) == 1
 
 
 def test_reading_what_nobody_wrote_is_told_before_it_runs(clients):
@@ -247,9 +263,9 @@ def test_resuming_continues_after_the_checkpoint(tmp_path, monkeypatch):
     stop_after(4, method, monkeypatch, tmp_path / "run", checkpoint_every=2)
     original = Serial.submit
 
-    def submit(self, stage):
-        seen.extend((task.name, task.round) for task in stage)
-        return original(self, stage)
+    def submit(self, *plan):
+        seen.extend((task.name, task.round) for stage in plan for task in stage)
+        return original(self, *plan)
 
     monkeypatch.setattr(Serial, "submit", submit)
     gd.run(method, store=tmp_path / "run", checkpoint_every=2, resume=True)

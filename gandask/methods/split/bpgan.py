@@ -10,6 +10,7 @@ averages their gradients, or have one each.
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
@@ -21,6 +22,8 @@ from gandask.methods.split.method import SERVER
 from gandask.methods.split.pace import Paced, Pupil, waited_for
 from gandask.methods.split.states import DISCRIMINATOR, GENERATOR, weights
 from gandask.methods.split.view import Place, SplitView, Standing, variables
+
+logger = logging.getLogger("gandask")
 
 
 @settings
@@ -72,13 +75,18 @@ class BPGAN(Judging):
             )
 
     def check(self) -> None:
-        """Refuse generators, too, that give something else for the same noise.
+        """Refuse generators, too, that give something else for the same noise; tell of no swap.
 
         Raises
         ------
         SettingError, DataError
         """
         super().check()
+        if self.swap_every >= self.iterations:
+            logger.warning(
+                "swap_every=%d: discriminators are never swapped in iterations=%d exchanges",
+                *(self.swap_every, self.iterations),
+            )
         if not repeats(self.training):
             raise SettingError(
                 f"base={self.base!r}: its generator gives something else for the same noise the "

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gandask.core import Made, State, routine
+from gandask.core import Array, Made, State, routine
 from gandask.methods.split.draws import Inputs, Rules, inputs
 from gandask.methods.split.judges import judged_gradients, told
 from gandask.methods.split.servers import stepped
@@ -44,7 +44,6 @@ def differentiate(
     counted: Sequence[bool],
     asked: Sequence[str],
     step: int = 1,
-    left: bool = False,
 ) -> Made:
     """Compute gradients of networks of which a node has copies, on its own data.
 
@@ -52,7 +51,7 @@ def differentiate(
     ----------
     *states
         Discriminator, and generator, each followed by newer buffers if it is `counted`; then, for
-        each that is asked, what the wire has `left` of its last gradients.
+        each that is asked, what the wire has left of its last gradients, if anything.
     asked : sequence of {"discriminator", "generator"}
         Whose gradients.
     step : int
@@ -61,14 +60,16 @@ def differentiate(
     Returns
     -------
     states
-        For each that is asked its gradients, whole or in slices, and what the wire leaves of
-        them if that is kept; then the buffers of discriminator and generator, if they have some.
+        The gradients of each that is asked, or for each node a slice of them all; for each that is
+        asked what the wire leaves of them, if that is kept; then the buffers of discriminator and
+        generator, if they have some.
     values
         ``discriminator_loss`` and ``generator_loss``, as far as asked.
     """
     held, rest = joined(states, counted[0])
-    made, last = joined(rest, counted[1])
-    written: list[State] = []
+    made, rest = joined(rest, counted[1])
+    last = dict(zip(asked, rest, strict=bool(rest)))
+    found: dict[str, State] = {}
     values: dict[str, Any] = {}
     with training.settled() as device:
         with routine("load"):
@@ -76,20 +77,19 @@ def differentiate(
             generator = load_module(training.build_generator, made, device).train()
         first, second = inputs(training, rules, device, slot, round, node)
         with routine("train"):
-            for index, kind in enumerate(asked):
+            for kind in asked:
                 if kind == DISCRIMINATOR:
                     mine = first[(step - 1) * rules.batches : step * rules.batches]
                     fakes = [forged(generator, batch) for batch in mine]
                     given = training, rules, slot, round, node, step
-                    found, value = judged_gradients(discriminator, *given, fakes)
+                    slopes, value = judged_gradients(discriminator, *given, fakes)
                     module = discriminator
                 else:
-                    found, value = generator_gradients(generator, discriminator, training, second)
+                    slopes, value = generator_gradients(generator, discriminator, training, second)
                     module = generator
                 values[f"{kind}_loss"] = value
-                sent = by_name(module, found)
-                written += _parts(sent, last[index] if left else {}, rules)
-        return (*written, *counted_by(discriminator, generator)), values
+                found[kind] = by_name(module, slopes)
+        return (*_parts(found, last, rules), *counted_by(discriminator, generator)), values
 
 
 def generator_gradients(
@@ -105,19 +105,29 @@ def generator_gradients(
     return mean_of(parts), statistics.fmean(values)
 
 
-def _parts(found: State, last: State, rules: Rules) -> list[State]:
-    """Give gradients as they travel, whole by name, or as slices of all their numbers."""
-    if not rules.sliced:
-        return told(found, last, rules.wire)
-    flat = np.concatenate([part.reshape(-1) for part in found.values()])
-    kept = last["slice"] if last else np.zeros_like(flat)
-    cuts = (np.array_split(whole, rules.nodes) for whole in (flat, kept))
-    parts = [
-        told({"slice": part}, {"slice": one}, rules.wire) for part, one in zip(*cuts, strict=True)
-    ]
-    sent = [part[0] for part in parts]
-    left = [part[1]["slice"] for part in parts if len(part) > 1]
-    return [*sent, {"slice": np.concatenate(left)}] if left else sent
+def _parts(found: Mapping[str, State], last: Mapping[str, State], rules: Rules) -> list[State]:
+    """Give gradients as they travel, whole or in slices, and then what the wire leaves of each."""
+    if rules.sliced:
+        return _slices(found, last, rules)
+    parts = [told(state, last.get(kind, {}), rules.wire) for kind, state in found.items()]
+    return [state for each in zip(*parts, strict=True) for state in each]
+
+
+def _slices(found: Mapping[str, State], last: Mapping[str, State], rules: Rules) -> list[State]:
+    """Give a slice for each node: of each network's numbers, which keep a scale of their own."""
+    sent: list[dict[str, Array]] = [{} for _ in range(rules.nodes)]
+    left: list[State] = []
+    for kind, state in found.items():
+        flat = np.concatenate([part.reshape(-1) for part in state.values()])
+        kept = last[kind][kind] if last else np.zeros_like(flat)
+        cuts = (np.array_split(whole, rules.nodes) for whole in (flat, kept))
+        rest: list[Array] = []
+        for slot, now, before in zip(sent, *cuts, strict=True):
+            part, *remains = told({kind: now}, {kind: before}, rules.wire)
+            slot.update(part)
+            rest += [one[kind] for one in remains]
+        left += [{kind: np.concatenate(rest)}] if rest else []
+    return [*sent, *left]
 
 
 def reduce(*slices: State, wire: str) -> Made:
@@ -131,35 +141,58 @@ def apply(
     rules: Rules,
     slot: str,
     round: int,
-    kind: str,
+    asked: Sequence[str],
+    counts: Sequence[int],
     scored: bool = False,
 ) -> Made:
-    """Take the step of a node's own copy of a network, from the averages that all nodes made.
+    """Take the steps of a node's own copies of networks, from the averages that all nodes made.
+
+    Each step stands for itself: one that is discarded leaves the other.
 
     Parameters
     ----------
     *states
-        The network, moments, slices of the mean from all nodes, and the buffers that were sent.
+        Each network that is asked, with its moments; slices of the mean from all nodes; then the
+        buffers that were sent, as many of each network as `counts` says.
+    asked : sequence of {"discriminator", "generator"}
+        Whose gradients were averaged.
+    scored : bool
+        Whether the generator is to be scored, which is one of them.
 
     Returns
     -------
-    states, values
-        As of `combine`.
+    states
+        Each network with averaged buffers, and its moments.
+    values
+        ``finite``; if not, ``discarded``: whose steps; ``statistics`` of the generator, where asked
+        for.
     """
-    held, moments, *sent = states
-    flat = np.concatenate([unpacked(part)["slice"] for part in sent[: rules.nodes]])
-    named = {name: held[name] for name in trainable(_bare(training, kind))}
-    cuts = np.cumsum([array.size for array in named.values()])[:-1]
-    parts = zip(named.items(), np.split(flat, cuts), strict=True)
-    mean = {name: part.reshape(array.shape) for (name, array), part in parts}
-    buffers = averaged(sent[rules.nodes :]) if sent[rules.nodes :] else {}
-    given: Any = {"training": training, "slot": slot, "round": round, "kind": kind}
-    return stepped(held, moments, mean, buffers, scored=scored, **given)
+    rest = iter(states)
+    networks = [(next(rest), next(rest)) for _ in asked]
+    means = [unpacked(next(rest)) for _ in range(rules.nodes)]
+    written: list[State] = []
+    values: dict[str, Any] = {}
+    discarded: list[str] = []
+    for kind, (held, moments), count in zip(asked, networks, counts, strict=True):
+        mean = _named(training, kind, held, np.concatenate([part[kind] for part in means]))
+        sent = [next(rest) for _ in range(count)]
+        given: Any = {"training": training, "slot": slot, "round": round, "kind": kind}
+        given |= {"scored": scored and kind == GENERATOR}
+        made, found = stepped(held, moments, mean, averaged(sent) if sent else {}, **given)
+        written += made
+        discarded += [] if found["finite"] else [kind]
+        values |= found
+    values |= {"finite": False, "discarded": discarded} if discarded else {}
+    return tuple(written), values
 
 
-def _bare(training: Training, kind: str) -> nn.Module:
+def _named(training: Training, kind: str, held: State, flat: Array) -> State:
+    """Give gradients by name again, from all their numbers."""
     with torch.device("meta"):
-        return training.builder(kind)()
+        names = [*trainable(training.builder(kind)())]
+    cuts = np.cumsum([held[name].size for name in names])[:-1]
+    parts = zip(names, np.split(flat, cuts), strict=True)
+    return {name: part.reshape(held[name].shape) for name, part in parts}
 
 
 def train_both(

@@ -21,7 +21,7 @@ from gandask.methods.split.draws import Rules
 from gandask.methods.split.generators import begin
 from gandask.methods.split.method import SERVER, Split
 from gandask.methods.split.pace import Paced, Pupil, reported, waited_for
-from gandask.methods.split.servers import average, combine
+from gandask.methods.split.servers import combine
 from gandask.methods.split.states import DISCRIMINATOR, GENERATOR, weights
 from gandask.methods.split.view import Place, SplitView, Standing, variables
 from gandask.methods.split.wire import remembers
@@ -169,13 +169,12 @@ class DataParallel(Split):
         found = [self._counts(slot, round, phase) for slot in senders]
         return [counts[kind] for counts in found if kind in counts]
 
-    def _gradients(self, slot: str, round: int, phase: int, kind: str) -> list[str]:
-        """Name a node's gradients of a network: whole, or in slices for all."""
-        name = f"{slot}/gradients/{round}/{kind}"
-        name = f"{name}/{phase}" if phase else name
+    def _gradients(self, slot: str, round: int, phase: int, kinds: Sequence[str]) -> list[str]:
+        """Name a node's gradients: whole, of each network, or in slices of them all, for all."""
         if self._served:
-            return [name]
-        return [f"{name}/{index}" for index in range(self.nodes)]
+            return [_of_phase(f"{slot}/gradients/{round}", phase, (kind,)) for kind in kinds]
+        whole = _of_phase(f"{slot}/gradients/{round}", phase, kinds)
+        return [f"{whole}/{index}" for index in range(self.nodes)]
 
     def _left(self, slot: str, round: int, phase: int, asked: Sequence[str]) -> list[str]:
         """Name what the wire leaves of a node's gradients, where that is kept."""
@@ -261,23 +260,19 @@ class DataParallel(Split):
         reads: list[str] = []
         for kind in BOTH:
             reads += [held[kind], *([newer[kind]] if kind in newer else [])]
-        last = self._last_left(slot, round, phase, asked)
-        writes: list[str] = []
-        for kind in asked:
-            writes += self._gradients(slot, round, phase, kind)
-            writes += self._left(slot, round, phase, (kind,))
+        sent = self._gradients(slot, round, phase, asked)
+        left = self._left(slot, round, phase, asked)
         return self._task(
             slot,
             round,
             differentiate,
-            (*reads, *last),
-            (*writes, *self._counts(slot, round, phase).values()),
+            (*reads, *self._last_left(slot, round, phase, asked)),
+            (*sent, *left, *self._counts(slot, round, phase).values()),
             f"differentiate_{after}",
             node=self.holders.index(slot),
             counted=tuple(kind in newer for kind in BOTH),
             asked=asked,
             step=step,
-            left=bool(last),
         )
 
     def _scores(self, kind: str, round: int) -> bool:
@@ -285,28 +280,36 @@ class DataParallel(Split):
 
     def _reducing(self, round: int, phase: int) -> list[list[Task]]:
         """Let each node average one slice, and take the steps of its own copies by all slices."""
-        after, asked, step = self._phases[phase]
-        reducing, applying = [], []
-        for kind in asked:
-            means = [f"{slot}/mean/{round}/{kind}" for slot in self.holders]
-            means = [f"{name}/{phase}" for name in means] if phase else means
-            parts = [self._gradients(slot, round, phase, kind) for slot in self.holders]
-            label = kind if step == 1 else after
-            for index, slot in enumerate(self.holders):
-                reads = tuple(part[index] for part in parts)
-                given = {"wire": self.wire}
-                reducing.append(
-                    Task(slot, round, reduce, reads, (means[index],), given, name=f"reduce_{label}")
-                )
-                scored = index == 0 and self._scores(kind, round)
-                counts = self._averaged_counts(slot, round, phase, kind)
-                reads = (*self._held(slot, kind, round, phase - 1), *means, *counts)
-                writes = self._held(slot, kind, round, phase)
-                told = {"kind": kind, "scored": scored}
-                applying.append(
-                    self._task(slot, round, apply, reads, writes, f"apply_{label}", **told)
-                )
+        after, asked, _ = self._phases[phase]
+        means = [_of_phase(f"{slot}/mean/{round}", phase, asked) for slot in self.holders]
+        parts = [self._gradients(slot, round, phase, asked) for slot in self.holders]
+        slices = zip(self.holders, means, zip(*parts, strict=True), strict=True)
+        reducing = [
+            Task(slot, round, reduce, reads, (mean,), {"wire": self.wire}, name=f"reduce_{after}")
+            for slot, mean, reads in slices
+        ]
+        applying = [self._applying(slot, round, phase, means) for slot in self.holders]
         return [reducing, applying]
+
+    def _applying(self, slot: str, round: int, phase: int, means: Sequence[str]) -> Task:
+        """Make a node's task: the steps of its copies."""
+        after, asked, _ = self._phases[phase]
+        held, writes = (
+            [name for kind in asked for name in self._held(slot, kind, round, at)]
+            for at in (phase - 1, phase)
+        )
+        counts = [self._averaged_counts(slot, round, phase, kind) for kind in asked]
+        return self._task(
+            slot,
+            round,
+            apply,
+            (*held, *means, *(name for names in counts for name in names)),
+            writes,
+            f"apply_{after}",
+            asked=asked,
+            counts=tuple(map(len, counts)),
+            scored=slot == self.holders[0] and any(self._scores(kind, round) for kind in asked),
+        )
 
     # ---- at the nodes' own pace
 
@@ -337,7 +340,7 @@ class DataParallel(Split):
         told: list[str] = []
         counts: list[str] = []
         for slot, place in taken.items():
-            told += self._gradients(slot, place.round, place.phase, kind)
+            told += self._gradients(slot, place.round, place.phase, (kind,))
             if self.buffers == "server" or slot == self.holders[0]:
                 known = self._counts(slot, place.round, place.phase)
                 counts += [known[kind]] if kind in known else []
@@ -378,9 +381,10 @@ class DataParallel(Split):
         averaging = []
         for kind in BOTH:
             own = [f"{slot}/{kind}/{round}" for slot in self.holders]
-            mean = [f"{SERVER}/{kind}/{round}"]
-            given = {"kind": kind, "scored": self._scores(kind, round)}
-            averaging.append(
-                self._task(SERVER, round, average, own, mean, f"average_{kind}", **given)
-            )
+            averaging.append(self._averaging(round, kind, own, self._scores(kind, round)))
         return [training, averaging]
+
+
+def _of_phase(name: str, phase: int, kinds: Sequence[str]) -> str:
+    """Name what is of some networks in a phase of an exchange: of the first, without a number."""
+    return "/".join((name, *kinds, *([str(phase)] if phase else [])))

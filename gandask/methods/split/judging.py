@@ -14,7 +14,7 @@ from gandask.methods.split.draws import Rules
 from gandask.methods.split.generators import adopt, learn
 from gandask.methods.split.judges import judge, train
 from gandask.methods.split.method import SERVER, Split
-from gandask.methods.split.servers import average, combine
+from gandask.methods.split.servers import combine
 from gandask.methods.split.states import DISCRIMINATOR, GENERATOR, weights
 from gandask.methods.split.wire import remembers
 from gandask.training.learner import buffer_names
@@ -235,11 +235,6 @@ class Judging(Split):
             node=index,
             counted=bool(newer),
         )
-
-    def _averaging(self, round: int, kind: str, own: Sequence[str]) -> Task:
-        """Let the server average the weights of networks."""
-        mean = (f"{SERVER}/{kind}/{round}",)
-        return self._task(SERVER, round, average, own, mean, f"average_{kind}", kind=kind)
 
     def _held(self, round: int) -> Sequence[int]:
         """Tell whose discriminator each judge takes up in an exchange: another's after a swap."""

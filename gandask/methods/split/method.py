@@ -34,6 +34,7 @@ from gandask.methods.adversarial import Adversarial
 from gandask.methods.split import pace
 from gandask.methods.split.draws import Rules
 from gandask.methods.split.pace import Paced
+from gandask.methods.split.servers import average
 from gandask.methods.split.view import SplitView
 from gandask.methods.split.wire import WIRES
 from gandask.scores import metrics
@@ -210,6 +211,13 @@ class Split(Adversarial[SplitView]):
         arguments = {"training": self.training, "rules": self.rules, "slot": slot}
         arguments |= ({"round": round} if round else {}) | given
         return Task(slot, round, function, tuple(reads), tuple(writes), arguments, name=task)
+
+    def _averaging(self, round: int, kind: str, own: Sequence[str], scored: bool = False) -> Task:
+        """Let the server average the weights of networks."""
+        given = {"training": self.training, "slot": SERVER, "round": round, "kind": kind}
+        mean = (f"{SERVER}/{kind}/{round}",)
+        arguments = given | {"scored": scored}
+        return Task(SERVER, round, average, tuple(own), mean, arguments, name=f"average_{kind}")
 
     def figures(self) -> Mapping[str, Figure]:
         """Give the drawings of its own, by name."""

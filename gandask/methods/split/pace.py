@@ -113,11 +113,14 @@ def advance(
 
 
 def discarded(report: Report) -> list[Event]:
-    """Tell of a step that was discarded."""
+    """Tell of a step that was discarded, or of several that one task took."""
     if report.values.get("finite", True):
         return []
-    detail = f"{report.task}: a gradient is not finite; the step was discarded"
-    return [Event(report.round, NON_FINITE, report.slot, detail)]
+    which = [f" of the {kind}" for kind in report.values.get("discarded", ())] or [""]
+    details = (
+        f"{report.task}: a gradient{of} is not finite; the step was discarded" for of in which
+    )
+    return [Event(report.round, NON_FINITE, report.slot, detail) for detail in details]
 
 
 class Turn:

@@ -96,7 +96,6 @@ def stepped(
 def average(
     *states: State,
     training: Training,
-    rules: Rules,
     slot: str,
     round: int,
     kind: str,

@@ -75,8 +75,8 @@ class Volumes:
         """Give the bytes of a state by its name: ``slot/number/kind/round``, and what it is of."""
         _, number, kind, _, *more = name.split("/")
         wire, rules = self.rules.wire, self.rules
-        named = (part for part in (*reversed(more), kind) if part in self.weights)
-        network = next(named, DISCRIMINATOR)
+        networks = [part for part in (kind, *more) if part in self.weights] or [DISCRIMINATOR]
+        network = networks[-1]
         match TERMS[kind], kind:
             case "weights", _:
                 return size(self.weights[network], coarser(wire) if "sent" in more else "float32")
@@ -88,9 +88,9 @@ class Volumes:
             case "feedback", _:
                 return self._samples(rules.batches, False)
             case _, "mean":
-                return self._slice(network, int(number), coarser(wire))
+                return self._slice(networks, int(number), coarser(wire))
             case _ if rules.sliced:
-                return self._slice(network, int(more[-1]), wire)
+                return self._slice(networks, int(more[-1]), wire)
         return size(self.gradients[network], wire)
 
     def _samples(self, batches: int, labelled: bool) -> int:
@@ -101,11 +101,13 @@ class Volumes:
             shapes["labels"] = (count,), "int64"
         return size(shapes, self.rules.wire, by_sample=True)
 
-    def _slice(self, network: str, index: int, wire: str) -> int:
+    def _slice(self, networks: Sequence[str], index: int, wire: str) -> int:
         """Give the bytes of a slice: the first ones are longer where they cannot be equal."""
-        numbers = sum(math.prod(shape) for shape, _ in self.gradients[network].values())
-        length = (numbers + self.rules.nodes - 1 - index) // self.rules.nodes
-        return size({"slice": ((length,), "float32")}, wire)
+        nodes, shapes = self.rules.nodes, {}
+        for network in networks:
+            numbers = sum(math.prod(shape) for shape, _ in self.gradients[network].values())
+            shapes[network] = ((numbers + nodes - 1 - index) // nodes,), "float32"
+        return size(shapes, wire)
 
 
 def _shapes(tensors: Mapping[str, torch.Tensor]) -> Shapes:

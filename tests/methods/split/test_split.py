@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import gandask as gd
-from gandask.core import SettingError
+from gandask.core import Report, SettingError
 from gandask.engine.options import Options
 from gandask.engine.session import Session
 from gandask.execution.heartbeat import Heartbeat, Watch
@@ -15,6 +15,7 @@ from gandask.execution.serial import Serial
 from gandask.methods.split import draws
 from gandask.methods.split.generators import begin
 from gandask.methods.split.judges import judge, penalties
+from gandask.methods.split.pace import discarded
 from gandask.methods.split.servers import combine
 from gandask.methods.split.states import buffers_of
 from gandask.methods.testing import walk
@@ -213,20 +214,56 @@ def test_judges_of_half_a_batch_are_one_of_a_whole():
         np.testing.assert_allclose(mean[1][name], array, rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.parametrize("schedule", ["simultaneous", "alternating"])
+@pytest.mark.parametrize(
+    ("schedule", "steps"), [("simultaneous", 1), ("simultaneous", 2), ("alternating", 1)]
+)
 @pytest.mark.parametrize("base", ["small_mlp", "wgan", "dcgan"])
-def test_all_reduce_is_the_server(base, schedule):
+def test_all_reduce_is_the_server(base, schedule, steps):
     """Bit for bit, on every node: slices are averaged in the order in which the server averages."""
-    served = walk(parallel(nodes=3, base=base, schedule=schedule))
-    reduced = walk(parallel(nodes=3, base=base, schedule=schedule, combine="all_reduce"))
+    given = {"nodes": 3, "base": base, "schedule": schedule, "discriminator_steps": steps}
+    served, reduced = (walk(parallel(combine=by, **given)) for by in ("server", "all_reduce"))
     for kind in ("discriminator", "generator"):
-        for name in (f"{kind}/4", f"{kind}/4/moments"):
-            expected = served.states[f"server/0/{name}"]
+        # a server of gradients counts steps, not exchanges
+        number = 4 * steps if kind == "discriminator" else 4
+        for end in ("", "/moments"):
+            expected = served.states[f"server/0/{kind}/{number}{end}"]
             for node in range(3):
-                assert_equal(reduced.states[f"node/{node}/{name}"], expected)
+                assert_equal(reduced.states[f"node/{node}/{kind}/4{end}"], expected)
     for name in ("discriminator_loss", "generator_loss"):
         np.testing.assert_array_equal(reduced.dataset[name], served.dataset[name])
         assert np.isfinite(served.dataset[name]).all()
+
+
+@pytest.mark.parametrize("schedule", ["simultaneous", "alternating"])
+def test_nodes_average_all_that_was_asked_at_once(schedule):
+    """In as few tasks as there are: each costs a message, and so does each state that it writes."""
+    method = parallel(nodes=4, combine="all_reduce", schedule=schedule)
+    tasks = [task for stage in method.exchange(2) for task in stage if task.slot == "node/1"]
+    phases = ["both"] if schedule == "simultaneous" else ["discriminator", "generator"]
+    steps = ("differentiate", "reduce", "apply")
+    assert [task.name for task in tasks] == [f"{one}_{after}" for after in phases for one in steps]
+    written = {"both": [4, 1, 4], "discriminator": [4, 1, 2], "generator": [4, 1, 2]}
+    assert [len(task.writes) for task in tasks] == [n for after in phases for n in written[after]]
+
+
+@pytest.mark.parametrize("kind", ["discriminator", "generator"])
+def test_of_both_networks_the_one_whose_gradient_is_not_finite_stays(kind):
+    found = walk(parallel(nodes=2, combine="all_reduce", iterations=1))
+    one = next(one for one in found.performed if one.task.name == "apply_both")
+    given = dict(zip(one.task.reads, one.reads, strict=True))
+    wrong = next(name for name in given if "/mean/" in name)
+    given[wrong] = given[wrong] | {kind: np.full_like(given[wrong][kind], np.nan)}
+    written, values = one.task.function(*given.values(), **one.task.arguments)
+    made, before = dict(zip(one.task.writes, written, strict=True)), [*given.values()]
+    for at, (name, state) in enumerate(made.items()):
+        expected = before[at] if f"/{kind}/" in name else one.written[at]
+        assert_equal(state, expected)
+    assert not values["finite"]
+    (event,) = discarded(Report("node/0", 1, "apply_both", values))
+    assert (
+        event.detail
+        == f"apply_both: a gradient of the {kind} is not finite; the step was discarded"
+    )
 
 
 def test_nodes_share_the_data_out():
@@ -390,6 +427,13 @@ def test_several_judges_at_once_are_a_loop_by_hand(changes):
         assert_trained(states[f"generator/{index}/generator/4"], generator)
     for slot, critic in critics.items():
         assert_trained(states[f"{slot}/discriminator/4"], critic)
+
+
+def test_swaps_that_never_come_are_told(caplog):
+    for iterations, told in ((3, True), (4, False)):
+        caplog.clear()
+        bpgan(discriminators=2, share="none", swap_every=3, iterations=iterations).check()
+        assert ("never swapped in iterations=3" in caplog.text) == told
 
 
 def test_a_generator_that_draws_is_refused(monkeypatch):
