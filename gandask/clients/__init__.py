@@ -1,0 +1,1 @@
+"""Processes that hold private data: how they are talked to, without Dask."""
