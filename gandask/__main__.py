@@ -342,6 +342,28 @@ def demo(store: Path, workers: int, seed: int) -> None:
 
 
 @main.command()
+@click.option("--for", "name", required=True, help="Whose: a client that holds private data.")
+@click.option("--folder", type=click.Path(path_type=Path), help="Of the authority that signs.")
+@click.option("-o", "output", type=click.Path(path_type=Path), help="Default: NAME.pem.")
+@plain_errors
+def credentials(name: str, folder: Path | None, output: Path | None) -> None:
+    """Write the file by which a client that holds private data proves who it is.
+
+    Example: gandask credentials --for hospital
+    """
+    from gandask.clients import credentials as known
+
+    issued = known.issue(known.kept_authority(folder), name)
+    file = output or Path(f"{name}.pem")
+    known.write(issued, file)
+    say(f"{file} holds the credentials of {name}: whoever has this file is {name}")
+    say("hand it to its owner, encrypted or in person, and delete it here; there:")
+    say(
+        f"  gandask client --name {name} --data FOLDER --server HOST:PORT --credentials {file.name}"
+    )
+
+
+@main.command()
 def presets() -> None:
     """List the settings to start from.
 

@@ -87,7 +87,17 @@ def test_help_lists_every_command():
     result = call("--help")
     assert result.exit_code == 0
     assert "Example: gandask " in result.output
-    for name in ("train", "resume", "doctor", "sample", "report", "show", "presets", "demo"):
+    for name in (
+        "train",
+        "resume",
+        "doctor",
+        "sample",
+        "report",
+        "show",
+        "presets",
+        "demo",
+        "credentials",
+    ):
         assert f"\n  {name} " in result.output
     assert call("-h").output == result.output
     assert gd.__version__ in call("--version").output

@@ -40,6 +40,8 @@ TYPES = {
 }
 """Types of numbers that travel, as safetensors and NumPy call them."""
 METADATA = "__metadata__"  # safetensors' own key, which no array can have
+WHY = ("unreadable", "unknown", "failed")
+"""Why a request may be refused: whoever asked hears one of these words, and no more."""
 
 
 class MessageError(ValueError):
@@ -64,6 +66,34 @@ class Message:
     name: str
     values: Mapping[str, Any] = field(default_factory=dict)
     arrays: Mapping[str, Array] = field(default_factory=dict)
+
+
+def refused(why: str) -> Message:
+    """Give the answer to a request that is refused, for one of the reasons in `WHY`."""
+    if why not in WHY:
+        raise ValueError(f"why={why!r}: expected one of {', '.join(WHY)}")
+    return Message("refused", {"why": why})
+
+
+class RefusedError(Exception):
+    """A request that is not answered.
+
+    Parameters
+    ----------
+    why : str
+        One of `WHY`, for whoever asked.
+    told : str
+        What is said where the data are, and nowhere else.
+
+    Attributes
+    ----------
+    answer : Message
+        What whoever asked gets.
+    """
+
+    def __init__(self, why: str, told: str) -> None:
+        super().__init__(told)
+        self.answer = refused(why)
 
 
 def packed(message: Message) -> bytes:

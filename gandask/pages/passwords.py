@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 from pathlib import Path
 
 from gandask.core import SettingError
-
-WRITABLE = stat.S_IWGRP | stat.S_IWOTH
-READABLE = stat.S_IRGRP | stat.S_IROTH
-ENTERED = stat.S_IXGRP | stat.S_IXOTH
+from gandask.core.files import others
 
 
 def read(login: Path) -> dict[str, str]:
@@ -46,29 +42,3 @@ def read(login: Path) -> dict[str, str]:
             f'{told}: expected names with a password for each, such as {{"ada": "..."}}'
         )
     return dict(passwords)
-
-
-def others(path: Path, found: os.stat_result) -> str:
-    """Say how other users could read or write a file, or replace it; nothing if they cannot.
-
-    Parameters
-    ----------
-    path : Path
-        Without links.
-    found : os.stat_result
-        Of the file that was opened.
-    """
-    if not hasattr(os, "getuid"):  # Windows has other ways to say so
-        return ""
-    above = {folder: folder.stat() for folder in path.parents}
-    if found.st_uid not in (0, os.getuid()):
-        return "it belongs to another user; give a file of your own"
-    if found.st_mode & WRITABLE:
-        return f"others may write it; chmod 600 {path}"
-    for folder, its in above.items():
-        kept = its.st_mode & stat.S_ISVTX  # where each renames what is his own
-        if its.st_uid not in (0, os.getuid()) or (its.st_mode & WRITABLE and not kept):
-            return f"others may replace it in {folder}; put it into a folder of your own"
-    if found.st_mode & READABLE and all(its.st_mode & ENTERED for its in above.values()):
-        return f"others may read it; chmod 600 {path}"
-    return ""
