@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import random
 import threading
-import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import InvalidStatus
-from websockets.sync.client import ClientConnection
+from websockets.protocol import State
 
 from gandask.clients import credentials
 from gandask.clients.connecting import ASKER, BROKEN, dialled, pieces, why
@@ -61,7 +62,7 @@ class Directly:
 
 @dataclass(frozen=True)
 class ByHub:
-    """Ask clients through a hub, over a connection that each thread keeps for itself.
+    """Ask clients through a hub, over connections that a process keeps.
 
     Parameters
     ----------
@@ -89,66 +90,81 @@ class ByHub:
         MessageError
             If the request cannot travel, or its answer is none.
         """
-        frame = packed(message)
-        lost, delay = time.monotonic(), SHORTEST
-        while True:
-            try:
-                connection = _line.reach(self)
-                lost, delay = time.monotonic(), SHORTEST
-                connection.send(client)
-                connection.send(pieces(frame))
-                answer = connection.recv()
-                lost = time.monotonic()
-            except BROKEN as error:
-                _line.hang_up()
-                refusing = isinstance(error, InvalidStatus)
-                if refusing or time.monotonic() - lost > self.patience:
-                    raise self._unreached(error) from error
-                time.sleep(delay * random.uniform(0.5, 1.0))
-                delay = min(2 * delay, LONGEST)
-            else:
-                if isinstance(answer, str):
-                    raise _no_such(answer)
-                return unpacked(answer)
-
-    def _unreached(self, error: BaseException) -> ClusterError:
-        return ClusterError(
-            f"the hub of clients at {self.host}:{self.port} was not reached for "
-            f"{self.patience:.0f} s: {why(error)}; see that the run's own process lives and that "
-            "this machine reaches that address, then resume the run"
-        )
+        lines = _lines()
+        asking = lines.ask(self, client, packed(message))
+        answering = asyncio.run_coroutine_threadsafe(asking, lines.loop)
+        try:
+            answer = answering.result()
+        finally:
+            answering.cancel()  # as when this is interrupted
+        if isinstance(answer, str):
+            raise _no_such(answer)
+        return unpacked(answer)
 
 
 def _no_such(told: str) -> ClusterError:
     return ClusterError(f"{told}: name it among the run's clients")
 
 
-class _Line(threading.local):
-    """The connection that a thread keeps, until it breaks or another hub is asked."""
+class _Lines:
+    """The connections of a process to hubs, in a loop and a thread of their own."""
 
     def __init__(self) -> None:
-        self.to: tuple[int, ByHub] | None = None
-        self.stack = contextlib.ExitStack()
-        self.connection: ClientConnection
+        self.loop = asyncio.new_event_loop()
+        self.idle: dict[ByHub, list[ClientConnection]] = {}
+        run = self.loop.run_forever
+        threading.Thread(target=run, name="gandask-asking", daemon=True).start()
 
-    def reach(self, hub: ByHub) -> ClientConnection:
-        """Give the connection to a hub, a new one if need be."""
+    async def ask(self, hub: ByHub, client: str, frame: bytes) -> str | bytes:
+        """Give what a hub answers, and dial it again where the connection breaks."""
+        reached, delay = self.loop.time(), SHORTEST
+        while True:
+            try:
+                async with self._line(hub) as connection:
+                    reached, delay = self.loop.time(), SHORTEST
+                    await connection.send(client)
+                    await connection.send(pieces(frame))
+                    answer = await connection.recv()
+                    reached = self.loop.time()
+                    return answer
+            except BROKEN as error:
+                if isinstance(error, InvalidStatus) or self.loop.time() - reached > hub.patience:
+                    raise _unreached(hub, error) from error
+                await asyncio.sleep(delay * random.uniform(0.5, 1.0))
+                delay = min(2 * delay, LONGEST)
+
+    @contextlib.asynccontextmanager
+    async def _line(self, hub: ByHub) -> AsyncIterator[ClientConnection]:
+        """Give a connection for one exchange, and keep it for another if that goes well."""
+        idle = self.idle.setdefault(hub, [])
+        known = [one for one in idle if one.state is State.OPEN]
+        idle[:] = known[:-1]
+        secured = credentials.context(hub.pem)
+        connection = known[-1] if known else await dialled((hub.host, hub.port), ASKER, secured)
+        try:
+            yield connection
+        except BaseException:
+            await connection.close()
+            raise
+        idle.append(connection)
+
+
+_of_process: dict[int, _Lines] = {}
+_starting = threading.Lock()
+
+
+def _lines() -> _Lines:
+    """Give this process's connections: a fork's copy of its parent's is of no use to it."""
+    with _starting:
         process = os.getpid()
-        if self.to is not None and self.to[0] != process:
-            # a fork's copy: hanging up would end its parent's connection
-            self.to, self.stack = None, contextlib.ExitStack()
-        if self.to != (process, hub):
-            self.hang_up()
-            secured = credentials.context(hub.pem)
-            dialling = dialled((hub.host, hub.port), ASKER, secured)
-            self.connection = self.stack.enter_context(dialling)
-            self.to = process, hub
-        return self.connection
-
-    def hang_up(self) -> None:
-        """Close the connection, if there is one."""
-        self.to = None
-        self.stack.close()
+        if process not in _of_process:
+            _of_process[process] = _Lines()
+        return _of_process[process]
 
 
-_line = _Line()
+def _unreached(hub: ByHub, error: BaseException) -> ClusterError:
+    there = f"the hub of clients at {hub.host}:{hub.port}"
+    return ClusterError(
+        f"{there} was not reached for {hub.patience:.0f} s: {why(error)}; see that the run's own "
+        "process lives and that this machine reaches that address, then resume the run"
+    )

@@ -6,8 +6,8 @@ import ssl
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus, WebSocketException
-from websockets.sync.client import ClientConnection, connect
 
 from gandask.clients.messages import MOST
 from gandask.core import SettingError
@@ -31,20 +31,18 @@ PIECE = 1 << 18
 CLIENT, ASKER = "/client", "/ask"  # paths: what who dials is to the hub
 
 
-def dialled(address: Address, path: str, secured: ssl.SSLContext) -> ClientConnection:
-    """Connect to a hub; use the connection as a context manager.
+def dialled(address: Address, path: str, secured: ssl.SSLContext) -> connect:
+    """Connect to a hub, asynchronously: threads must not share what encrypts a connection.
 
-    Raises
-    ------
-    OSError, EOFError, websockets.exceptions.WebSocketException
-        If it is not there, or refuses.
+    Returns
+    -------
+    websockets.asyncio.client.connect
+        To be awaited, or an asynchronous context manager. It raises what is in `BROKEN` if the
+        hub is not there, or refuses.
     """
     host, port = address
     spelt = f"[{host}]" if ":" in host else host
-    connection: ClientConnection = connect(
-        f"wss://{spelt}:{port}{path}", ssl=secured, proxy=None, **BOUNDS
-    )
-    return connection
+    return connect(f"wss://{spelt}:{port}{path}", ssl=secured, proxy=None, **BOUNDS)
 
 
 def pieces(frame: bytes) -> Iterator[memoryview]:

@@ -165,6 +165,8 @@ def context(pem: str, serving: bool = False) -> ssl.SSLContext:
     made.minimum_version = ssl.TLSVersion.TLSv1_3
     made.check_hostname = False  # who may serve says the authority, and not an address
     made.verify_mode = ssl.CERT_REQUIRED
+    if serving:
+        made.num_tickets = 0  # no session is resumed
     try:
         # ssl takes keys from files alone; this one only its owner may read
         with tempfile.NamedTemporaryFile("w", encoding="utf-8") as file:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 import random
+import ssl
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-from websockets.sync.client import ClientConnection
+from websockets.asyncio.client import ClientConnection
 
 from gandask.clients import credentials
 from gandask.clients.connecting import BROKEN, CLIENT, Address, dialled, pieces, why
@@ -45,7 +46,7 @@ def serve(
     pem : str
         Credentials, as `credentials.issue` makes them.
     answer : callable
-        From a request to its answer; called in this thread.
+        x.
     say : callable
         Told in full, for whoever owns the data, what goes wrong; whoever asks hears one word. It
         may be of a stranger's making: print it by `display.say`.
@@ -57,29 +58,45 @@ def serve(
         If the credentials are none.
     """
     secured = credentials.context(pem)
+    asyncio.run(_serving(address, secured, answer, say, stop))
+
+
+async def _serving(
+    address: Address,
+    secured: ssl.SSLContext,
+    answer: Answer,
+    say: Callable[[str], None],
+    stop: threading.Event,
+) -> None:
     there = f"{address[0]}:{address[1]}"
     delay, told = SHORTEST, ""
     while not stop.is_set():
         try:
-            with dialled(address, CLIENT, secured) as connection:
+            async with dialled(address, CLIENT, secured) as connection:
                 say(f"connected to {there}")
                 told = ""
-                for frame in _requests(connection, stop):
-                    connection.send(pieces(answered(frame, answer, say)))
+                while (frame := await _request(connection, stop)) is not None:
+                    # in a thread, so that meanwhile the connection is kept alive
+                    given = await asyncio.to_thread(answered, frame, answer, say)
+                    await connection.send(pieces(given))
                     delay = SHORTEST
         except BROKEN as error:
             if told != why(error):
                 told = why(error)
                 say(f"not connected to {there}: {told}; it is tried again")
-            stop.wait(delay * random.uniform(0.5, 1.0))
+            await asyncio.to_thread(stop.wait, delay * random.uniform(0.5, 1.0))
             delay = min(2 * delay, LONGEST)
 
 
-def _requests(connection: ClientConnection, stop: threading.Event) -> Iterator[bytes]:
-    """Give what a hub sends, until told to stop."""
+async def _request(connection: ClientConnection, stop: threading.Event) -> bytes | None:
+    """Give what a hub sends next, or nothing when told to stop."""
+    receiving = asyncio.ensure_future(connection.recv(decode=False))
     while not stop.is_set():
-        with contextlib.suppress(TimeoutError):
-            yield connection.recv(TICK, decode=False)
+        done, _ = await asyncio.wait((receiving,), timeout=TICK)
+        if done:
+            return receiving.result()
+    receiving.cancel()
+    return None
 
 
 def answered(frame: bytes, answer: Answer, say: Callable[[str], None]) -> bytes:
