@@ -1,4 +1,4 @@
-"""The command line: train, resume, sample, report, dashboard, show, doctor, demo, presets."""
+"""The command line: what `gandask --help` lists."""
 
 from __future__ import annotations
 

@@ -396,6 +396,23 @@ def test_a_client_outlives_a_hub_that_sends_anything(monkeypatch):
         assert thread.is_alive()
 
 
+def test_a_hub_that_says_nothing_any_more_is_noticed(monkeypatch):
+    monkeypatch.setitem(connecting.BOUNDS, "ping_interval", 0.05)
+    monkeypatch.setitem(connecting.BOUNDS, "ping_timeout", 0.1)
+    said = queue.Queue()
+
+    class Stuck(Hub):
+        async def _stay(self, name, connection):
+            time.sleep(0.5)  # its whole loop
+
+    with (
+        Stuck(HERE, AUTHORITY, ["hospital"], Told()) as opened,
+        client(opened.address, say=said.put),
+    ):
+        assert said.get(timeout=SOON).startswith("connected")
+        assert "ping timeout" in said.get(timeout=0.4)
+
+
 def test_what_is_wrong_is_said_once_while_it_lasts():
     said = queue.Queue()
     with hub() as opened:
