@@ -147,6 +147,17 @@ def test_a_client_that_is_not_there_is_waited_for_and_told_once():
         assert [told.next(), told.next()] == [("joined", "clinic"), ("left", "clinic")]
 
 
+def test_who_has_gone_is_asked_for_no_more():
+    told = Told()
+    with hub(told) as opened:
+        with raw(opened.address, connecting.ASKER, ASKER) as asker:
+            asker.send("hospital")
+            asker.send(packed(BATCH))
+            assert told.next() == ("waiting", "hospital")
+        with raw(opened.address) as connection, pytest.raises(TimeoutError):
+            connection.recv(0.1)
+
+
 def test_four_ask_at_once_and_a_client_is_asked_one_at_a_time():
     busy = threading.Lock()
 
@@ -399,18 +410,19 @@ def test_a_client_outlives_a_hub_that_sends_anything(monkeypatch):
 def test_a_hub_that_says_nothing_any_more_is_noticed(monkeypatch):
     monkeypatch.setitem(connecting.BOUNDS, "ping_interval", 0.05)
     monkeypatch.setitem(connecting.BOUNDS, "ping_timeout", 0.1)
+    monkeypatch.setitem(connecting.BOUNDS, "close_timeout", 0.1)
     said = queue.Queue()
 
     class Stuck(Hub):
         async def _stay(self, name, connection):
-            time.sleep(0.5)  # its whole loop
+            time.sleep(1.0)  # its whole loop
 
     with (
         Stuck(HERE, AUTHORITY, ["hospital"], Told()) as opened,
         client(opened.address, say=said.put),
     ):
         assert said.get(timeout=SOON).startswith("connected")
-        assert "ping timeout" in said.get(timeout=0.4)
+        assert "ping timeout" in said.get(timeout=0.9)
 
 
 def test_what_is_wrong_is_said_once_while_it_lasts():
