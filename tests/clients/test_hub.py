@@ -180,13 +180,14 @@ def test_four_ask_at_once_and_a_client_is_asked_one_at_a_time():
 
 def test_a_client_that_is_lost_before_it_answers_is_asked_again():
     told = Told()
-    with hub(told) as opened:
+    with hub(told) as opened, raw(opened.address, connecting.ASKER, ASKER) as asker:
         with raw(opened.address) as lost:
-            answer = in_background(ask(opened.address), "hospital", BATCH)
+            asker.send("hospital")
+            asker.send(packed(BATCH))
             assert unpacked(lost.recv(SOON)).name == "double"
             lost.socket.shutdown(socket.SHUT_RDWR)  # no farewell, as when its process is killed
         with client(opened.address):
-            assert_doubled(answer())
+            assert_doubled(unpacked(asker.recv(SOON)))
     seen = [told.next() for _ in range(4)]
     assert seen[:2] == [("joined", "hospital"), ("left", "hospital")]
     assert ("joined", "hospital") in seen[2:]
