@@ -21,7 +21,7 @@ from gandask.clients.connecting import ASKER, BOUNDS, CLIENT, Address, pieces
 from gandask.core import ClusterError
 from gandask.core.certificates import Certified, spoken_for
 
-Tell = Callable[[str, str, str], None]
+Announce = Callable[[str, str, str], None]
 """Told what happened (``joined``, ``left``, ``waiting``), to which client, and more of it."""
 
 _log = logging.getLogger(__name__)  # strangers who knock are no news
@@ -62,7 +62,7 @@ class Hub:
     address: Address
 
     def __init__(
-        self, listen: Address, authority: Certified, clients: Sequence[str], tell: Tell
+        self, listen: Address, authority: Certified, clients: Sequence[str], tell: Announce
     ) -> None:
         pem = credentials.issue_server(authority)
         self._listen, self._clients, self._tell = listen, tuple(clients), tell
