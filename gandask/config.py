@@ -2,8 +2,8 @@
 
 A method is a frozen dataclass decorated with `settings`; each field says its bounds through
 `setting`. Unknown keys are refused with a suggestion, values are checked by pydantic: strictly, but
-that whole numbers may stand for numbers, lists for tuples, paths for text and NumPy's numbers for
-Python's.
+that whole numbers may stand for numbers, lists for tuples, paths for text, NumPy's numbers for
+Python's and tables for settings within settings.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import os
 import sys
 import tomllib
 import typing
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,6 +33,7 @@ RUN_FILE, SETTINGS_FILE = "run.json", "config.toml"
 """What lies in the folder of every run (`gandask.store` writes it)."""
 ELSEWHERE = ("cluster", "heartbeat")
 """Tables that may lie beside settings in a file, and are none of a method."""
+_SETTINGS: weakref.WeakSet[type] = weakref.WeakSet()  # every class that `settings` made
 Methods = Mapping[str, type[Method[Any]]]
 """Methods by the name that TOML gives them; the first is meant where none is named."""
 
@@ -82,6 +84,7 @@ def settings(cls: type[T]) -> type[T]:
         If `cls.schedules` names what is no setting.
     """
     made: Any = dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+    _SETTINGS.add(made)
     _check_schedules(made)
     initialise = made.__init__
 
@@ -320,8 +323,11 @@ def unchecked(table: Mapping[str, Any], method: type[Method[Any]]) -> Method[Any
     method : class
     """
     made: Method[Any] = object.__new__(method)
+    inner = _inner(method)
     for f in fields(method):
         value = table.get(f.name, _default(f))
+        if f.name in inner and isinstance(value, Mapping):
+            value = unchecked(value, inner[f.name])
         value = tuple(value) if isinstance(value, list) else value
         object.__setattr__(made, f.name, value)
     return made
@@ -346,6 +352,8 @@ def parse_assignment(text: str) -> tuple[str, Any]:
 
 
 def _plain(key: str, value: Any, strict: bool) -> Any:
+    if _are_settings(type(value)):
+        return to_dict(value, strict=strict)
     if isinstance(value, Mapping):
         return {str(k): _plain(key, v, strict) for k, v in value.items()}
     if isinstance(value, tuple | list):
@@ -378,7 +386,32 @@ def _checked(cls: type, given: Mapping[str, Any]) -> dict[str, Any]:
     for key in getattr(cls, "schedules", {}).values():
         if isinstance(values[key], Mapping):
             values[key] = schedule.read(key, values[key])
+    for key, kind in _inner(cls).items():
+        if isinstance(values[key], Mapping):
+            values[key] = _within(key, values[key], kind)
     return {key: checked(values[key]) for key, checked in _checks(cls).items()}
+
+
+def _within(key: str, table: Mapping[Any, Any], kind: type) -> Any:
+    """Make settings within settings of their table; what is refused is named from outside."""
+    try:
+        return kind(**{str(name): value for name, value in table.items()})
+    except SettingError as error:
+        raise SettingError(f"{key}.{error}") from None
+
+
+def _are_settings(kind: Any) -> bool:
+    """Tell whether a class is made by `settings`, or below one that is."""
+    return isinstance(kind, type) and any(base in _SETTINGS for base in kind.__mro__)
+
+
+@functools.cache
+def _inner(cls: type) -> dict[str, type]:
+    """Give the class of each setting that holds settings itself."""
+    hints = typing.get_type_hints(cls)
+    options = {f.name: (hints[f.name], *typing.get_args(hints[f.name])) for f in fields(cls)}
+    known = {name: [one for one in of if _are_settings(one)] for name, of in options.items()}
+    return {name: kinds[0] for name, kinds in known.items() if kinds}
 
 
 @functools.cache

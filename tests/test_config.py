@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from gandask import METHODS, METRICS, NETWORKS, Grid, SettingError, config
 from gandask.core import Layout, Method, MethodError
 from gandask.methods.grid.topology import NEIGHBOURHOODS
+from gandask.presets import source
 from gandask.training.losses import LOSSES
 
 NAN, INF = float("nan"), float("inf")
@@ -277,7 +278,10 @@ def test_schedules_are_read_and_looked_up_by_round():
             {"labels": ["a", "bb"]},
             "labels=['a', 'bb']: expected a list, each one of a, b; did you mean 'b'?",
         ),
-        ({"noise": {"scale": 2}}, "noise={'scale': 2}: expected Noise"),
+        ({"noise": 2}, "noise=2: expected Noise"),
+        ({"noise": {"scale": 0}}, "noise.scale=0: expected a finite number of more than 0"),
+        ({"noise": {"scael": 2}}, "noise.scael=2: Noise has no setting 'scael'; did you mean 's"),
+        ({"noise": {0: 2}}, "noise.0=2: Noise has no setting '0'"),
         ({"draw": 3}, "draw=3: expected Callable"),
         ({"rounds": np.int64(0)}, "rounds=np.int64(0): expected a whole number of at least 1"),
         ({"rate": np.float32("nan")}, "rate=np.float32(nan): expected a finite number of more"),
@@ -290,6 +294,38 @@ def test_a_users_settings_are_refused_in_the_same_words(given, said):
     assert str(caught.value).startswith(said)
     assert "pydantic" not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_settings_within_settings_are_a_table_in_toml():
+    made = Own(noise=Noise(scale=2))
+    assert Own(noise={"scale": 2}) == made != Own()
+    assert len({made, Own(noise={"scale": 2.0})}) == 1
+    assert tomllib.loads(config.to_toml(made))["noise"] == {"scale": 2.0}
+    assert config.from_toml(config.to_toml(made), {"own": Own}) == made
+    assert config.unchecked({"noise": {"scale": 2.0}}, Own) == made
+    assert config.replace(made, {"noise": None}) == Own()
+
+    class Louder(Noise):
+        pass
+
+    assert config.to_dict(Own(noise=Louder(scale=3)))["noise"] == {"scale": 3.0}
+
+
+@pytest.mark.parametrize(
+    "assignments",
+    [("noise.scale=2",), ("noise.scale=2", "noise={scale=3.0}"), ("noise={scale=2}",)],
+)
+@pytest.mark.parametrize("table", [{}, {"noise": {"scale": 1.0}}])
+def test_the_shell_sets_what_is_within_settings(table, assignments):
+    told = source.read_where({"rounds": 3, **table}, (*assignments, "cluster.workers=4"), {})
+    assert told == {
+        "rounds": 3,
+        "noise": {"scale": 2},
+        "cluster": {"workers": 4},
+        "heartbeat": {},
+    }
+    told = source.read_where({"rounds": 3}, ("rounds.x=1",), {})
+    assert told["rounds.x"] == 1, "there is no such setting"
 
 
 def test_a_subclass_that_adds_nothing_is_checked_too():

@@ -1,1 +1,1 @@
-"""Processes that hold private data: how they are talked to, without Dask."""
+"""Clients that hold private data: what they answer, keep and spend."""

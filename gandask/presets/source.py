@@ -107,28 +107,27 @@ def _refuse_functions(table: dict[str, Any], file: Path) -> None:
 def read_where(
     table: dict[str, Any], assignments: tuple[str, ...], where: dict[str, Any]
 ) -> dict[str, Any]:
-    """Put settings of the shell into a table, those of cluster and heartbeat apart.
+    """Put settings of the shell into a table; ``PART.KEY=VALUE`` goes into the table of a part.
 
     Raises
     ------
     SettingError
         For what is no assignment, or no table.
     """
-    changed = {"cluster": {}, "heartbeat": {}, **table}
-    inner: list[tuple[str, str, Any]] = []
-    for key, value in map(config.parse_assignment, assignments):
+    changed: dict[str, Any] = {"cluster": {}, "heartbeat": {}, **table}
+    given = dict(map(config.parse_assignment, assignments))
+    for key in sorted(given, key=lambda key: "." in key):  # tables first, then what goes into them
         part, _, name = key.partition(".")
-        if name and part in config.ELSEWHERE:
-            inner.append((part, name, value))
+        within = changed.get(part, {})
+        if name and isinstance(within, dict):
+            changed[part] = within | {name: given[key]}
         else:
-            changed[key] = value
-    parts: dict[str, dict[str, Any]] = {}
+            changed[key] = given[key]
     for part in config.ELSEWHERE:
         if not isinstance(changed[part], dict):
             raise SettingError(
                 f"{part}={changed[part]!r}: expected a table, [{part}], or --set {part}.KEY=VALUE"
             )
-        parts[part] = changed[part] | {name: v for where_, name, v in inner if where_ == part}
-    given = {"kind" if key == "cluster" else key: value for key, value in where.items()}
-    parts["cluster"] = parts["cluster"] | {k: v for k, v in given.items() if v is not None}
-    return changed | parts
+    told = {"kind" if key == "cluster" else key: value for key, value in where.items()}
+    changed["cluster"] = changed["cluster"] | {k: v for k, v in told.items() if v is not None}
+    return changed

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gandask.core import Event, Layout
+from gandask.core.journal import Bookmark
 from gandask.results import Results
 from gandask.store import Store
-from gandask.store.journal import Bookmark
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

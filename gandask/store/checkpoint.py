@@ -12,7 +12,7 @@ import numpy as np
 
 from gandask.core import Made, State, StoreError, Task, View, slot_of
 from gandask.core.files import sync, write_whole
-from gandask.store.journal import Journal
+from gandask.core.journal import Journal
 from gandask.training.stored import (
     NUMBERED,
     SEPARATOR,

@@ -21,10 +21,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from gandask.config import RUN_FILE
-from gandask.core import StoreError
+from gandask.core import StoreError, lock
 from gandask.core.files import DAMAGED, parsed, read_whole, write_whole
 from gandask.display import printable
-from gandask.store import lock
 
 logger = logging.getLogger("gandask")
 

@@ -37,10 +37,10 @@ from gandask.core.files import (
     replacing,
     write_whole,
 )
+from gandask.core.journal import Bookmark, Journal
 from gandask.store import layouts
 from gandask.store.checkpoint import Checkpoints
 from gandask.store.description import FORMAT, Description
-from gandask.store.journal import Bookmark, Journal
 from gandask.store.steering import Command
 
 if TYPE_CHECKING:

@@ -19,11 +19,11 @@ from pathlib import Path
 
 import gandask as gd
 from gandask import config, store
-from gandask.core import files
+from gandask.core import files, journal
 from gandask.engine import run as engine
 from gandask.methods import METHODS
 from gandask.methods.testing import Toy
-from gandask.store import checkpoint, description, folder, journal
+from gandask.store import checkpoint, description, folder
 
 METHODS[Toy.name] = Toy
 

@@ -10,10 +10,10 @@ import pytest
 from distributed import get_client
 
 import gandask as gd
-from gandask.core import Event, StoreError
+from gandask.core import Event, StoreError, lock
 from gandask.engine.kept import KeptSession
 from gandask.methods.testing import Toy, assert_same
-from gandask.store import Store, create, lock
+from gandask.store import Store, create
 from gandask.store.steering import Command
 
 HOLD = """

@@ -8,10 +8,10 @@ import pytest
 import xarray as xr
 
 from gandask.core import Event, Layout, Record, Report, Role, Variable
+from gandask.core.journal import decoded, encoded
 from gandask.methods.grid.view import GridView
 from gandask.results import Results
 from gandask.results.columns import columns
-from gandask.store.journal import decoded, encoded
 
 SLOTS = [f"slot/{index}" for index in range(6)]
 of_slot = functools.partial(Variable, role="slot")

@@ -23,9 +23,9 @@ import xarray as xr
 import gandask as gd
 import gandask.store.checkpoint
 from gandask import results
-from gandask.core import Event, Report
+from gandask.core import Event, Report, lock
 from gandask.methods.testing import Toy
-from gandask.store import FORMAT, QUIET, Store, create, description, layouts, lock
+from gandask.store import FORMAT, QUIET, Store, create, description, layouts
 from gandask.store.checkpoint import load_states, save_states
 from gandask.training import stored
 
@@ -919,7 +919,7 @@ def test_a_run_that_is_locked_is_written_whatever_it_says(store, monkeypatch, lo
 HOLD = """
 import sys
 from pathlib import Path
-from gandask.store import lock
+from gandask.core import lock
 
 held = lock.take(Path(sys.argv[1]))
 print(".", end="", flush=True)
@@ -982,7 +982,7 @@ def test_a_run_that_is_read_only_is_told(store, monkeypatch):
 LOCKED = """
 import sys
 from pathlib import Path
-from gandask.store import lock
+from gandask.core import lock
 
 sys.exit(lock.is_held(Path(sys.argv[1])))
 """

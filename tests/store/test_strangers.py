@@ -16,13 +16,13 @@ import pytest
 import xarray as xr
 
 import gandask as gd
-from gandask.core import Report, files
+from gandask.core import Report, files, journal
 from gandask.core.files import parsed, read_whole
+from gandask.core.journal import Bookmark, decoded, encoded
 from gandask.methods.testing import Toy
 from gandask.pages import report
-from gandask.store import Store, checkpoint, journal
+from gandask.store import Store, checkpoint
 from gandask.store.checkpoint import save_states
-from gandask.store.journal import Bookmark, decoded, encoded
 from gandask.store.steering import Command
 from gandask.training.stored import description, read_states
 

@@ -16,12 +16,12 @@ import xarray as xr
 
 from gandask import config
 from gandask.core import Array, Method, Plan, Report, slot_of
+from gandask.core.journal import encoded
 from gandask.engine.run import run
 from gandask.execution.perform import perform_all
 from gandask.methods import METHODS
 from gandask.methods.testing.walk import Performed, Walk, equal, walk
 from gandask.results import without_timings
-from gandask.store.journal import encoded
 from gandask.store.steering import steered
 
 if TYPE_CHECKING:

@@ -12,10 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gandask.core import StoreError
+from gandask.core import StoreError, journal
 from gandask.core.files import write_whole
-from gandask.store import journal
-from gandask.store.journal import Bookmark, Journal
+from gandask.core.journal import Bookmark, Journal
 
 
 @pytest.fixture

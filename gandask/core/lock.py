@@ -1,4 +1,4 @@
-"""Whether a run's writer lives: the lock that it holds, and the process that it is.
+"""Whether who writes lives: the lock that a process holds, and the process that it is.
 
 Neither asks a clock. A lock says for certain that somebody writes; that nobody holds it says so
 only where the file system has locks, and the same ones for all who look.
@@ -85,8 +85,8 @@ def _taken(path: Path) -> Lock | None:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
         raise StoreError(
-            f"{path} cannot be written ({error.strerror}): the run is read-only here; continue a "
-            "copy of it, or have its files made writable"
+            f"{path} cannot be written ({error.strerror}): it is read-only here; work on a "
+            "copy, or have its files made writable"
         ) from error
     try:
         fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
