@@ -15,8 +15,8 @@ from gandask.scores.metrics import METRICS
 ROOT = Path(gandask.__file__).parent
 ORDER = (
     "version", "core", "display", "schedule", "checks", "config", "extensions", "data", "training",
-    "scores", "results", "plots", "methods", "execution", "cluster", "store", "runs", "engine",
-    "pages", "presets", "__main__", "methods.testing",
+    "scores", "clients", "results", "plots", "methods", "execution", "cluster", "store", "runs",
+    "engine", "pages", "presets", "__main__", "methods.testing",
 )  # fmt: skip
 """Each may import those before it; `gandask/__init__.py`, the front door, any.
 

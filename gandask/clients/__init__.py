@@ -1,0 +1,1 @@
+"""Clients that hold private data: what they answer, keep and spend."""
