@@ -150,7 +150,7 @@ def true_positive_rate(members: Array, others: Array, rate: float) -> Rate:
     # not at the top: it takes a third of a second
     from scipy import special
 
-    allowed = math.floor(rate * len(others) + 1e-9)  # 0.07 * 100 is more than 7, 0.29 * 100 less
+    allowed = math.floor(rate * len(others) + 1e-9)  # 0.29 * 100 is a little less than 29
     if allowed < NEEDED or not _tellable(members, others):
         return math.nan, math.nan, math.nan
     threshold = np.sort(others)[-allowed - 1]
