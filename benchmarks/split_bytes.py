@@ -23,7 +23,7 @@ from distributed import Client
 import gandask as gd
 from gandask.methods.split.method import Split
 from gandask.methods.split.traffic import Volumes, flows
-from gandask.methods.split.wire import size
+from gandask.training.wire import size
 
 BATCH_SIZE, EXCHANGES = 64, 6
 WIDTH = 4  # bytes of a float32

@@ -9,6 +9,7 @@ from gandask.version import VERSION
 
 if TYPE_CHECKING:
     from gandask import cluster, data, plots
+    from gandask.clients.spending import DPSGD
     from gandask.core import (
         ClusterError,
         DataError,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from gandask.methods import METHODS
     from gandask.methods.grid.method import Grid
     from gandask.methods.mggan.method import MGGAN
+    from gandask.methods.privacy import PrivacyGAN
     from gandask.methods.split import BPGAN, DataParallel
     from gandask.methods.split.cost import cost
     from gandask.methods.split.crossover import crossover
@@ -51,6 +53,8 @@ _HOMES = {
     "methods": ("METHODS",),
     "methods.grid": ("Grid",),
     "methods.mggan": ("MGGAN",),
+    "clients.spending": ("DPSGD",),
+    "methods.privacy": ("PrivacyGAN",),
     "methods.split": ("BPGAN", "DataParallel"),
     "methods.split.cost": ("cost",),
     "methods.split.crossover": ("crossover",),
@@ -64,6 +68,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "BPGAN",
+    "DPSGD",
     "LOSSES",
     "METHODS",
     "METRICS",
@@ -77,6 +82,7 @@ __all__ = [
     "Loss",
     "MethodError",
     "Network",
+    "PrivacyGAN",
     "Run",
     "SettingError",
     "StoreError",

@@ -141,6 +141,12 @@ class PrivateStore:
             data = self._states.get(_checked(digest))
             return None if data is None else _unpacked(data)
 
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """What states are kept under, oldest first."""
+        with _told(self.folder):
+            return tuple(self._states)
+
     def keep(self, digests: Collection[str]) -> None:
         """Give up older states and answers: all but the newest `KEPT`, and states that count still.
 

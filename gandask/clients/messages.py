@@ -40,7 +40,7 @@ TYPES = {
 }
 """Types of numbers that travel, as safetensors and NumPy call them."""
 METADATA = "__metadata__"  # safetensors' own key, which no array can have
-WHY = ("unreadable", "unknown", "failed")
+WHY = ("unreadable", "unknown", "unfit", "unready", "spent", "lost", "failed")
 """Why a request may be refused: whoever asked hears one of these words, and no more."""
 
 

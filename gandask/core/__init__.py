@@ -14,6 +14,7 @@ from gandask.core.errors import (
     StoreError,
     TaskError,
 )
+from gandask.core.hosting import Hosted, Hosting
 from gandask.core.layout import Figure, Layout, Role, Variable
 from gandask.core.method import IDENTITY, WHERE, Method, View, alike
 from gandask.core.tasks import (
@@ -32,7 +33,7 @@ from gandask.core.tasks import (
     Values,
     slot_of,
 )
-from gandask.core.telling import Told, better_together, listening, progress, routine
+from gandask.core.telling import Told, apart, better_together, listening, progress, reach, routine
 
 __all__ = [
     "IDENTITY",
@@ -44,6 +45,8 @@ __all__ = [
     "DataError",
     "Event",
     "Figure",
+    "Hosted",
+    "Hosting",
     "Layout",
     "Made",
     "Method",
@@ -64,9 +67,11 @@ __all__ = [
     "Variable",
     "View",
     "alike",
+    "apart",
     "better_together",
     "listening",
     "progress",
+    "reach",
     "rng",
     "routine",
     "seed_sequence",

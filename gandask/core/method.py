@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 from gandask.core.errors import StoreError
+from gandask.core.hosting import Hosted, Hosting, Nothing
 from gandask.core.layout import Figure, Layout
 from gandask.core.tasks import Array, Event, Plan, Record, Report, State
 
@@ -143,6 +145,10 @@ class Method(abc.ABC, Generic[V]):
         `identity` are among them: a run is continued with nothing else.
         """
         return {}
+
+    def hosted(self, hosting: Hosting) -> contextlib.AbstractContextManager[Hosted]:
+        """Keep up, while a run goes on, what its tasks need beside states: nothing as a rule."""
+        return contextlib.nullcontext(Nothing())
 
     def places(self) -> Mapping[str, str]:
         """Give the label of each slot that has a place: the worker of that name is its own."""

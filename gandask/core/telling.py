@@ -1,4 +1,4 @@
-"""What a task's function tells while it runs: where its time goes, and how far it is."""
+"""What a task's function tells while it runs, and what it is told of where it runs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import contextvars
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass
@@ -21,11 +22,17 @@ class Told:
         Called with the fraction done.
     together : bool
         Whether it found that several like it had better be performed at once.
+    reach : optional
+        What the run keeps up for its tasks (`gandask.core.hosting`).
+    apart : callable
+        Makes the block in which it waits for others, so that its worker may do other work.
     """
 
     seconds: dict[str, float] = field(default_factory=dict)
     listener: Callable[[float], None] | None = None
     together: bool = False
+    reach: Any = None
+    apart: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
 
 
 _told: contextvars.ContextVar[Told | None] = contextvars.ContextVar("gandask_told", default=None)
@@ -67,3 +74,15 @@ def better_together() -> None:
     told = _told.get()
     if told is not None:
         told.together = True
+
+
+def reach() -> Any:
+    """Give what the run keeps up for its tasks: None if that is nothing."""
+    told = _told.get()
+    return told.reach if told else None
+
+
+def apart() -> contextlib.AbstractContextManager[None]:
+    """Wait, in a block, for what others compute: this worker may do other work meanwhile."""
+    told = _told.get()
+    return told.apart() if told else contextlib.nullcontext()

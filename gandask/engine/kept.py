@@ -153,6 +153,7 @@ class KeptSession(Session):
         if not last:
             self.perform([loading(folder / file, names, token) for file, names in files.items()])
         self.watch.tell(Signal("saved"))
+        self.hosted.saved(self.needed())
         self._tell("checkpoint", f"{folder.name} in {time.monotonic() - begun:.1f} s", self.saved)
 
     def _asked(self) -> list[Command]:

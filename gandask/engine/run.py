@@ -14,7 +14,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from gandask import display, results
-from gandask.core import WHERE, Event, Method, SettingError, StoreError
+from gandask.core import WHERE, Event, Hosting, Method, SettingError, StoreError
 from gandask.engine import resuming
 from gandask.engine.ending import heeded
 from gandask.engine.kept import KeptSession
@@ -22,6 +22,7 @@ from gandask.engine.options import Options, of
 from gandask.engine.session import Ended, Session, logger
 from gandask.execution.dask import Distributed
 from gandask.execution.heartbeat import Heartbeat, Watch
+from gandask.execution.perform import Around
 from gandask.execution.places import Places
 from gandask.execution.serial import Serial
 from gandask.store import Store, create, layouts, refuse_existing
@@ -269,21 +270,24 @@ def _watched(
     watch = Watch(settings)
     session.watch, session.ledger.travels = watch, client is not None
     places = Places(method.places(), strict_places, settings.lost_after)
-    session.executor = executor = (
-        Distributed(client, method.seed, watch.tell, places)
-        if client
-        else Serial(method.seed, watch.tell)
-    )
-    try:
-        with watch.over(executor, kept.beat if kept else None):
-            yield
-        session.attend()
-    except BaseException:
-        with contextlib.suppress(OSError, StoreError):
-            session.take_note()  # of what may be the reason
-        raise
-    finally:
-        executor.cancel()
+    hosting = Hosting(client is not None, kept.path if kept else None, watch.happened)
+    with method.hosted(hosting) as session.hosted:
+        reach = session.hosted.reach
+        session.executor = executor = (
+            Distributed(client, method.seed, watch.tell, places, reach)
+            if client
+            else Serial(method.seed, watch.tell, Around(reach))
+        )
+        try:
+            with watch.over(executor, kept.beat if kept else None):
+                yield
+            session.attend()
+        except BaseException:
+            with contextlib.suppress(OSError, StoreError):
+                session.take_note()  # of what may be the reason
+            raise
+        finally:
+            executor.cancel()
 
 
 def _speak() -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from gandask.core import NON_FINITE, Event, Method, Plan, Report, Signal, Stage, Task, View
+from gandask.core import NON_FINITE, Event, Hosted, Method, Plan, Report, Signal, Stage, Task, View
 from gandask.engine.ledger import Ledger
 from gandask.engine.options import Options
 from gandask.execution.executor import Executor
@@ -37,6 +37,7 @@ class Session:
 
     executor: Executor
     watch: Watch
+    hosted: Hosted
 
     def __init__(self, method: Method[Any], facts: Mapping[str, Any], options: Options) -> None:
         self.method, self.facts, self.options = method, facts, options

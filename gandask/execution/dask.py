@@ -55,6 +55,8 @@ class Distributed:
         Takes signals.
     places : Places, optional
         Of slots that have one.
+    reach : optional
+        What the run keeps up for its tasks.
     """
 
     def __init__(
@@ -63,8 +65,9 @@ class Distributed:
         seed: int,
         tell: Listener = lambda signal: None,
         places: Places | None = None,
+        reach: Any = None,
     ) -> None:
-        self.client, self.seed, self.tell = client, seed, tell
+        self.client, self.seed, self.tell, self.reach = client, seed, tell, reach
         self.places = places or Places({})
         self.placing = threading.Lock()  # the heartbeat's thread looks after places too
         self.moved: dict[str, str] = {}  # by the address of a worker that is gone, its successor
@@ -305,7 +308,7 @@ class Distributed:
             task, key = tasks[number].task, next(self.keys)
             reads = tuple(future.key for future in tasks[number].reads)
             name = f"{task.name}-{self.token}-{key}"
-            works.append(Work(task, self.seed, name, self.topic, reads))
+            works.append(Work(task, self.seed, name, self.topic, reads, self.reach))
             keys = (f"state-{self.token}-{key}-{index}" for index in range(len(task.writes)))
             states.append(dict(zip(task.writes, keys, strict=True)))
         # without states to pick, what performs the tasks gives their reports alone

@@ -298,10 +298,15 @@ class Watch:
         self.monitor = Monitor(settings)
         self.signals: queue.SimpleQueue[tuple[Signal, float]] = queue.SimpleQueue()
         self.noticed: queue.SimpleQueue[Noticed] = queue.SimpleQueue()
+        self.outside: queue.SimpleQueue[Event] = queue.SimpleQueue()
 
     def tell(self, signal: Signal) -> None:
         """Take a signal, from any thread."""
         self.signals.put((signal, time.monotonic() - signal.age))
+
+    def happened(self, event: Event) -> None:
+        """Take what happened outside of all workers, from any thread."""
+        self.outside.put(event)
 
     @contextlib.contextmanager
     def over(
@@ -359,6 +364,8 @@ class Watch:
         while not self.signals.empty():
             monitor.take(*self.signals.get())
         monitor.note(place.happened())
+        while not self.outside.empty():
+            monitor.note([self.outside.get()])
         noticed = monitor.look(time.monotonic())
         with contextlib.suppress(OSError, ClusterError):
             # here, not in the main thread: that may be waiting for this very worker

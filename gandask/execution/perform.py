@@ -11,11 +11,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -31,6 +33,29 @@ Tell = Callable[[slice, str, float], None]
 of them that is done."""
 
 
+@dataclass(frozen=True)
+class Around:
+    """What tasks find where they are performed.
+
+    Parameters
+    ----------
+    reach : optional
+        What the run keeps up for them.
+    apart : callable
+        Makes the block in which one waits for others.
+    """
+
+    reach: Any = None
+    apart: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
+
+    def told(self, waited: float, listener: Callable[[float], None]) -> Told:
+        """Begin to take down what a task tells that waited for its states so many seconds."""
+        return Told({"gather": waited}, listener, reach=self.reach, apart=self.apart)
+
+
+AROUND = Around()
+
+
 def perform_all(
     tasks: Sequence[Task],
     states: Sequence[Sequence[State]],
@@ -40,6 +65,7 @@ def perform_all(
     worker: str = "client",
     gather: Sequence[Gather] | None = None,
     at_once: bool = False,
+    around: Around = AROUND,
 ) -> Outcomes:
     """Run tasks, each on the states that it reads.
 
@@ -53,6 +79,8 @@ def perform_all(
         What fetching the states of each took.
     at_once : bool
         Whether to use the form for several, which the tasks then have.
+    around : Around
+        What tasks find where they are performed.
 
     Raises
     ------
@@ -63,13 +91,13 @@ def perform_all(
     """
     gather = gather or [(0.0, 0)] * len(tasks)
     if at_once and len(tasks) > 1:
-        return _perform_at_once(tasks, states, tell, seed, worker, gather)
+        return _perform_at_once(tasks, states, tell, seed, worker, gather, around)
     performed = []
     for index, (task, reads) in enumerate(zip(tasks, states, strict=True)):
         this = slice(index, index + 1)
         tell(this, "running", 0.0)
         call = functools.partial(_outcome, task, reads)
-        told = Told({"gather": gather[index][0]}, functools.partial(tell, this, "running"))
+        told = around.told(gather[index][0], functools.partial(tell, this, "running"))
         started = time.time()
         written, values = _called(call, told, task, task.slot, seed)
         performed.append(_reported(task, written, values, told, started, worker, gather[index][1]))
@@ -99,11 +127,12 @@ def _perform_at_once(
     seed: int,
     worker: str,
     gather: Sequence[Gather],
+    around: Around,
 ) -> Outcomes:
     """Run tasks by the form that they have for several, and share the time out evenly."""
     every = slice(0, len(tasks))
     tell(every, "running", 0.0)
-    told = Told({"gather": 0.0}, functools.partial(tell, every, "running"))
+    told = around.told(0.0, functools.partial(tell, every, "running"))
     slots, started = ", ".join(task.slot for task in tasks), time.time()
     done = _called(functools.partial(_outcomes, tasks, states), told, tasks[0], slots, seed)
     performed = []

@@ -12,15 +12,17 @@ from collections.abc import Iterable, Sequence
 
 from gandask.core import Event, Report, Signal, Stage, State, Task
 from gandask.execution.executor import Listener, read
-from gandask.execution.perform import perform_all
+from gandask.execution.perform import AROUND, Around, perform_all
 from gandask.execution.worker import signal_of
 
 
 class Serial:
     """Perform tasks one after the other in this process, in the order they were submitted."""
 
-    def __init__(self, seed: int, tell: Listener = lambda signal: None) -> None:
-        self.seed, self.tell = seed, tell
+    def __init__(
+        self, seed: int, tell: Listener = lambda signal: None, around: Around = AROUND
+    ) -> None:
+        self.seed, self.tell, self.around = seed, tell, around
         self.states: dict[str, list[State]] = {}  # a list of one, empty until it is written
         self.queue: collections.deque[tuple[int, Task, list[list[State]], list[list[State]]]]
         self.queue = collections.deque()
@@ -59,6 +61,7 @@ class Serial:
             functools.partial(self._progress, numbers, tasks),
             seed=self.seed,
             at_once=at_once,
+            around=self.around,
         )
         reports = {}
         for number, task, written, (states, report) in zip(

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 import time
 import weakref
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from gandask.core import Array, Signal, State, Task
 from gandask.execution.dask_internals import incoming
-from gandask.execution.perform import Outcomes, perform_all
+from gandask.execution.perform import Around, Outcomes, perform_all
 
 EVERY = 0.5  # seconds between two signals of a task's progress
 
@@ -31,6 +32,8 @@ class Work:
         Dask's topic that the signals are sent on.
     reads : tuple of str
         Keys of the states it reads.
+    reach : optional
+        What the run keeps up for its tasks.
     """
 
     task: Task
@@ -38,6 +41,7 @@ class Work:
     key: str
     topic: str
     reads: tuple[str, ...]
+    reach: Any = None
 
     def __dask_tokenize__(self) -> str:
         """Stand for the work by its key: Dask would look into every argument of every task."""
@@ -72,9 +76,22 @@ def perform_on_worker(works: Sequence[Work], at_once: bool, *states: State) -> O
             worker=str(worker.name),
             gather=[fetched.take(log, work.reads, held) for work in works],
             at_once=at_once,
+            around=Around(works[0].reach, apart_from_others),
         )
     finally:
         telling.send()
+
+
+@contextlib.contextmanager
+def apart_from_others() -> Iterator[None]:
+    """Leave the worker's thread to other tasks while this one waits."""
+    from distributed import rejoin, secede
+
+    secede()
+    try:
+        yield
+    finally:
+        rejoin()
 
 
 class Fetched:

@@ -46,6 +46,7 @@ METHODS = Registry(
         "mggan": "gandask.methods.mggan:MGGAN",
         "bpgan": "gandask.methods.split:BPGAN",
         "data_parallel": "gandask.methods.split:DataParallel",
+        "privacy": "gandask.methods.privacy:PrivacyGAN",
     }
 )
 """Every method that a setting can name; one of your own is an entry more."""

@@ -11,7 +11,7 @@ import copy
 import functools
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -92,7 +92,7 @@ def extractor(data: Data, kind: str = "auto", weights: str | None = None) -> Ext
             )
         return _inception(weights, _stamp(weights))
     if kind == "coordinates":
-        return _points(data) if data.modes is not None else _pixels(data)
+        return _points(data) if data.modes is not None else pixels()
     if data.classes < 2 or len(data.shape) != 3:
         raise SettingError(
             f"features='classifier': {data.name} has no labelled images to train one on; "
@@ -129,11 +129,11 @@ def _reference(data: Data, kind: str, weights: str | None, stamp: Stamp | None) 
     return Reference.of(Statistics.from_array(kept["statistics"]))
 
 
-def classifier(data: Data) -> nn.Sequential:
+def classifier(shape: tuple[int, ...], classes: int) -> nn.Sequential:
     """Build a small convolutional classifier for images of any size, signals included."""
-    halved = [min(2, side) for side in data.shape[1:]]  # but for what is one pixel wide
+    halved = [min(2, side) for side in shape[1:]]  # but for what is one pixel wide
     return nn.Sequential(
-        nn.Conv2d(data.shape[0], 16, 3, padding=1),
+        nn.Conv2d(shape[0], 16, 3, padding=1),
         nn.ReLU(),
         nn.MaxPool2d((halved[0], halved[1])),
         nn.Conv2d(16, 32, 3, padding=1),
@@ -142,20 +142,71 @@ def classifier(data: Data) -> nn.Sequential:
         nn.Flatten(),
         nn.Linear(512, 64),
         nn.ReLU(),
-        nn.Linear(64, data.classes),
+        nn.Linear(64, classes),
     )
 
 
 @functools.lru_cache(maxsize=8)
 def _classifier(data: Data) -> Extractor:
+    kept = dict(_classifier_of(data))
+    accuracy = float(kept.pop("accuracy"))
+    return replace(classifying(data.shape, data.classes, kept), accuracy=accuracy)
+
+
+def _classifier_of(data: Data) -> Mapping[str, Array]:
+    """Give the weights of a data set's classifier, and its accuracy."""
     path = _place(data, f"classifier{VERSION}")
     kept = _recalled(path)
     if kept is None:
         trained, accuracy = train_classifier(data)
         arrays = {name: part.numpy() for name, part in trained.state_dict().items()}
         kept = _kept(path, arrays | {"accuracy": np.array(accuracy)})
-    weights = {name: array for name, array in kept.items() if name != "accuracy"}
-    model = classifier(data)
+    return kept
+
+
+def parts(data: Data, kind: str = "auto") -> tuple[str, Mapping[str, Array]]:
+    """Give what an extractor is made of, for who has other data of the same shape.
+
+    Returns
+    -------
+    str
+        ``classifier`` or ``pixels``.
+    mapping of str to Array
+        The classifier's weights; none of pixels.
+
+    Raises
+    ------
+    SettingError
+        For InceptionV3, which is too large to be sent, or a kind that does not fit the data.
+    """
+    if kind == "inception":
+        raise SettingError("features='inception': too large to be sent; choose 'classifier'")
+    if extractor(data, kind).accuracy is None:
+        return "pixels", {}
+    kept = _classifier_of(data)
+    return "classifier", {name: array for name, array in kept.items() if name != "accuracy"}
+
+
+def pixels() -> Extractor:
+    """Make the extractor of pixels, averaged to 8×8, or of points as they are."""
+
+    def apply(samples: Tensor) -> tuple[Tensor, Tensor, None]:
+        samples = samples.cpu()
+        small = functional.adaptive_avg_pool2d(samples, 8) if samples.dim() == 4 else samples
+        return small.flatten(1), torch.ones(len(samples), 1, dtype=torch.float64), None
+
+    return Extractor(apply, "pixels")
+
+
+def classifying(shape: tuple[int, ...], classes: int, weights: Mapping[str, Array]) -> Extractor:
+    """Make the extractor of a classifier's weights, for images of a shape and so many classes.
+
+    Raises
+    ------
+    RuntimeError
+        If the weights are not those of such a classifier.
+    """
+    model = classifier(shape, classes)
     model.load_state_dict({name: torch.tensor(array) for name, array in weights.items()})
     at = _by_device(model)
 
@@ -164,11 +215,10 @@ def _classifier(data: Data) -> Extractor:
         body = nn.Sequential(*layers)
         hidden = torch.cat([body(part) for part in torch.split(samples, PIECE)])
         logits = head(hidden)
-        features = logits if data.classes <= MOST_LOGITS else hidden
+        features = logits if classes <= MOST_LOGITS else hidden
         return features, functional.softmax(logits.double(), 1), None
 
-    key = f"classifier{VERSION}-{stored.digest_of(weights)}"
-    return Extractor(apply, key, float(kept["accuracy"]))
+    return Extractor(apply, f"classifier{VERSION}-{stored.digest_of(weights)}")
 
 
 def _by_device(model: nn.Module) -> Callable[[torch.device], nn.Module]:
@@ -198,7 +248,7 @@ def train_classifier(data: Data) -> tuple[nn.Module, float]:
     held = min(10_000, max(1, len(data) // 10))
     test, train = order[:held], order[held:]
     labels = torch.tensor(data.labels)
-    model = networks.build(lambda: classifier(data), seed=0)
+    model = networks.build(lambda: classifier(data.shape, data.classes), seed=0)
     batch_size = min(64, len(train))
     steps = EPOCHS[len(data) < SMALL] * (len(train) // batch_size)
     optimiser = torch.optim.Adam(model.parameters(), fused=True)
@@ -233,15 +283,6 @@ def _points(data: Data) -> Extractor:
         return samples, functional.one_hot(nearest, len(modes)).double(), distance <= radius
 
     return Extractor(apply, "points")
-
-
-def _pixels(data: Data) -> Extractor:
-    def apply(samples: Tensor) -> tuple[Tensor, Tensor, None]:
-        samples = samples.cpu()
-        small = functional.adaptive_avg_pool2d(samples, 8) if samples.dim() == 4 else samples
-        return small.flatten(1), torch.ones(len(samples), 1, dtype=torch.float64), None
-
-    return Extractor(apply, "pixels")
 
 
 def _stamp(weights: str | None) -> Stamp | None:

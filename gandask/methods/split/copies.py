@@ -28,10 +28,10 @@ from gandask.methods.split.states import (
     mean_of,
     taken,
 )
-from gandask.methods.split.wire import coarser, packed, unpacked
 from gandask.training.learner import Learner, gradients, load_module, trainable
 from gandask.training.pair import forged
 from gandask.training.settings import Training
+from gandask.training.wire import coarser, packed, unpacked
 
 
 def differentiate(

@@ -21,7 +21,7 @@ from gandask.methods.split.calibration import EXCHANGES, task_seconds
 from gandask.methods.split.method import SERVER, TERMS, Split
 from gandask.methods.split.states import DISCRIMINATOR, GENERATOR
 from gandask.methods.split.traffic import WIDTH, Flow, Volumes, bits_per_second, flows
-from gandask.methods.split.wire import size
+from gandask.training.wire import size
 
 if TYPE_CHECKING:
     import xarray as xr

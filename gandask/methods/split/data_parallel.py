@@ -24,8 +24,8 @@ from gandask.methods.split.pace import Paced, Pupil, reported, waited_for
 from gandask.methods.split.servers import combine
 from gandask.methods.split.states import DISCRIMINATOR, GENERATOR, weights
 from gandask.methods.split.view import Place, SplitView, Standing, variables
-from gandask.methods.split.wire import remembers
 from gandask.training.learner import buffer_names
+from gandask.training.wire import remembers
 
 BOTH = (DISCRIMINATOR, GENERATOR)
 Phase = tuple[str, tuple[str, ...], int]

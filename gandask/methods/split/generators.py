@@ -21,12 +21,12 @@ from gandask.methods.split.states import (
     taken,
     together,
 )
-from gandask.methods.split.wire import unpacked
 from gandask.methods.tasks import initialise, measured
 from gandask.training import networks
 from gandask.training.learner import Learner, load_module, save_module
 from gandask.training.pair import forged, gradients_from
 from gandask.training.settings import Noise, Training
+from gandask.training.wire import unpacked
 
 Drawn = Callable[[int], tuple[Inputs, Inputs]]
 """What gives the `inputs` of an exchange for each judge."""

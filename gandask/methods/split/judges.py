@@ -29,10 +29,10 @@ from gandask.methods.split.states import (
     mean_of,
     taken,
 )
-from gandask.methods.split.wire import packed, remembered, remembers
 from gandask.training.learner import gradients, load_module, trainable
 from gandask.training.pair import Samples, discriminator_loss, feedback
 from gandask.training.settings import Training
+from gandask.training.wire import packed, remembered, remembers
 
 
 def judge(

@@ -16,8 +16,8 @@ from gandask.methods.split.judges import judge, train
 from gandask.methods.split.method import SERVER, Split
 from gandask.methods.split.servers import combine
 from gandask.methods.split.states import DISCRIMINATOR, GENERATOR, weights
-from gandask.methods.split.wire import remembers
 from gandask.training.learner import buffer_names
+from gandask.training.wire import remembers
 
 
 @settings

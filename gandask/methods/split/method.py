@@ -36,12 +36,12 @@ from gandask.methods.split.draws import Rules
 from gandask.methods.split.pace import Paced
 from gandask.methods.split.servers import average
 from gandask.methods.split.view import SplitView
-from gandask.methods.split.wire import WIRES
 from gandask.scores import metrics
 from gandask.scores.metrics import Statistics
 from gandask.training import losses, networks
 from gandask.training.settings import Training
 from gandask.training.trial import check_networks
+from gandask.training.wire import WIRES
 
 SERVER = "server/0"
 PREDICTED = "gandask.methods.split.cost:predicted_bytes"

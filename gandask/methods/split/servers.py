@@ -15,10 +15,10 @@ from gandask.methods.split.states import (
     copies,
     learner_of,
 )
-from gandask.methods.split.wire import unpacked
 from gandask.methods.tasks import measured
 from gandask.training.learner import load_module, trainable
 from gandask.training.settings import Training
+from gandask.training.wire import unpacked
 
 
 def combine(

@@ -13,8 +13,8 @@ from gandask.core import SettingError, Stage, slot_of
 from gandask.methods.split.draws import Rules
 from gandask.methods.split.method import TERMS, Split
 from gandask.methods.split.states import DISCRIMINATOR, GENERATOR
-from gandask.methods.split.wire import coarser, size
 from gandask.training.learner import buffer_names, trainable
+from gandask.training.wire import coarser, size
 
 WIDTH = 4
 """Bytes of a number of samples and gradients: float32."""

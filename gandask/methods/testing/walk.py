@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gandask import results
-from gandask.core import Method, Plan, Report, State, Task, View
+from gandask.core import Hosting, Method, Plan, Report, State, Task, View
 from gandask.engine.ledger import Ledger
-from gandask.execution.perform import perform_all
+from gandask.execution.perform import Around, perform_all
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -82,30 +82,36 @@ def walk(method: Method[Any]) -> Walk:
     states: dict[str, State] = {}
     steps: list[Step] = []
     view, plan = method.start()
-    while plan:
-        ledger.plan(plan)
-        performed = [one for stage in plan for one in _performed(stage, states, method.seed)]
-        reports = [one.report for one in performed]
-        sent = ledger.report(reports)
-        after, following = method.advance(view, reports)
-        again = method.advance(view, reports)
-        steps.append(Step(plan, performed, after, following, again))
-        ledger.check_records(after.records)
-        collected.add(after, reports, 0.0, sent)
-        kept = ledger.keep(after.keeps)
-        states = {name: state for name, state in states.items() if name in kept}
-        view, plan = after, following
+    with method.hosted(Hosting()) as hosted:
+        around = Around(hosted.reach)
+        while plan:
+            ledger.plan(plan)
+            performed = [
+                one for stage in plan for one in _performed(stage, states, method.seed, around)
+            ]
+            reports = [one.report for one in performed]
+            sent = ledger.report(reports)
+            after, following = method.advance(view, reports)
+            again = method.advance(view, reports)
+            steps.append(Step(plan, performed, after, following, again))
+            ledger.check_records(after.records)
+            collected.add(after, reports, 0.0, sent)
+            kept = ledger.keep(after.keeps)
+            states = {name: state for name, state in states.items() if name in kept}
+            view, plan = after, following
     dataset = collected.dataset(results.attributes(method, facts))
     return Walk(facts, steps, states, dataset)
 
 
-def _performed(stage: Sequence[Task], states: dict[str, State], seed: int) -> list[Performed]:
+def _performed(
+    stage: Sequence[Task], states: dict[str, State], seed: int, around: Around
+) -> list[Performed]:
     """Perform a stage: each task on the states as they were before it."""
     given = [[states[name] for name in task.reads] for task in stage]
     performed = []
     for task, reads in zip(stage, given, strict=True):
         before = copy.deepcopy(reads)
-        ((written, report),) = perform_all([task], [reads], seed=seed)
+        ((written, report),) = perform_all([task], [reads], seed=seed, around=around)
         known = zip(task.reads, reads, before, strict=True)
         changed = [name for name, state, kept in known if not equal(state, kept)]
         states |= dict(zip(task.writes, written, strict=True))

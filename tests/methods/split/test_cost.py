@@ -13,7 +13,7 @@ from gandask.core import SettingError
 from gandask.methods.split.calibration import task_seconds
 from gandask.methods.split.cost import published_seconds
 from gandask.methods.split.traffic import Volumes, bits_per_second
-from gandask.methods.split.wire import size
+from gandask.training.wire import size
 
 PLAIN = {"data": "ring8", "base": "small_mlp", "batch_size": 20, "score_samples": 0}
 BUFFERED = PLAIN | {"base": "buffered"}

@@ -11,11 +11,11 @@ import gandask as gd
 from gandask.core import SettingError
 from gandask.methods.split import draws
 from gandask.methods.split.states import averaged, by_name
-from gandask.methods.split.wire import unpacked
 from gandask.methods.testing import walk
 from gandask.methods.testing.conformance import assert_same
 from gandask.training.learner import Learner, load_module
 from gandask.training.pair import feedback, forged
+from gandask.training.wire import unpacked
 
 KINDS = ("discriminator", "generator")
 ALTERNATING = {"schedule": "alternating", "seed": 3}

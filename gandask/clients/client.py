@@ -1,0 +1,498 @@
+"""A client: whoever holds private data, a discriminator, and answers a fixed list of requests.
+
+Fakes come down and feedback goes up: the gradient of the generator's loss for each number of the
+fakes (PrivacyGAN: Wu, PhD thesis, Warwick 2022, chapter 5). Called directly it is a simulation;
+the same object answers what comes over the wire. Requests are idempotent: each names the state
+that it builds on, and the same one is given the same answer, and charged once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gandask.clients import auditing
+from gandask.clients.held import Held
+from gandask.clients.keeping import PrivateStore
+from gandask.clients.messages import Message, RefusedError, packed, unpacked
+from gandask.clients.per_sample import check_separable, poisson, private_gradients, stream
+from gandask.clients.spending import Charge, epsilon
+from gandask.clients.terms import Terms
+from gandask.core import Array, SettingError, State, rng, torch_seed
+from gandask.scores import features, metrics
+from gandask.scores.features import CHUNK
+from gandask.scores.metrics import Reference, Statistics
+from gandask.training import networks, wire
+from gandask.training.learner import Learner, fresh_moments, gradients, load_module, save_module
+from gandask.training.pair import discriminator_loss, feedback
+from gandask.training.settings import Training, real_batch
+from gandask.training.stored import digest_of
+
+MADE = re.compile(r"[0-9a-f]{32}")
+STATE = re.compile(r"[0-9a-f]{72}")
+"""Digests: of what was made; and of a state, which begins with that and the round."""
+LENGTH = 72
+CHECKPOINTS = 2  # of a run, of which the older serves where the newer is damaged
+ROUNDS = 1 << 31
+"""More than a run can have."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What a client's owner allows, whatever the server's side asks.
+
+    Parameters
+    ----------
+    epsilon : float, optional
+        At which it answers no more; without differential privacy it then answers nothing.
+    """
+
+    epsilon: float | None = None
+
+
+class PrivateClient:
+    """Answer requests about data that never leave.
+
+    Parameters
+    ----------
+    held : Held
+    store : PrivateStore
+    limits : Limits
+    device : str
+        As of the settings of every method.
+    say : callable
+        Takes a line for the client's owner alone.
+    """
+
+    def __init__(
+        self,
+        held: Held,
+        store: PrivateStore,
+        limits: Limits = Limits(),
+        device: str = "auto",
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.held, self.store, self.limits, self.device, self.say = (
+            held,
+            store,
+            limits,
+            device,
+            say,
+        )
+        self._requests: Mapping[str, Callable[[Message], Message]] = {
+            "probe": self._probe,
+            "make": self._make,
+            "train": self._train,
+            "measure": self._measure,
+            "audit": self._audit,
+            "forget": self._forget,
+        }
+        self._references: dict[str, Reference] = {}
+
+    def answer(self, message: Message) -> Message:
+        """Answer one request.
+
+        Raises
+        ------
+        RefusedError
+            With a word for the server's side; what is behind it is said here.
+        """
+        if message.name not in self._requests:
+            raise RefusedError("unknown", f"there is no request called {message.name!r}")
+        return self._requests[message.name](message)
+
+    # ---- requests
+
+    def _probe(self, message: Message) -> Message:
+        """Tell the shape of a sample, and nothing else."""
+        return Message("probed", {"shape": [*self.held.data.shape]})
+
+    def _make(self, message: Message) -> Message:
+        """Make the discriminator, or take one that the server's side has."""
+        terms = self._agreed(message.values)
+        made = _digest(message)
+        if self.store.get(made) is None:
+            self._first(made, message, terms)
+            frame = np.frombuffer(packed(message), np.uint8)
+            self.store.put(made, {"frame": frame, "kept": np.empty(0, np.uint8)})
+            self.say(f"made a discriminator: {terms.base}, {terms.loss}, {terms.privacy}")
+        return Message("made", {"made": made, "state": _named(made, 0, made)})
+
+    def _train(self, message: Message) -> Message:
+        """Train the discriminator on fakes and own data, and answer what the fakes lack."""
+        made, state, round = _asked(message)
+        key = _digest(message)
+        known = self.store.answer(key)
+        if known is not None:
+            return unpacked(known)
+        terms = self._terms(made)
+        held = self._held(made, state, terms)
+        fakes = _fakes(message, terms)
+        self._charge(terms, key, made, round)
+        trained, slopes, values = self._trained(terms, held, fakes, key, round)
+        after = _named(made, round, key)
+        self.store.put(after, trained)
+        answer = Message(
+            "trained", self._told(terms, key, round, values) | {"state": after}, slopes
+        )
+        self.store.remember(key, packed(answer))
+        self.store.keep(self._counted())
+        return answer
+
+    def _measure(self, message: Message) -> Message:
+        """Compare a generator's statistics with those of the data that are kept apart."""
+        terms = self._terms(_made(message))
+        arrays = dict(message.arrays)
+        fake = _statistics(arrays.pop("statistics", None))
+        real = self._reference(str(message.values.get("features")), arrays)
+        if len(fake.feature_sum) != len(real.statistics.feature_sum):
+            raise RefusedError("unfit", "expected statistics of the same features")
+        values = {"fid_local": metrics.fid(real, fake)}
+        return Message("measured", self._private(terms, message, values))
+
+    def _audit(self, message: Message) -> Message:
+        """Attack the own discriminator, its feedback and the generator's samples."""
+        made, state, round = _asked(message)
+        terms = self._terms(made)
+        held = self._held(made, state, terms)
+        training = terms.training(self.held.source, self.device)
+        data, chance = self.held.data, rng(terms.seed, terms.slot, round, "audit")
+        with training.settled() as device:
+            found = auditing.audit(
+                load_module(training.build_discriminator, _part(held, "weights"), device),
+                training.losses[0],
+                data.batch(self.held.members).numpy(),
+                data.batch(self.held.apart).numpy(),
+                _samples(message, "samples", terms),
+                _samples(message, "calibration", terms)
+                if "calibration" in message.arrays
+                else None,
+                unit=terms.feedback_norm == "unit",
+                batch_size=terms.batch_size,
+                device=device,
+                chance=chance,
+            )
+        return Message("audited", self._private(terms, message, found.values))
+
+    def _forget(self, message: Message) -> Message:
+        """Give up states but those that the last checkpoints of the run build on."""
+        made, state, _ = _asked(message)
+        record = self.store.get(made)
+        if record is None:
+            raise RefusedError("lost", "what it builds on was never made here")
+        kept = [name for name in _names(record) if name != state]
+        told = "".join([*kept, state][-CHECKPOINTS:]).encode()
+        self.store.put(made, {**record, "kept": np.frombuffer(told, np.uint8)})
+        self.store.keep(self._counted())
+        return Message("forgotten")
+
+    # ---- what they share
+
+    def _agreed(self, values: Mapping[str, Any]) -> Terms:
+        """Read terms, and refuse those that do not fit the data or the owner's limits."""
+        try:
+            terms = Terms(**values)
+        except (SettingError, TypeError) as error:
+            raise RefusedError("unfit", str(error)) from error
+        if terms.shape != self.held.data.shape:
+            told = f"expected samples of shape {terms.shape}, here are {self.held.data.shape}"
+            raise RefusedError("unfit", told)
+        if terms.batch_size > len(self.held.members):
+            told = f"batches of {terms.batch_size}: here are {len(self.held.members)} samples"
+            raise RefusedError("unready", told)
+        if self.limits.epsilon is not None and terms.privacy is None:
+            raise RefusedError("unfit", "the owner's limit of epsilon needs differential privacy")
+        return terms
+
+    def _terms(self, made: str) -> Terms:
+        record = self.store.get(made)
+        if record is None:
+            raise RefusedError("lost", "what it builds on was never made here")
+        return Terms(**unpacked(record["frame"].tobytes()).values)
+
+    def _first(self, made: str, message: Message, terms: Terms) -> dict[str, Array]:
+        """Build the first state: from a seed, or of the weights that came."""
+        training = terms.training(self.held.source, self.device)
+        with training.settled() as device:
+            if message.arrays:
+                try:
+                    module = load_module(training.build_discriminator, message.arrays, device)
+                except (RuntimeError, ValueError, TypeError) as error:
+                    raise RefusedError("unfit", f"its weights do not fit: {error}") from error
+            else:
+                seed = torch_seed(terms.seed, 0, terms.slot, "discriminator", 0)
+                module = networks.build(training.build_discriminator, seed, terms.initial_std)
+            if terms.privacy:
+                samples = torch.zeros(2, *terms.shape, device=device)
+                module.to(device).train()
+                check_separable(training.losses[0], module, (samples,))
+            moments = fresh_moments(module, terms.learning_rate)
+            return _joined(save_module(module), moments)
+
+    def _held(self, made: str, state: str, terms: Terms) -> State:
+        """Give the state that a request builds on."""
+        if state == _named(made, 0, made):
+            record = self.store.get(made)
+            if record is not None:
+                return self._first(made, unpacked(record["frame"].tobytes()), terms)
+        held = self.store.get(state)
+        if held is None:
+            raise RefusedError("lost", f"{state} is not kept here, or never was")
+        return held
+
+    def _charge(self, terms: Terms, key: str, made: str, round: int) -> None:
+        """Enter what an answer spends, before anything of it is computed."""
+        if terms.privacy is None:
+            return
+        rate = terms.batch_size / len(self.held.members)
+        charge = Charge(key, made, round, terms.steps, terms.privacy.noise, rate)
+        allowed = [limit for limit in (terms.epsilon_limit, self.limits.epsilon) if limit]
+        if allowed:
+            after = self.store.ledger.would_spend(charge, terms.privacy.delta)
+            if after > min(allowed):
+                told = f"epsilon {after:.3f} would be over the limit of {min(allowed)}"
+                raise RefusedError("spent", told)
+        self.store.ledger.charge(charge)
+
+    def _spent(self, terms: Terms, key: str) -> float | None:
+        """Give epsilon as it was when a request was charged: the same however often it is asked."""
+        if terms.privacy is None:
+            return None
+        charges = self.store.ledger.charges
+        last = next(index for index, one in enumerate(charges) if one.key == key)
+        steps = [(one.noise, one.rate, one.steps) for one in charges[: last + 1]]
+        found = epsilon(steps, terms.privacy.delta)
+        return found if np.isfinite(found) else None
+
+    def _trained(
+        self, terms: Terms, held: State, fakes: Sequence[Array], key: str, round: int
+    ) -> tuple[dict[str, Array], State, dict[str, Any]]:
+        """Take the steps of a round, and give the new state, feedback and losses."""
+        training = terms.training(self.held.source, self.device)
+        weights, moments = _part(held, "weights"), _part(held, "moments")
+        loss, values = training.losses[0], []
+        with training.settled() as device:
+            module = load_module(training.build_discriminator, weights, device)
+            learner = Learner.of(module, moments, terms.adam_betas)
+            batches = [torch.tensor(batch, device=device) for batch in fakes]
+            seed = torch_seed(terms.seed, round, terms.slot, "penalty")
+            epsilon = torch.Generator(device).manual_seed(seed)
+            for step, batch in enumerate(batches, 1):
+                number = (round - 1) * terms.steps + step
+                given = training, learner, batch, epsilon
+                found, value = (
+                    self._noised(terms, *given[:3], (key, step))
+                    if terms.privacy
+                    else self._plain(terms, *given, number)
+                )
+                values.append(value)
+                if all(bool(torch.isfinite(part).all()) for part in found):
+                    learner.apply(found, loss.clip)
+            answers = [feedback(loss, module, (batch,)) for batch in batches[-terms.answered :]]
+            slopes = torch.cat([slope for _, slope in answers])
+            slope = _normed(slopes, terms).cpu().numpy()
+            told = {
+                "discriminator_loss": float(np.mean(values)),
+                "generator_loss": float(np.mean([float(value) for value, _ in answers])),
+            }
+            sent = wire.packed({"slope": slope}, terms.wire, by_sample=True)
+            return _joined(*learner.states()), sent, told
+
+    def _plain(
+        self,
+        terms: Terms,
+        training: Training,
+        learner: Learner,
+        fakes: Tensor,
+        epsilon: torch.Generator,
+        number: int,
+    ) -> tuple[Sequence[Tensor], float]:
+        """Compute the gradients of an ordinary step, on the batch of a number."""
+        indices = batch_of(self.held.members, terms, number)
+        real = real_batch(training, indices, fakes.device)
+        made = discriminator_loss(training.losses[0], learner.module, real, (fakes,), epsilon)
+        return gradients(made, learner.parameters), float(made.detach())
+
+    def _noised(
+        self,
+        terms: Terms,
+        training: Training,
+        learner: Learner,
+        fakes: Tensor,
+        key: tuple[str, int],
+    ) -> tuple[Sequence[Tensor], float]:
+        """Compute the gradients of a private step; what is drawn only the client knows."""
+        assert terms.privacy is not None
+        members, secret = self.held.members, self.store.secret
+        rate = terms.batch_size / len(members)
+        drawn = poisson(members, rate, stream(secret, "batch", *key))
+        real = real_batch(training, drawn, fakes.device)
+        found = private_gradients(
+            training.losses[0],
+            learner.module,
+            real,
+            (fakes,),
+            clip=terms.privacy.clip,
+            noise=terms.privacy.noise,
+            expected=terms.batch_size,
+            generator=stream(secret, "noise", *key),
+        )
+        with torch.no_grad():
+            logits = learner.module(*real), learner.module(fakes)
+            value = float(training.losses[0].discriminator(*logits)) if len(drawn) else np.nan
+        return found, value
+
+    def _told(
+        self, terms: Terms, key: str, round: int, values: dict[str, Any]
+    ) -> dict[str, float | None]:
+        """Give what the server's side is told of a round; the rest is noted here."""
+        spent = self._spent(terms, key)
+        self.store.note({"round": round, "epsilon": spent, **_finite(values)})
+        told = {} if terms.silent else _finite(values)
+        return told | {"epsilon": spent}
+
+    def _private(
+        self, terms: Terms, message: Message, values: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """Note scores, and give them if they may leave."""
+        told = _finite(values)
+        self.store.note({"round": message.values.get("round"), **told})
+        return {} if terms.silent else told
+
+    def _reference(self, kind: str, weights: State) -> Reference:
+        """Measure the data that are kept apart, once by each extractor."""
+        known = _digest(Message("extractor", {"kind": kind}, weights))
+        if known not in self._references:
+            data = self.held.data
+            try:
+                extractor = (
+                    features.classifying(data.shape, len(weights["9.bias"]), weights)
+                    if kind == "classifier"
+                    else features.pixels()
+                )
+            except (RuntimeError, KeyError, TypeError, ValueError) as error:
+                raise RefusedError("unfit", f"what is measured by: {error}") from error
+            count = max(1, -(-len(self.held.apart) // CHUNK))
+            chunks = np.array_split(self.held.apart, count)
+            found = extractor.statistics(data.batch(chunk) for chunk in chunks)
+            self._references[known] = Reference.of(found)
+        return self._references[known]
+
+    def _counted(self) -> list[str]:
+        """Name all that may still be built on, besides the newest."""
+        found = [name for name in self.store.digests if MADE.fullmatch(name)]
+        for made in [*found]:
+            found += _names(self.store.get(made) or {})
+        return found
+
+
+def _names(record: State) -> list[str]:
+    """Name the states that checkpoints build on, of what was made."""
+    text = record["kept"].tobytes().decode() if "kept" in record else ""
+    return [text[begin : begin + LENGTH] for begin in range(0, len(text), LENGTH)]
+
+
+def batch_of(members: Array, terms: Terms, number: int) -> Array:
+    """Draw the batch of a number, counted from 1: members are shuffled in each epoch."""
+    epoch, place = divmod(number - 1, len(members) // terms.batch_size)
+    order = rng(terms.seed, terms.slot, "epoch", epoch).permutation(len(members))
+    return members[order[place * terms.batch_size : (place + 1) * terms.batch_size]]
+
+
+def _normed(slopes: Tensor, terms: Terms) -> Tensor:
+    """Give feedback as it leaves: on each fake of norm 1, if asked."""
+    if terms.feedback_norm == "none":
+        return slopes
+    norms = slopes.flatten(1).norm(dim=1).reshape(-1, *[1] * (slopes.dim() - 1))
+    return torch.where(norms > 0, slopes / norms, slopes)
+
+
+def _digest(message: Message) -> str:
+    """Give a digest of all that a message says: of frames there may be several for one."""
+    told = json.dumps([message.name, message.values], sort_keys=True)
+    parts = f"{told} {digest_of(message.arrays)}"
+    return hashlib.blake2b(parts.encode(), digest_size=16).hexdigest()
+
+
+def _named(made: str, round: int, key: str) -> str:
+    """Name a state: whose it is, after which round, and by which request."""
+    return f"{made}{round:08x}{key}"
+
+
+def _made(message: Message) -> str:
+    made = message.values.get("made")
+    if not isinstance(made, str) or not MADE.fullmatch(made):
+        raise RefusedError("unfit", "expected the digest of what was made")
+    return made
+
+
+def _round(message: Message) -> int:
+    round = message.values.get("round")
+    if type(round) is not int or not 0 <= round < ROUNDS:
+        raise RefusedError("unfit", "expected a round")
+    return round
+
+
+def _asked(message: Message) -> tuple[str, str, int]:
+    """Read what was made, the state that a request builds on, and the round."""
+    made, state = _made(message), message.values.get("state")
+    if not isinstance(state, str) or not STATE.fullmatch(state) or not state.startswith(made):
+        raise RefusedError("unfit", "expected the digest of a state of what was made")
+    return made, state, _round(message)
+
+
+def _fakes(message: Message, terms: Terms) -> list[Array]:
+    """Read the fakes of a round, batch by batch."""
+    found = wire.unpacked(message.arrays)
+    samples = found.get("samples")
+    expected = (terms.steps * terms.batch_size, *terms.shape)
+    if found.keys() != {"samples"} or samples is None or samples.shape != expected:
+        raise RefusedError("unfit", f"expected fakes of shape {expected}")
+    if samples.dtype != np.float32 or not np.isfinite(samples).all():
+        raise RefusedError("unfit", "expected fakes of finite float32")
+    return np.array_split(samples, terms.steps)
+
+
+def _samples(message: Message, name: str, terms: Terms) -> Array:
+    """Read images that were generated."""
+    samples = message.arrays.get(name)
+    if samples is None or samples.shape[1:] != terms.shape or samples.dtype != np.float32:
+        raise RefusedError("unfit", f"{name}: expected float32 of shape (n, *{terms.shape})")
+    return samples
+
+
+def _statistics(packed: Array | None) -> Statistics:
+    """Read the sums that scores follow from."""
+    if packed is None or packed.ndim != 1 or packed.dtype != np.float64 or len(packed) < 4:
+        raise RefusedError("unfit", "expected packed statistics")
+    features, classes = packed[:2]
+    sound = np.isfinite(packed[:4]).all() and 0 < features < 1 << 12 and 0 < classes < 1 << 12
+    if not sound or len(packed) != 4 + features * (1 + features) + 3 * classes:
+        raise RefusedError("unfit", "expected packed statistics")
+    return Statistics.from_array(packed)
+
+
+def _joined(weights: State, moments: State) -> dict[str, Array]:
+    parts = {"weights": weights, "moments": moments}
+    return {f"{kind}/{name}": part for kind, of in parts.items() for name, part in of.items()}
+
+
+def _part(state: State, kind: str) -> dict[str, Array]:
+    begin = f"{kind}/"
+    return {name.removeprefix(begin): a for name, a in state.items() if name.startswith(begin)}
+
+
+def _finite(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Give numbers as JSON holds them: None for what is not finite."""
+    return {
+        name: None if isinstance(value, float) and not np.isfinite(value) else value
+        for name, value in values.items()
+    }

@@ -1,0 +1,218 @@
+"""A client as a process of its own: started by its owner beside the data, or in a simulation."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from gandask.clients.client import Limits, PrivateClient
+from gandask.clients.connecting import Address
+from gandask.clients.dialling import serve
+from gandask.clients.held import Held, Part
+from gandask.clients.keeping import PrivateStore
+from gandask.clients.messages import Message, RefusedError
+from gandask.core import DataError, SettingError
+from gandask.core.files import write_whole
+
+PATIENCE = 10.0  # seconds for a process to end by itself
+
+
+class Opening:
+    """Answer for a client, whose data are opened when it is first asked.
+
+    What keeps them from being opened is said here; the server's side hears that it is not ready.
+
+    Parameters
+    ----------
+    open_data : callable
+        Gives what the client holds.
+    store : PrivateStore
+    limits : Limits
+    device : str
+    say : callable
+    """
+
+    def __init__(
+        self,
+        open_data: Callable[[], Held],
+        store: PrivateStore,
+        limits: Limits,
+        device: str,
+        say: Callable[[str], None],
+    ) -> None:
+        self._open, self._store, self._limits = open_data, store, limits
+        self._device, self._say = device, say
+        self._client: PrivateClient | None = None
+
+    def __call__(self, message: Message) -> Message:
+        """Answer a request.
+
+        Raises
+        ------
+        RefusedError
+            If the data cannot be opened, or as `PrivateClient.answer` does.
+        """
+        if self._client is None:
+            self._client = self._opened()
+        return self._client.answer(message)
+
+    def _opened(self) -> PrivateClient:
+        try:
+            held = self._open()
+        except (DataError, SettingError) as error:
+            raise RefusedError("unready", str(error)) from error
+        told = f"{len(held.members)} samples to train on, {len(held.apart)} kept apart"
+        self._say(f"holds {told}, of shape {held.data.shape}")
+        return PrivateClient(held, self._store, self._limits, self._device, self._say)
+
+
+def secret_seed(secret: bytes) -> int:
+    """Give the seed by which a client divides its own data, which nobody else knows."""
+    return int.from_bytes(secret, "little")
+
+
+def run(
+    source: Mapping[str, Any],
+    share: float,
+    address: Address,
+    pem: str,
+    folder: Path,
+    limits: Limits,
+    say: Callable[[str], None],
+    stop: threading.Event,
+) -> None:
+    """Answer for a client until told to stop: what `gandask client` does.
+
+    Parameters
+    ----------
+    source : mapping
+        Arguments of `gandask.data.load`.
+    share : float
+        Of the samples, to keep apart.
+    address, pem
+        Of the server, and the client's credentials.
+    folder : Path
+        The client's own.
+    limits : Limits
+    say : callable
+    stop : Event
+    """
+    with PrivateStore(folder) as store:
+        seed = secret_seed(store.secret)
+        opening = Opening(lambda: Held.own(source, share, seed), store, limits, "auto", say)
+        with contextlib.suppress(RefusedError):  # said; it is opened again when asked
+            opening(Message("probe"))
+        serve(address, pem, opening, say, stop)
+
+
+# ---- simulated
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """A client that is started here: it holds a part of a named data set.
+
+    Parameters
+    ----------
+    source : mapping
+    part : Part
+    secret : bytes
+        Seeded, so that the run can be repeated.
+    folder : Path, optional
+        Where it keeps its own; in memory if not given.
+    device : str
+    """
+
+    source: Mapping[str, Any]
+    part: Part
+    secret: bytes
+    folder: Path | None
+    device: str
+
+    def opened(self, stack: contextlib.ExitStack, say: Callable[[str], None]) -> Opening:
+        """Open its store, until the stack is left, and give what answers for it."""
+        store = stack.enter_context(PrivateStore(self.folder, self.secret))
+        held = Held.part
+        return Opening(lambda: held(self.source, self.part), store, Limits(), self.device, say)
+
+
+@contextlib.contextmanager
+def started(
+    simulated: Mapping[str, Simulated], address: Address, pems: Mapping[str, str], folder: Path
+) -> Iterator[None]:
+    """Start a process for each simulated client, which dials in, and end them afterwards.
+
+    Parameters
+    ----------
+    folder : Path
+        For what they are told: it is the owner's alone.
+    """
+    processes: list[subprocess.Popen[bytes]] = []
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    try:
+        for name, one in simulated.items():
+            told = {
+                "source": dict(one.source),
+                "part": asdict(one.part),
+                "secret": one.secret.hex(),
+                "folder": one.folder and str(one.folder),
+                "device": one.device,
+                "address": [*address],
+                "pem": pems[name],
+            }
+            path = folder / f"{name}.json"
+            write_whole(path, json.dumps(told))
+            command = [sys.executable, "-m", "gandask.clients.process", str(path)]
+            # its input ends with this process, and so does it
+            processes.append(subprocess.Popen(command, env=environment, stdin=subprocess.PIPE))
+        yield
+    finally:
+        _end(processes)
+
+
+def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        assert process.stdin is not None
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+    for process in processes:
+        try:
+            process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def main(path: Path) -> None:
+    """Answer for a simulated client, until what started it is gone."""
+    told = json.loads(path.read_text(encoding="utf-8"))
+    one = Simulated(
+        told["source"],
+        Part(**told["part"]),
+        bytes.fromhex(told["secret"]),
+        told["folder"] and Path(told["folder"]),
+        told["device"],
+    )
+    stop = threading.Event()
+
+    def watch() -> None:
+        sys.stdin.buffer.read()  # until its end
+        stop.set()
+
+    threading.Thread(target=watch, daemon=True).start()
+    with contextlib.ExitStack() as stack:
+        opening = one.opened(stack, lambda line: None)
+        host, port = told["address"]
+        serve((host, port), told["pem"], opening, lambda line: None, stop)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
