@@ -552,22 +552,25 @@ class PrivacyGAN(Adversarial[PrivacyView]):
 
     def _kept(self, view: PrivacyView) -> frozenset[str]:
         """Name what is shown, and what tasks to come read."""
-        kept = {one.generator for one in view.couples}
+        kept = {*self._frozen, *((f"{TEACHER}/exhibit/0",) if self._taught else ())}
         for one in view.couples:
-            kept.add(f"{one.client}/token/{one.round}")
-            kept |= {*_judge(one, one.round)} if self._live else set()
-            if one.phase == "train":
-                kept |= {*_pair(one, one.round), f"{one.student}/fakes/{one.round + 1}"}
-                kept |= self._halfway(one)
-        if self._taught:
-            kept |= {*self._frozen, f"{TEACHER}/exhibit/0"}
+            kept |= self._standing(one, one.round) | self._halfway(one)
         return frozenset(kept)
 
+    def _standing(self, one: Couple, round: int) -> set[str]:
+        """Name what a couple goes on from after a round."""
+        kept = {*_pair(one, round), f"{one.client}/token/{round}"}
+        kept |= {*_judge(one, round)} if self._live else set()
+        return kept if self._last(round) else kept | {f"{one.student}/fakes/{round + 1}"}
+
     def _halfway(self, one: Couple) -> set[str]:
-        """Name what tasks of the round under way have written, and others of it read."""
-        done = {report.key for report in one.heard}
-        tasks = [task for stage in self._round(one, one.round + 1) for task in stage]
+        """Name what of the round under way is there already, and others read, of it or later."""
+        if one.phase != "train" or not one.heard:
+            return set()
+        done, following = {report.key for report in one.heard}, one.round + 1
+        tasks = [task for stage in self._round(one, following) for task in stage]
         read = {name for task in tasks if task.key not in done for name in task.reads}
+        read |= self._standing(one, following)
         return {name for task in tasks if task.key in done for name in task.writes if name in read}
 
 
