@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gandask.clients import auditing
 from gandask.clients.held import Held
@@ -231,9 +231,10 @@ class PrivateClient:
                 seed = torch_seed(terms.seed, 0, terms.slot, "discriminator", 0)
                 module = networks.build(training.build_discriminator, seed, terms.initial_std)
             if terms.privacy:
-                samples = torch.zeros(2, *terms.shape, device=device)
-                module.to(device).train()
-                check_separable(training.losses[0], module, (samples,))
+                try:
+                    check_private(training, module)
+                except SettingError as error:
+                    raise RefusedError("unfit", str(error)) from error
             moments = fresh_moments(module, terms.learning_rate)
             return _joined(save_module(module), moments)
 
@@ -398,6 +399,18 @@ def _names(record: State) -> list[str]:
     """Name the states that checkpoints build on, of what was made."""
     text = record["kept"].tobytes().decode() if "kept" in record else ""
     return [text[begin : begin + LENGTH] for begin in range(0, len(text), LENGTH)]
+
+
+def check_private(training: Training, discriminator: nn.Module) -> None:
+    """Refuse a discriminator, or its loss, in which no sample's influence can be bounded.
+
+    Raises
+    ------
+    SettingError
+    """
+    shape = training.sample_shape or training.data.shape
+    samples = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    check_separable(training.losses[0], discriminator.cpu().train(), (samples,))
 
 
 def batch_of(members: Array, terms: Terms, number: int) -> Array:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("gandask")
 ANYWHERE = "0.0.0.0"
+ELSEWHERE = "192.0.2.1"  # set aside for documents: any that is not here will do
 
 
 @dataclass
@@ -155,6 +156,16 @@ def hosted(method: PrivacyGAN, hosting: Hosting) -> Iterator[Clients]:
         yield clients
 
 
+def own_address() -> str:
+    """Give the address of this machine that others reach it by: its own alone without a network."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((ELSEWHERE, 9))  # which sends nothing
+        except OSError:
+            return "127.0.0.1"
+        return str(probe.getsockname()[0])
+
+
 def _listening(
     method: PrivacyGAN, hosting: Hosting, base: Path | None, stack: contextlib.ExitStack
 ) -> ByHub:
@@ -168,7 +179,7 @@ def _listening(
         where, listen = address(method.server), (ANYWHERE, address(method.server)[1])
         signed_by = credentials.kept_authority(Path(method.authority) if method.authority else None)
     else:
-        where, listen = (socket.gethostname(), 0), (ANYWHERE, 0)
+        where, listen = (own_address(), 0), (ANYWHERE, 0)
         signed_by = credentials.authority()
     hub = stack.enter_context(Hub(listen, signed_by, method.names, tell))
     there: Address = (where[0], hub.address[1])

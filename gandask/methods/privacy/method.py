@@ -18,6 +18,7 @@ import numpy as np
 from gandask import config
 from gandask.checks import refuse_address, spelt_out
 from gandask.clients.auditing import Audit
+from gandask.clients.client import check_private
 from gandask.clients.held import Held, Part, public_part
 from gandask.clients.spending import DPSGD
 from gandask.clients.terms import FEEDBACK_NORMS, Terms
@@ -306,6 +307,9 @@ class PrivacyGAN(Adversarial[PrivacyView]):
                     "samples; make the batch smaller, or the clients fewer"
                 )
         check_networks(self.training, "base")
+        if self.privacy is not None:
+            module = networks.build(self.training.build_discriminator, seed=0)
+            check_private(self.training, module)
         hosts.check_private(self)
         self._check_teacher()
 

@@ -84,7 +84,7 @@ class PrivacyView:
     def round(self) -> int:
         """Rounds that all couples have completed, but for those whose client answers no more."""
         under_way = [one.round for one in self.couples if one.phase == "train"]
-        return min(under_way or [one.round for one in self.couples])
+        return min(under_way) if under_way else max(one.round for one in self.couples)
 
     @property
     def mixtures(self) -> Mapping[str, Mapping[str, float]]:
