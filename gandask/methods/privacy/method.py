@@ -93,8 +93,11 @@ class PrivacyGAN(Adversarial[PrivacyView]):
     )
     warmup: int = setting(0, "rounds in which students learn from clients alone", minimum=0)
     teacher: str | None = setting(None, "folder of a stored run whose networks are the teacher's")
-    teacher_iterations: int = setting(
-        0, "to train a teacher for, on public data, where no run is given", minimum=0
+    teacher_iterations: int | None = setting(
+        None,
+        "to train a teacher for, on public data, where no run is given and one is needed; as many "
+        "as iterations by default",
+        minimum=0,
     )
     teacher_mode: str = setting(
         "frozen",
@@ -160,23 +163,14 @@ class PrivacyGAN(Adversarial[PrivacyView]):
                 f"teacher={self.teacher!r} and teacher_iterations={self.teacher_iterations}: "
                 "expected one of both; a run's networks are not trained again"
             )
-        if not self._taught:
-            self._refuse_without_teacher()
+        if self._needs_teacher and self.teacher_iterations == 0 and not self.teacher:
+            raise SettingError(
+                "teacher_iterations=0: students learn from a teacher where alpha is below 1, "
+                "start_from_teacher is set or teacher_mode='live', and there is none; give "
+                "teacher='runs/...' or leave it out"
+            )
         if self.init:
             raise SettingError("init: students begin as the teacher by start_from_teacher=True")
-
-    def _refuse_without_teacher(self) -> None:
-        alphas = [*self._alphas, *map(float, self.alpha_schedule.values())]
-        if min(alphas) < 1:
-            raise SettingError(
-                f"alpha={self.alpha}: below 1 students learn from a teacher, and there is none; "
-                "give teacher='runs/...' or teacher_iterations, or set alpha=1"
-            )
-        if self.start_from_teacher or self.teacher_mode == "live":
-            raise SettingError(
-                "start_from_teacher and teacher_mode='live' need a teacher: give teacher="
-                "'runs/...' or teacher_iterations"
-            )
 
     # ---- what follows from settings
 
@@ -202,8 +196,20 @@ class PrivacyGAN(Adversarial[PrivacyView]):
         return self.alpha if isinstance(self.alpha, tuple) else (self.alpha,) * len(self.names)
 
     @property
+    def _needs_teacher(self) -> bool:
+        alphas = [*self._alphas, *map(float, self.alpha_schedule.values())]
+        return min(alphas) < 1 or self.start_from_teacher or self.teacher_mode == "live"
+
+    @property
     def _taught(self) -> bool:
-        return bool(self.teacher or self.teacher_iterations)
+        return bool(self.teacher or self.teacher_iterations or self._needs_teacher)
+
+    @property
+    def _lessons(self) -> int:
+        """Iterations of a teacher that is trained here."""
+        if self.teacher:
+            return 0
+        return self.iterations if self.teacher_iterations is None else self.teacher_iterations
 
     @property
     def _live(self) -> bool:
@@ -367,7 +373,7 @@ class PrivacyGAN(Adversarial[PrivacyView]):
         plan: list[Stage] = []
         if self._taught:
             writes = [f"{TEACHER}/generator/0", f"{TEACHER}/discriminator/0"]
-            given = {"slot": TEACHER, "iterations": self.teacher_iterations, "rules": self.rules}
+            given = {"slot": TEACHER, "iterations": self._lessons, "rules": self.rules}
             given["training"] = self._teaching
             plan.append([Task(TEACHER, 0, teach, (), tuple(writes), given)])
             shown = {"training": self._teaching, "slot": TEACHER, "round": 0}
