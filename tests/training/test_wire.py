@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gandask.methods.split import wire
+from gandask.training import wire
 
 STATE = {
     "weight": np.linspace(-3, 2, 60, dtype=np.float32).reshape(3, 20),
