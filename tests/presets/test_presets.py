@@ -22,6 +22,9 @@ REQUIRED = {
     "mggan-ring8",
     "mggan-mnist",
     "mggan-cifar10",
+    "privacygan-digits",
+    "privacygan-mnist",
+    "privacygan-cifar10",
 }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, ClassVar, Self
@@ -328,8 +329,17 @@ class PrivacyGAN(Adversarial[PrivacyView]):
             )
 
     def prepare(self) -> dict[str, Any]:
-        """Tell, besides, what a reader of epsilon has to know."""
+        """Tell, besides, how large the networks are, and what a reader of epsilon has to know."""
         facts = super().prepare()
+        built = {
+            kind: networks.build(self.training.builder(kind), seed=0)
+            for kind in ("generator", "discriminator")
+        }
+        sizes = {
+            kind: sum(part.nbytes for part in module.state_dict().values())
+            for kind, module in built.items()
+        }
+        facts["network_bytes"] = json.dumps(sizes)
         if self.privacy is not None:
             facts["epsilon_covers_scores"] = not self.report_private_scores
         return facts | {"secrets": "seeded" if self.simulated else "the clients' own"}

@@ -14,7 +14,7 @@ import holoviews as hv
 import numpy as np
 
 from gandask.core import Array, Figure
-from gandask.methods.split.rows import BYTES, SECONDS, bar, bars, in_rows, unit_of
+from gandask.plots.rows import BYTES, SECONDS, bar, bars, in_rows, unit_of
 from gandask.plots.selection import numbers, scored, thinned
 from gandask.plots.style import (
     BEST,
@@ -82,10 +82,10 @@ def bytes_by_term(ds: xr.Dataset, predicted: xr.Dataset | None = None) -> hv.Ele
     told = [("", "@term"), (f"sent ({unit})", "@x1{0.[000]}")]
     layers = [
         bars(measured, along, ["term"], "measured", BEST, told),
-        hv.Segments(marks, [along, "row", "x1", "y1"], label="predicted").opts(
+        hv.Segments(marks, [along, "place", "x1", "y1"], label="predicted").opts(
             **STILL, color=MEDIAN, line_width=3
         ),
-        hv.Labels(written, [along, "row"], ["told", "colour"]).opts(
+        hv.Labels(written, [along, "place"], ["told", "colour"]).opts(
             **STILL, text_align="left", text_font_size="9pt", text_color="colour"
         ),
     ]

@@ -68,7 +68,7 @@ def by_term(drawn):
     """Give for each term the bar's end, the mark, if there is one, and what is written, in kB."""
     bars, marks, written = drawn
     rows = [label for _, label in hv.render(drawn).yaxis[0].major_label_overrides.items()]
-    at = {y: x for x, y in zip(marks["x1"], (marks["row"] + marks["y1"]) / 2, strict=True)}
+    at = {y: x for x, y in zip(marks["x1"], (marks["place"] + marks["y1"]) / 2, strict=True)}
     return {
         name: (bars["x1"][row], at.get(row), written["told"][row]) for row, name in enumerate(rows)
     }

@@ -31,7 +31,7 @@ def bars(
     tooltips: Sequence[tuple[str, str]],
 ) -> hv.Rectangles:
     """Draw bars: rectangles, since the categories of `hv.Bars` cannot change on a live page."""
-    return hv.Rectangles(bars, [along, "row", "x1", "y1"], [*told], label=label).opts(
+    return hv.Rectangles(bars, [along, "place", "x1", "y1"], [*told], label=label).opts(
         **STILL, color=colour, line_color=None, tools=[HoverTool(tooltips=[*tooltips])]
     )
 
