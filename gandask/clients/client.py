@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from gandask.clients import auditing
 from gandask.clients.held import Held
-from gandask.clients.keeping import PrivateStore
+from gandask.clients.keeping import KEPT, PrivateStore
 from gandask.clients.messages import Message, RefusedError, packed, unpacked
 from gandask.clients.per_sample import check_separable, poisson, private_gradients, stream
 from gandask.clients.spending import Charge, epsilon
@@ -389,7 +389,7 @@ class PrivateClient:
 
     def _counted(self) -> list[str]:
         """Name all that may still be built on, besides the newest."""
-        found = [name for name in self.store.digests if MADE.fullmatch(name)]
+        found = [name for name in self.store.digests if MADE.fullmatch(name)][-KEPT:]
         for made in [*found]:
             found += _names(self.store.get(made) or {})
         return found

@@ -61,7 +61,9 @@ class Clients:
         """
         for name, token in self._tokens(names):
             before = self.pending.get(name)
-            if before is None or before.done():
+            if isinstance(self.reach, Directly):  # there it has no turn of its own
+                self._forget(name, token)
+            elif before is None or before.done():
                 self.pending[name] = self.pool.submit(self._forget, name, token)
 
     def _tokens(self, names: Iterable[str]) -> list[tuple[str, State]]:
@@ -84,7 +86,7 @@ class Clients:
 
     def close(self) -> None:
         """Wait for nobody."""
-        self.pool.shutdown(wait=isinstance(self.reach, Directly), cancel_futures=True)
+        self.pool.shutdown(wait=False, cancel_futures=True)
 
 
 def check_private(method: PrivacyGAN) -> None:
