@@ -38,6 +38,14 @@ def cache(tmp_path_factory):
         os.environ["GANDASK_CACHE"] = before
 
 
+@pytest.fixture(scope="session", autouse=True)
+def data_home(tmp_path_factory):
+    """Keep what simulated clients keep, and keys, apart from the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data_home")))
+        yield
+
+
 @pytest.fixture
 def own_cache(tmp_path, monkeypatch):
     """Give a test of data a cache of its own, and nothing that was loaded."""
@@ -110,6 +118,24 @@ TINY = {
         "base": "small_mlp",
         "nodes": 2,
         "iterations": 3,
+        "score_every": 2,
+        "score_samples": 100,
+        "final_samples": 200,
+        "learning_rate": 1e-3,
+    },
+    "privacy": {
+        "data": "digits",
+        "base": "small_mlp",
+        "clients": 2,
+        "alpha": 0.7,
+        "teacher_iterations": 3,
+        "teacher_mode": "live",
+        "local_samples": 100,
+        "batch_size": 20,
+        "iterations": 6,
+        "exchange_every": 2,
+        "audit_every": 2,
+        "audit_samples": 20,
         "score_every": 2,
         "score_samples": 100,
         "final_samples": 200,

@@ -58,6 +58,10 @@ class TestFederated(Conformance):
     method = tiny("data_parallel", combine="local", exchange_every=2)
 
 
+class TestPrivacy(Conformance):
+    method = tiny("privacy")
+
+
 class TestToy(Conformance):
     method = Toy(workers={"node/0": "0"}, meeting=2, diverges=2)
 
@@ -72,7 +76,7 @@ class TestToyAlone(Conformance):
 
 def test_every_method_is_held_to_it():
     parts = [TestBPGAN, TestMDGAN, TestBPGANByWeights, TestDataParallel, TestAllReduce]
-    gans = [TestGrid, TestMGGAN, *parts, TestFederated]
+    gans = [TestGrid, TestMGGAN, *parts, TestFederated, TestPrivacy]
     suites = [*gans, TestToy, TestToyOfTwoRoles, TestToyAlone]
     ours = {name for name, cls in METHODS.items() if cls.__module__.startswith("gandask.")}
     assert {suite.method.name for suite in suites} == ours == {*TINY}

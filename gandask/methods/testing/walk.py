@@ -50,6 +50,8 @@ class Walk:
     facts : mapping
         What the method's preparation found.
     steps : sequence of Step
+    repeated : sequence of (Performed, sequence of State)
+        The first task of each name, and what it wrote when it was performed again at the end.
     states : mapping of str to State
         Those that the last view keeps.
     dataset : Dataset
@@ -58,6 +60,7 @@ class Walk:
 
     facts: Mapping[str, Any]
     steps: Sequence[Step]
+    repeated: Sequence[tuple[Performed, Sequence[State]]]
     states: Mapping[str, State]
     dataset: xr.Dataset
 
@@ -99,8 +102,9 @@ def walk(method: Method[Any]) -> Walk:
             kept = ledger.keep(after.keeps)
             states = {name: state for name, state in states.items() if name in kept}
             view, plan = after, following
+        repeated = _repeated(steps, method.seed, around)
     dataset = collected.dataset(results.attributes(method, facts))
-    return Walk(facts, steps, states, dataset)
+    return Walk(facts, steps, repeated, states, dataset)
 
 
 def _performed(
@@ -117,6 +121,22 @@ def _performed(
         states |= dict(zip(task.writes, written, strict=True))
         performed.append(Performed(task, before, changed, written, report))
     return performed
+
+
+def _repeated(
+    steps: Sequence[Step], seed: int, around: Around
+) -> list[tuple[Performed, Sequence[State]]]:
+    """Perform the first task of each name once more, on copies of what it read."""
+    first: dict[str, Performed] = {}
+    for step in steps:
+        for one in step.performed:
+            first.setdefault(one.task.name, one)
+    repeated: list[tuple[Performed, Sequence[State]]] = []
+    for one in first.values():
+        reads = copy.deepcopy(one.reads)
+        ((written, _),) = perform_all([one.task], [reads], seed=seed, around=around)
+        repeated.append((one, written))
+    return repeated
 
 
 def equal(one: State, other: State) -> bool:
