@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import json
 import re
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -24,7 +25,7 @@ from gandask.clients.held import Held
 from gandask.clients.keeping import KEPT, PrivateStore
 from gandask.clients.messages import Message, RefusedError, packed, unpacked
 from gandask.clients.per_sample import check_separable, poisson, private_gradients, stream
-from gandask.clients.spending import Charge, epsilon
+from gandask.clients.spending import DPSGD, Charge, epsilon
 from gandask.clients.terms import Terms
 from gandask.core import Array, SettingError, State, rng, torch_seed
 from gandask.scores import features, metrics
@@ -53,9 +54,12 @@ class Limits:
     ----------
     epsilon : float, optional
         At which it answers no more; without differential privacy it then answers nothing.
+    delta : float
+        At which that is counted, whatever delta the server's side names.
     """
 
     epsilon: float | None = None
+    delta: float = DPSGD.delta
 
 
 class PrivateClient:
@@ -96,6 +100,8 @@ class PrivateClient:
             "forget": self._forget,
         }
         self._references: dict[str, Reference] = {}
+        # one at a time: a checkpoint may be told of meanwhile, or a request be sent again
+        self._answering = threading.Lock()
 
     def answer(self, message: Message) -> Message:
         """Answer one request.
@@ -107,7 +113,8 @@ class PrivateClient:
         """
         if message.name not in self._requests:
             raise RefusedError("unknown", f"there is no request called {message.name!r}")
-        return self._requests[message.name](message)
+        with self._answering:
+            return self._requests[message.name](message)
 
     # ---- requests
 
@@ -129,6 +136,8 @@ class PrivateClient:
     def _train(self, message: Message) -> Message:
         """Train the discriminator on fakes and own data, and answer what the fakes lack."""
         made, state, round = _asked(message)
+        if not round:
+            raise RefusedError("unfit", "expected a round, from 1 on")
         key = _digest(message)
         known = self.store.answer(key)
         if known is not None:
@@ -216,7 +225,7 @@ class PrivateClient:
         record = self.store.get(made)
         if record is None:
             raise RefusedError("lost", "what it builds on was never made here")
-        return Terms(**unpacked(record["frame"].tobytes()).values)
+        return self._agreed(unpacked(record["frame"].tobytes()).values)
 
     def _first(self, made: str, message: Message, terms: Terms) -> dict[str, Array]:
         """Build the first state: from a seed, or of the weights that came."""
@@ -255,12 +264,15 @@ class PrivateClient:
             return
         rate = terms.batch_size / len(self.held.members)
         charge = Charge(key, made, round, terms.steps, terms.privacy.noise, rate)
-        allowed = [limit for limit in (terms.epsilon_limit, self.limits.epsilon) if limit]
-        if allowed:
-            after = self.store.ledger.would_spend(charge, terms.privacy.delta)
-            if after > min(allowed):
-                told = f"epsilon {after:.3f} would be over the limit of {min(allowed)}"
-                raise RefusedError("spent", told)
+        for limit, delta in (
+            (terms.epsilon_limit, terms.privacy.delta),
+            (self.limits.epsilon, self.limits.delta),
+        ):
+            if limit is not None:
+                after = self.store.ledger.would_spend(charge, delta)
+                if after > limit:
+                    told = f"epsilon {after:.3f} at delta={delta} would be over {limit}"
+                    raise RefusedError("spent", told)
         self.store.ledger.charge(charge)
 
     def _spent(self, terms: Terms, key: str) -> float | None:
@@ -479,6 +491,8 @@ def _samples(message: Message, name: str, terms: Terms) -> Array:
     samples = message.arrays.get(name)
     if samples is None or samples.shape[1:] != terms.shape or samples.dtype != np.float32:
         raise RefusedError("unfit", f"{name}: expected float32 of shape (n, *{terms.shape})")
+    if not len(samples):
+        raise RefusedError("unfit", f"{name}: expected one or more")
     return samples
 
 
