@@ -53,13 +53,24 @@ class Limits:
     Parameters
     ----------
     epsilon : float, optional
-        At which it answers no more; without differential privacy it then answers nothing.
+        At which it answers no more. Then it answers nothing without differential privacy, and no
+        scores of private data leave.
     delta : float
         At which that is counted, whatever delta the server's side names.
     """
 
     epsilon: float | None = None
     delta: float = DPSGD.delta
+
+    def __post_init__(self) -> None:
+        """Refuse what is no limit.
+
+        Raises
+        ------
+        SettingError
+        """
+        if self.epsilon is not None and not self.epsilon > 0:
+            raise SettingError(f"epsilon limit {self.epsilon}: expected a number above 0")
 
 
 class PrivateClient:
@@ -158,6 +169,7 @@ class PrivateClient:
 
     def _measure(self, message: Message) -> Message:
         """Compare a generator's statistics with those of the data that are kept apart."""
+        round = _round(message)
         terms = self._terms(_made(message))
         arrays = dict(message.arrays)
         fake = _statistics(arrays.pop("statistics", None))
@@ -165,7 +177,7 @@ class PrivateClient:
         if len(fake.feature_sum) != len(real.statistics.feature_sum):
             raise RefusedError("unfit", "expected statistics of the same features")
         values = {"fid_local": metrics.fid(real, fake)}
-        return Message("measured", self._private(terms, message, values))
+        return Message("measured", self._private(terms, round, values))
 
     def _audit(self, message: Message) -> Message:
         """Attack the own discriminator, its feedback and the generator's samples."""
@@ -189,7 +201,7 @@ class PrivateClient:
                 device=device,
                 chance=chance,
             )
-        return Message("audited", self._private(terms, message, found.values))
+        return Message("audited", self._private(terms, round, found.values))
 
     def _forget(self, message: Message) -> Message:
         """Give up states but those that the last checkpoints of the run build on."""
@@ -216,9 +228,10 @@ class PrivateClient:
             raise RefusedError("unfit", told)
         if terms.batch_size > len(self.held.members):
             told = f"batches of {terms.batch_size}: here are {len(self.held.members)} samples"
-            raise RefusedError("unready", told)
-        if self.limits.epsilon is not None and terms.privacy is None:
-            raise RefusedError("unfit", "the owner's limit of epsilon needs differential privacy")
+            raise RefusedError("unfit", told)
+        if self.limits.epsilon is not None and not terms.silent:
+            told = "the owner's limit of epsilon needs differential privacy, and scores that stay"
+            raise RefusedError("unfit", told)
         return terms
 
     def _terms(self, made: str) -> Terms:
@@ -270,7 +283,7 @@ class PrivateClient:
         ):
             if limit is not None:
                 after = self.store.ledger.would_spend(charge, delta)
-                if after > limit:
+                if not after <= limit:
                     told = f"epsilon {after:.3f} at delta={delta} would be over {limit}"
                     raise RefusedError("spent", told)
         self.store.ledger.charge(charge)
@@ -372,12 +385,10 @@ class PrivateClient:
         told = {} if terms.silent else _finite(values)
         return told | {"epsilon": spent}
 
-    def _private(
-        self, terms: Terms, message: Message, values: Mapping[str, Any]
-    ) -> Mapping[str, Any]:
+    def _private(self, terms: Terms, round: int, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """Note scores, and give them if they may leave."""
         told = _finite(values)
-        self.store.note({"round": message.values.get("round"), **told})
+        self.store.note({"round": round, **told})
         return {} if terms.silent else told
 
     def _reference(self, kind: str, weights: State) -> Reference:

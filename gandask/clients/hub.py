@@ -96,6 +96,9 @@ class Hub:
             told = f"no hub of clients can listen at {host}:{port}: {error}"
             self._started.set_exception(ClusterError(f"{told}; give another host or port"))
             return
+        except BaseException as error:
+            self._started.set_exception(error)  # or who waits for it would wait for ever
+            raise
         async with server:
             self._started.set_result(next(iter(server.sockets)).getsockname()[:2])
             await stopping.wait()

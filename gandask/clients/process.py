@@ -194,6 +194,7 @@ def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
 def main(path: Path) -> None:
     """Answer for a simulated client, until what started it is gone."""
     told = json.loads(path.read_text(encoding="utf-8"))
+    path.unlink()  # it holds a key and a secret
     one = Simulated(
         told["source"],
         Part(**told["part"]),

@@ -29,6 +29,7 @@ from gandask.core.journal import Journal
 LOCK, HOLDER = "lock", "holder"
 """Files beside a ledger: what its process holds locked, and which process that is."""
 
+LEAST_NOISE = 1e-3
 LONGEST = 1 << 12
 """Bytes of a line of a ledger."""
 
@@ -45,14 +46,24 @@ class DPSGD:
 
     noise: float = config.setting(
         1.0,
-        "deviation of the noise on the sum of clipped gradients, in units of `clip`",
+        "deviation of the noise on the sum of clipped gradients, in units of `clip`: 0, or "
+        "no less than 0.001",
         minimum=0,
         maximum=1e6,
     )
-    clip: float = config.setting(1.0, "largest norm of the gradient of one sample", above=0)
+    clip: float = config.setting(
+        1.0, "largest norm of the gradient of one sample", minimum=1e-6, maximum=1e6
+    )
     delta: float = config.setting(
         1e-5, "chance that epsilon bounds nothing; well below 1 / samples", above=0, below=1
     )
+
+    def __post_init__(self) -> None:
+        if 0 < self.noise < LEAST_NOISE:
+            raise SettingError(
+                f"noise={self.noise}: expected 0, or {LEAST_NOISE} and more: less protects nobody, "
+                "and what it costs cannot be computed"
+            )
 
 
 def opacus(module: str) -> Any:
@@ -96,7 +107,7 @@ def epsilon(steps: Iterable[tuple[float, float, int]], delta: float) -> float:
     taken = [(noise, rate, count) for (noise, rate), count in counts.items() if count and rate]
     if not taken:
         return 0.0
-    if any(noise == 0 for noise, _, _ in taken):
+    if any(noise < LEAST_NOISE for noise, _, _ in taken):
         return math.inf
     orders = opacus("accountants").RDPAccountant.DEFAULT_ALPHAS
     spent = sum(count * _of_a_step(noise, rate) for noise, rate, count in taken)

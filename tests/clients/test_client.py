@@ -11,7 +11,7 @@ from gandask.clients.held import Held, Part
 from gandask.clients.keeping import KEPT, PrivateStore
 from gandask.clients.messages import Message, RefusedError
 from gandask.clients.spending import DPSGD, epsilon
-from gandask.core import rng
+from gandask.core import SettingError, rng
 from gandask.scores.features import pixels
 from gandask.training import networks
 
@@ -176,7 +176,7 @@ ELSE = "0" * 32
         ({"loss": "os:system"}, "unfit"),
         ({"shape": [1, 9, 9]}, "unfit"),
         ({"shape": "1"}, "unfit"),
-        ({"batch_size": 81}, "unready"),
+        ({"batch_size": 81}, "unfit"),
         ({"batch_size": 0}, "unfit"),
         ({"answered": 2}, "unfit"),
         ({"path": "/etc"}, "unfit"),
@@ -272,7 +272,7 @@ def test_an_owner_who_limits_epsilon_answers_nothing_without_privacy(tmp_path):
         names = made(client(store))
         assert why(client(store, Limits(5.0)), training(names)) == "unfit"  # limited since
         noised = made(client(store), **NOISED)
-        assert why(client(store, Limits(0.0)), training(noised)) == "spent"
+        assert why(client(store, Limits(1e-9)), training(noised)) == "spent"
 
 
 SCORES = {"discriminator_loss", "generator_loss"}
@@ -294,3 +294,9 @@ def test_private_scores_stay_unless_they_are_asked_for(reports):
     assert bool(audited.values) == reports
     noted = {key: value for line in asked.store.scores for key, value in line.items()}
     assert SCORES | {"epsilon", "fid_local", "auc", "memorised"} <= noted.keys()
+
+
+@pytest.mark.parametrize("epsilon", [0.0, -1.0, float("nan")])
+def test_a_limit_that_is_none_is_refused(epsilon):
+    with pytest.raises(SettingError, match="expected a number above 0"):
+        Limits(epsilon)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import hashlib
+import json
 import logging
 import socket
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("gandask")
 ANYWHERE = "0.0.0.0"
+ANY_FAMILY = ""  # by IPv4 and IPv6
 ELSEWHERE = "192.0.2.1"  # set aside for documents: any that is not here will do
 
 
@@ -82,7 +84,10 @@ class Clients:
         ]
 
     def _forget(self, client: str, token: State) -> None:
-        self.reach(client, Message("forget", {**named(token), "round": 0}))
+        reach = self.reach
+        # a hub that is gone is not dialled again: nobody waits for this
+        once = replace(reach, patience=0.0) if isinstance(reach, ByHub) else reach
+        once(client, Message("forget", {**named(token), "round": 0}))
 
     def close(self) -> None:
         """Wait for nobody."""
@@ -138,7 +143,9 @@ def private_folder(method: PrivacyGAN, store: Path | None) -> Path | None:
             "is not to see; choose another"
         )
     base = method.private_store and Path(method.private_store)
-    mark = hashlib.blake2b(str(store.resolve()).encode(), digest_size=8).hexdigest()
+    # another run in the place of one that was deleted has clients of its own
+    known = [str(store.resolve()), method.seed, method.terms(0), repr(method.part(0))]
+    mark = hashlib.blake2b(json.dumps(known).encode(), digest_size=8).hexdigest()
     return (base or platformdirs.user_data_path("gandask") / "clients") / mark
 
 
@@ -178,7 +185,7 @@ def _listening(
         hosting.tell(Event(0, f"client {kind}", slot, f"{client}: {detail}", machine=True))
 
     if method.server is not None:
-        where, listen = address(method.server), (ANYWHERE, address(method.server)[1])
+        where, listen = address(method.server), (ANY_FAMILY, address(method.server)[1])
         signed_by = credentials.kept_authority(Path(method.authority) if method.authority else None)
     else:
         where, listen = (own_address(), 0), (ANYWHERE, 0)
@@ -188,5 +195,5 @@ def _listening(
     if method.simulated:
         pems = {name: credentials.issue(signed_by, name) for name in method.names}
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gandask-")))
-        stack.enter_context(started(simulated(method, base), ("localhost", there[1]), pems, folder))
+        stack.enter_context(started(simulated(method, base), ("127.0.0.1", there[1]), pems, folder))
     return ByHub(*there, credentials.issue_server(signed_by))

@@ -42,7 +42,7 @@ from gandask.core import (
 )
 from gandask.methods.adversarial import Adversarial
 from gandask.methods.privacy import hosting as hosts
-from gandask.methods.privacy.proxies import examine, exchange, meet
+from gandask.methods.privacy.proxies import REMEDY, examine, exchange, meet
 from gandask.methods.privacy.settled import check_alpha, check_clients, check_loss
 from gandask.methods.privacy.students import Rules, begin, learn, score, show, teach
 from gandask.methods.privacy.view import COORDS, Couple, PrivacyView, variables
@@ -514,15 +514,15 @@ class PrivacyGAN(Adversarial[PrivacyView]):
         round = one.round + 1
         values, statistics, found = self._measured(heard, "")
         asked, learnt = heard["exchange"].values, heard["learn"].values
-        values |= {name: asked[name] for name in asked if name not in ("spent", "nonsense")}
+        values |= {name: asked[name] for name in asked if name not in ("ended", "nonsense")}
         values |= {name: learnt[name] for name in learnt if name == "teacher_fooled"}
         values["alpha"] = self.share(one.index, round)
-        spent = bool(asked.get("spent"))
+        ended = bool(asked.get("ended"))
         events = self._happened(one, round, asked, learnt)
         now = replace(one, round=round, heard=())
         if statistics is not None:
             now = replace(now, statistics=statistics, score=found)
-        if spent or self._last(round):
+        if ended or self._last(round):
             plan = self._scoring(now)
             now = replace(now, phase="score")
         else:
@@ -535,9 +535,9 @@ class PrivacyGAN(Adversarial[PrivacyView]):
     ) -> list[Event]:
         """Tell what was special about a round."""
         name = self.names[one.index]
-        if asked.get("spent"):
-            told = f"{name} answers no more: epsilon would pass its limit"
-            return [Event(round, "spent", one.client, told)]
+        if asked.get("ended"):
+            kind = "spent" if asked["ended"] == REMEDY["spent"] else "ended"
+            return [Event(round, kind, one.client, f"{name} answers no more: {asked['ended']}")]
         if asked.get("nonsense"):
             return [Event(round, "nonsense", one.client, f"{name}: {asked['nonsense']}")]
         if not learnt["finite"]:

@@ -6,21 +6,28 @@ came up; nothing of the client's own is among them.
 
 from __future__ import annotations
 
+import contextlib
+import re
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
 from gandask.clients.auditing import Audit
-from gandask.clients.messages import Message
+from gandask.clients.client import MADE, STATE
+from gandask.clients.messages import Message, MessageError
 from gandask.core import Array, Made, State, StoreError, apart, reach, routine
 from gandask.scores import features
 from gandask.training import wire
 from gandask.training.settings import Training
 
+PARTS = ("slope", f"{wire.SCALE}slope")  # arrays of feedback
+LONGEST = 200  # characters of what is wrong
+HUGE = 1e300
 PAUSE = 2.0  # seconds until a client that is not ready is asked again
 REMEDY: Mapping[str, str] = {
+    "spent": "epsilon would pass its limit",
     "lost": (
         "it no longer keeps what the run builds on: see that it was started with the same "
         "--private-store, or begin the run anew"
@@ -38,23 +45,17 @@ def ask(client: str, message: Message) -> Message:
     Returns
     -------
     Message
-        Its answer, or ``refused`` where it has spent all it may.
-
-    Raises
-    ------
-    StoreError
-        If it refuses for another reason.
+        Its answer; ``refused`` if it refuses, ``nonsense`` if it is none.
     """
     with routine("client"), apart():
         while True:
-            answer: Message = reach()(client, message)
-            why = str(answer.values.get("why")) if answer.name == "refused" else ""
-            if why == "unready":
-                time.sleep(PAUSE)
-            elif why and why != "spent":
-                raise StoreError(f"client {client!r} does not answer: {REMEDY.get(why, why)}")
-            else:
+            try:
+                answer: Message = reach()(client, message)
+            except MessageError as error:
+                return Message("nonsense", {"why": str(error)[:LONGEST]})
+            if answer.name != "refused" or answer.values.get("why") != "unready":
                 return answer
+            time.sleep(PAUSE)
 
 
 def meet(*teacher: State, client: str, terms: Mapping[str, Any]) -> Made:
@@ -64,9 +65,17 @@ def meet(*teacher: State, client: str, terms: Mapping[str, Any]) -> Made:
     -------
     states
         The name of its state.
+
+    Raises
+    ------
+    StoreError
+        If it refuses.
     """
     answer = ask(client, Message("make", terms, dict(teacher[0]) if teacher else {}))
-    return (_token(answer.values["made"], answer.values["state"]),), {}
+    made, state = answer.values.get("made"), answer.values.get("state")
+    if not _is_digest(made, MADE) or not _is_digest(state, STATE):
+        raise StoreError(f"client {client!r} does not begin: {_refusal(answer)}")
+    return (_token(str(made), str(state)),), {}
 
 
 def exchange(
@@ -84,24 +93,21 @@ def exchange(
     states
         The name of the client's state, and the feedback: NaN where there is none to use.
     values
-        Losses and ``epsilon``, as far as the client tells them; ``spent`` if it answers no more;
+        Losses and ``epsilon``, as far as the client tells them; ``ended``: why it answers no more;
         ``nonsense``: what was wrong with its answer, after which its state is the one before.
     """
     names = named(token)
     answer = ask(client, Message("train", {**names, "round": round}, fakes))
     nothing = {"slope": np.full(shape, np.nan, np.float32)}
     if answer.name == "refused":
-        return (token, nothing), {"spent": True}
+        return (token, nothing), {"ended": _refusal(answer)}
     wrong = _wrong(answer, names["made"], shape)
     if wrong:
         return (token, nothing), {"nonsense": wrong}
     known = ("discriminator_loss", "generator_loss", "epsilon")
-    values = {
-        name: float(answer.values[name])
-        for name in known
-        if isinstance(answer.values.get(name), int | float)
-    }
-    return (_token(names["made"], answer.values["state"]), dict(answer.arrays)), values
+    values = {name: value for name in known if (value := _number(answer, name)) is not None}
+    feedback = {name: answer.arrays[name] for name in PARTS if name in answer.arrays}
+    return (_token(names["made"], str(answer.values["state"])), feedback), values
 
 
 def examine(
@@ -133,23 +139,24 @@ def examine(
         kind, weights = features.parts(training.data, training.features)
         arrays = {**weights, "statistics": rest.pop(0)["statistics"]}
         answer = ask(client, Message("measure", {**asked, "features": kind}, arrays))
-        if isinstance(answer.values.get("fid_local"), int | float):
-            values["fid_local"] = float(answer.values["fid_local"])
+        found = _number(answer, "fid_local")
+        values |= {} if found is None else {"fid_local": found}
     if audited:
         arrays = {"samples": rest.pop(0)["samples"]}
         arrays |= {"calibration": rest.pop(0)["samples"]} if rest else {}
         answer = ask(client, Message("audit", asked, arrays))
-        if answer.values:
-            values["audit"] = Audit.of(dict(answer.values)).values
+        if answer.name == "audited" and answer.values:
+            with contextlib.suppress(ValueError):  # nonsense: what it found is not known
+                values["audit"] = Audit.of(dict(answer.values)).values
     return (), values
 
 
 def _wrong(answer: Message, made: str, shape: tuple[int, ...]) -> str:
     """Say what is wrong with an answer to fakes; "" if nothing is."""
     state = answer.values.get("state")
-    if answer.name != "trained" or not isinstance(state, str) or not state.startswith(made):
-        return "it names no state"
-    if len(state) > 128 or not set(state) <= set("0123456789abcdef"):
+    if answer.name == "nonsense":
+        return str(answer.values["why"])
+    if answer.name != "trained" or not _is_digest(state, STATE) or not state.startswith(made):
         return "it names no state"
     try:
         slope = wire.unpacked(answer.arrays).get("slope")
@@ -159,6 +166,24 @@ def _wrong(answer: Message, made: str, shape: tuple[int, ...]) -> str:
         told = None if slope is None else (slope.shape, str(slope.dtype))
         return f"expected feedback of shape {shape}, got {told}"
     return ""
+
+
+def _refusal(answer: Message) -> str:
+    """Say why a client refuses, in words of our own."""
+    why = answer.values.get("why")
+    return REMEDY.get(why, "no reason that is known") if isinstance(why, str) else "no reason"
+
+
+def _is_digest(text: Any, form: re.Pattern[str]) -> TypeGuard[str]:
+    return isinstance(text, str) and form.fullmatch(text) is not None
+
+
+def _number(answer: Message, name: str) -> float | None:
+    """Read a number that a client tells, if it is one."""
+    value = answer.values.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if abs(value) < HUGE else None
 
 
 def _token(made: str, state: str) -> dict[str, Array]:
