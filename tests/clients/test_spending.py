@@ -44,7 +44,8 @@ def reopened(ledger, path):
     [
         ({"noise": -1}, "noise=-1: expected a finite number of at least 0"),
         ({"noise": math.inf}, "noise=inf: expected a finite number"),
-        ({"clip": 0}, "clip=0: expected a finite number of more than 0"),
+        ({"noise": 1e-160}, "noise=1e-160: expected 0, or 0.001"),
+        ({"clip": 0}, "clip=0: expected a finite number of at least 1e-06"),
         ({"delta": 0}, "delta=0: expected a finite number of more than 0 and less than 1"),
         ({"delta": 1.0}, "delta=1.0: expected a finite number"),
         ({"sigma": 1}, "DPSGD has no setting 'sigma'"),
