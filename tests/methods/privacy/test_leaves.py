@@ -1,0 +1,130 @@
+"""What leaves a client, either way, and what comes of answers that are nonsense."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import gandask as gd
+from gandask.clients.asking import Directly
+from gandask.clients.held import Held
+from gandask.clients.keeping import PrivateStore
+from gandask.clients.messages import packed
+
+SMALL = {
+    "data": "digits",
+    "base": "small_mlp",
+    "alpha": 1,
+    "clients": 1,
+    "iterations": 3,
+    "batch_size": 20,
+    "local_samples": 70,
+    "learning_rate": 1e-3,
+    "score_samples": 50,
+    "score_every": 2,
+    "final_samples": 50,
+    "audit_samples": 5,
+    "features": "coordinates",
+}
+
+
+def privacy(**changes):
+    return gd.PrivacyGAN(**SMALL | changes)
+
+
+def told(monkeypatch, changed=lambda request, answer: answer):
+    """List all requests and answers of runs in process, which may be changed on their way."""
+    heard, asking = [], Directly.__call__
+
+    def tapped(self, client, message):
+        answer = changed(message, asking(self, client, message))
+        heard.append((message, answer))
+        return answer
+
+    monkeypatch.setattr(Directly, "__call__", tapped)
+    return heard
+
+
+def private(method, states):
+    """All that must not leave, as bytes."""
+    held = Held.part(method.training.source, method.part(0))
+    found = {}
+    for kind, indices in (("member", held.members), ("held-out", held.apart)):
+        rows = held.data.batch(indices).numpy()
+        whole = np.rint((rows + 1) * 127.5).astype(np.uint8)
+        for place in range(len(rows)):
+            found[f"{kind} {place}"] = rows[place].tobytes()
+            found[f"{kind} {place} in bytes"] = whole[place].tobytes()
+        for number in (np.int64, np.int32):
+            found[f"{kind}s {number.__name__}"] = indices[:8].astype(number).tobytes()
+    for number, state in enumerate(states):
+        for name, array in state.items():
+            if array.size >= 8 and array.any():
+                found[f"state {number} {name}"] = array.tobytes()
+    return found
+
+
+def test_nothing_private_leaves_or_lies_on_the_servers_disk(monkeypatch, tmp_path):
+    heard, states, put = told(monkeypatch), [], PrivateStore.put
+
+    def putting(self, digest, state):
+        if "frame" not in state:
+            states.append(state)
+        put(self, digest, state)
+
+    monkeypatch.setattr(PrivateStore, "put", putting)
+    method, store = privacy(private_store=str(tmp_path / "private")), tmp_path / "run"
+    gd.run(method, store=store, checkpoint_every=1, progress=False)
+    kept = [path.read_bytes() for path in store.rglob("*") if path.is_file()]
+    frames = [packed(message) for pair in heard for message in pair]
+    everything = b"\n".join([*frames, *kept])
+    needles = private(method, states)
+    assert len(states) == 3
+    assert [name for name, needle in needles.items() if needle in everything] == []
+    own = b"".join(p.read_bytes() for p in (tmp_path / "private").rglob("*") if p.is_file())
+    assert sum(needle in own for needle in needles.values()) > 10  # where they are, they are found
+    (secret,) = (path.read_bytes() for path in (tmp_path / "private").rglob("secret"))
+    assert secret not in everything and secret.hex().encode() not in everything
+    for request, answer in heard:
+        assert {*answer.arrays} <= ({"slope"} if request.name == "train" else set())
+
+
+NAN = np.full((20, 1, 8, 8), np.nan, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "values", "kind"),
+    [
+        ({"slope": NAN[:3]}, {}, "nonsense"),
+        ({}, {}, "nonsense"),
+        ({"slope": NAN, "more": NAN}, {}, "non_finite"),
+        ({"slope": NAN}, {"state": "0" * 72}, "nonsense"),
+        ({"slope": NAN}, {"state": 3}, "nonsense"),
+        ({"slope": NAN}, {"generator_loss": 10**400}, "non_finite"),
+    ],
+)
+def test_nonsense_changes_no_student_and_the_run_goes_on(
+    monkeypatch, tmp_path, arrays, values, kind
+):
+    def changed(request, answer):
+        if request.name != "train" or request.values["round"] != 2:
+            return answer
+        return dataclasses.replace(answer, arrays=arrays, values={**answer.values, **values})
+
+    told(monkeypatch, changed)
+    dataset = gd.run(privacy(), progress=False)
+    assert dataset.sizes["round"] == 3
+    events = [*zip(dataset.event_round.values, dataset.event_kind.values, strict=True)]
+    assert [(int(round), str(what)) for round, what in events] == [(2, kind)]
+
+
+def test_an_audit_that_is_nonsense_is_left_out(monkeypatch):
+    told(
+        monkeypatch,
+        lambda request, answer: (
+            dataclasses.replace(answer, values={"auc": 2}) if request.name == "audit" else answer
+        ),
+    )
+    dataset = gd.run(privacy(), progress=False)
+    assert dataset.sizes["round"] == 3
+    assert dataset.final_audit_auc.isnull().all()
