@@ -220,9 +220,9 @@ def audit(asked: argparse.Namespace, seed: int) -> Contenders:
         "base": "mlp",
         "public_fraction": 0.1,
         "local_samples": 180,
-        "iterations": asked.iterations or 1000,
+        "iterations": asked.iterations or 1200,
         "batch_size": 60,
-        "learning_rate": 2e-4,
+        "learning_rate": 1e-3,
         "adam_betas": (0.5, 0.999),
         "alpha": 1,
         "score_every": 1000,
@@ -334,19 +334,17 @@ def tell_sweep(asked: argparse.Namespace) -> None:
             for name, one in found.items()
             if name.rpartition(": ")[0] == prefix
         }
-        print(f"\n**{asked.part} {prefix}**\n")
-        print("| | seeds | fid_local | gap closed | fid (all classes) | gap closed |")
-        print("|---|---|---|---|---|---|")
+        print(f"\n**{': '.join(filter(None, (asked.part, prefix)))}**\n")
+        print("| | seeds | fid_local | gap closed | fid |\n|---|---|---|---|---|")
+        ends = [
+            float(rows[end]["final_fid_local"].mean()) if end in rows else np.nan
+            for end in (LOCAL, FULL)
+        ]
         for name, one in rows.items():
-            row = [f"{name} | {one.sizes['seed']}"]
-            for score in ("final_fid_local", "final_fid"):
-                ends = [
-                    float(rows[end][score].mean()) if end in rows else np.nan
-                    for end in (LOCAL, FULL)
-                ]
-                share = closed(float(one[score].mean()), *ends)
-                row += [told(one[score].values), "–" if np.isnan(share) else f"{share:.0%}"]
-            print(f"| {' | '.join(row)} |")
+            local, whole = one["final_fid_local"], one["final_fid"]
+            share = closed(float(local.mean()), *ends)
+            cells = [told(local.values), f"{share:.0%}", told(whole.values)]
+            print(f"| {name} | {one.sizes['seed']} | {' | '.join(cells)} |")
     for name, (local, whole, by_alpha) in THESIS.items():
         shares = [closed(value, local, whole) for value in by_alpha]
         told_shares = ", ".join(f"{share:.0%}" for share in shares)
