@@ -321,8 +321,8 @@ def finals(asked: argparse.Namespace) -> dict[str, xr.Dataset]:
 
 
 def closed(value: float, local: float, whole: float) -> float:
-    """Give the share of the gap between local and full data that is closed."""
-    return (local - value) / (local - whole)
+    """Give the share of the gap between local and full data that is closed; NaN without a gap."""
+    return (local - value) / (local - whole) if whole < local else np.nan
 
 
 def tell_sweep(asked: argparse.Namespace) -> None:
