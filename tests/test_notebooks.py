@@ -27,7 +27,14 @@ def printed(cells):
 
 
 def test_there_is_a_notebook_for_each_purpose():
-    assert {path.stem for path in NOTEBOOKS} == {"00-quickstart", "grid", "hpc", "mggan", "split"}
+    assert {path.stem for path in NOTEBOOKS} == {
+        "00-quickstart",
+        "grid",
+        "hpc",
+        "mggan",
+        "privacy",
+        "split",
+    }
 
 
 @pytest.mark.notebook
