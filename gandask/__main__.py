@@ -14,6 +14,8 @@ import click
 from gandask.display import printable, printable_lines, say
 
 if TYPE_CHECKING:
+    from gandask.clients.overview import Overview
+    from gandask.clients.process import Opening
     from gandask.presets.source import RunSettings
     from gandask.runs import Run
 
@@ -339,6 +341,83 @@ def demo(store: Path, workers: int, seed: int) -> None:
     from gandask.presets import demo as demonstration
 
     say(demonstration.run(store, workers, seed=seed))
+
+
+@main.command()
+@click.option("--name", required=True, help="As in its credentials.")
+@click.option("--data", required=True, help="What it holds: a folder of images, a zip, or a name.")
+@click.option("--data-dir", help="Folder of data sets that are named.")
+@click.option("--server", required=True, metavar="HOST:PORT", help="Where the run listens.")
+@click.option("--credentials", "pem", type=click.Path(path_type=Path), required=True)
+@click.option("--image-size", type=click.IntRange(1), help="To crop and resize images to.")
+@click.option(
+    "--held-out",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.2,
+    show_default=True,
+    help="Share that is not trained on, but compared with.",
+)
+@click.option(
+    "--private-store",
+    "folder",
+    type=click.Path(path_type=Path),
+    help="Folder of its own; by default in the user's data folder.",
+)
+@click.option(
+    "--epsilon-limit",
+    type=click.FloatRange(0, min_open=True),
+    help="At which it answers no more, whatever the run says.",
+)
+@click.option("--page", "paged", is_flag=True, help="Show scores and samples on a page here.")
+@plain_errors
+def client(
+    name: str,
+    data: str,
+    data_dir: str | None,
+    server: str,
+    pem: Path,
+    image_size: int | None,
+    held_out: float,
+    folder: Path | None,
+    epsilon_limit: float | None,
+    paged: bool,
+) -> None:
+    """Hold private data, and answer what a run of PrivacyGAN asks of them; they stay here.
+
+    Example: gandask client --name hospital --data /private/images --server server.example:9000
+    --credentials hospital.pem
+    """
+    import threading
+
+    import platformdirs
+
+    from gandask.clients import connecting, credentials, process
+    from gandask.clients.client import Limits
+    from gandask.core import SettingError
+
+    proof = credentials.read(pem)
+    if credentials.name_in(proof) != name:
+        raise SettingError(
+            f"--name {name}: {pem} are the credentials of {credentials.name_in(proof)}; "
+            "give that name, or other credentials"
+        )
+    own = folder or platformdirs.user_data_path("gandask") / "clients" / name
+    source = {"name": data, "data_dir": data_dir, "image_size": image_size}
+    where, limits, stop = connecting.address(server), Limits(epsilon_limit), threading.Event()
+    try:
+        process.run(source, held_out, where, proof, own, limits, say, stop, _shown(paged))
+    except KeyboardInterrupt:
+        say(f"stopped; started again with the same --private-store ({own}) it goes on", err=True)
+    finally:
+        stop.set()
+
+
+def _shown(paged: bool) -> Callable[[Overview, Opening], None]:
+    if not paged:
+        return lambda overview, opening: None
+    from gandask.pages import owner
+
+    return owner.show
 
 
 @main.command()

@@ -19,6 +19,7 @@ from gandask.clients.dialling import serve
 from gandask.clients.held import Held, Part
 from gandask.clients.keeping import PrivateStore
 from gandask.clients.messages import Message, RefusedError
+from gandask.clients.overview import Overview
 from gandask.core import DataError, SettingError
 from gandask.core.files import write_whole
 
@@ -51,6 +52,12 @@ class Opening:
         self._open, self._store, self._limits = open_data, store, limits
         self._device, self._say = device, say
         self._client: PrivateClient | None = None
+        self._told = ""
+
+    @property
+    def held(self) -> Held | None:
+        """What the client holds, once it was opened."""
+        return self._client and self._client.held
 
     def __call__(self, message: Message) -> Message:
         """Answer a request.
@@ -68,6 +75,9 @@ class Opening:
         try:
             held = self._open()
         except (DataError, SettingError) as error:
+            if self._told != str(error):
+                self._told = str(error)
+                self._say(f"not ready: {error}")
             raise RefusedError("unready", str(error)) from error
         told = f"{len(held.members)} samples to train on, {len(held.apart)} kept apart"
         self._say(f"holds {told}, of shape {held.data.shape}")
@@ -88,6 +98,7 @@ def run(
     limits: Limits,
     say: Callable[[str], None],
     stop: threading.Event,
+    show: Callable[[Overview, Opening], None] = lambda overview, opening: None,
 ) -> None:
     """Answer for a client until told to stop: what `gandask client` does.
 
@@ -103,14 +114,25 @@ def run(
         The client's own.
     limits : Limits
     say : callable
+        Takes a line for the owner.
     stop : Event
+    show : callable
+        Shows the owner more, from before it dials.
     """
     with PrivateStore(folder) as store:
         seed = secret_seed(store.secret)
         opening = Opening(lambda: Held.own(source, share, seed), store, limits, "auto", say)
         with contextlib.suppress(RefusedError):  # said; it is opened again when asked
             opening(Message("probe"))
-        serve(address, pem, opening, say, stop)
+        overview = Overview(opening, store, say)
+        if overview.epsilon is not None:
+            say(f"epsilon spent so far: {overview.epsilon:.3f}")
+        show(overview, opening)
+        threading.Thread(target=overview.keep_telling, args=(stop,), daemon=True).start()
+        try:
+            serve(address, pem, overview, say, stop)
+        finally:
+            overview.tell()
 
 
 # ---- simulated

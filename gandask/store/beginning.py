@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from gandask import config, results
+from gandask.clients.keeping import lies_in_private
 from gandask.config import SETTINGS_FILE
-from gandask.core import Method, StoreError
+from gandask.core import Method, SettingError, StoreError
 from gandask.core.files import digest, write_whole
 from gandask.store import layouts
 from gandask.store.folder import Store
@@ -21,7 +22,7 @@ def create(path: str | os.PathLike[str], method: Method[Any], facts: Mapping[str
     Raises
     ------
     SettingError
-        If the result would be too large to be read again.
+        If the result would be too large to be read again, or it lies in a client's own folder.
     StoreError
         If something is there already, or the folder cannot be written.
     """
@@ -41,7 +42,20 @@ def create(path: str | os.PathLike[str], method: Method[Any], facts: Mapping[str
 
 
 def refuse_existing(store: Store) -> None:
-    """Raise StoreError if something is there already, but for a run that came to nothing."""
+    """Refuse a folder where no run may begin.
+
+    Raises
+    ------
+    SettingError
+        If it lies within a client's own, which a run's side is not to see.
+    StoreError
+        If something is there already, but for a run that came to nothing.
+    """
+    if lies_in_private(store.path):
+        raise SettingError(
+            f"store={str(store.path)!r} lies within the folder in which a client keeps what is "
+            "private, and a run is read by others: choose a folder elsewhere"
+        )
     if store.path.is_dir():
         inside = {item.name for item in store.path.iterdir()} - {store.described.lock_file.name}
         if not inside or _came_to_nothing(store):

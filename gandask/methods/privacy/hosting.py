@@ -20,7 +20,6 @@ from gandask.clients import credentials
 from gandask.clients.asking import Asking, ByHub, Directly
 from gandask.clients.connecting import Address, address
 from gandask.clients.hub import Hub
-from gandask.clients.keeping import lies_in_private
 from gandask.clients.messages import Message
 from gandask.clients.process import Simulated, started
 from gandask.core import Event, Hosting, SettingError, State
@@ -128,20 +127,9 @@ def simulated(method: PrivacyGAN, base: Path | None) -> dict[str, Simulated]:
 
 
 def private_folder(method: PrivacyGAN, store: Path | None) -> Path | None:
-    """Give the folder that simulated clients of a run have theirs in; none of one that is not kept.
-
-    Raises
-    ------
-    SettingError
-        If the run is kept inside a client's folder.
-    """
+    """Give the folder that simulated clients of a run have theirs in; none of one that is not kept."""
     if store is None:
         return None
-    if lies_in_private(store):
-        raise SettingError(
-            f"store={str(store)!r} lies within a client's own folder, which the server's side "
-            "is not to see; choose another"
-        )
     base = method.private_store and Path(method.private_store)
     # another run in the place of one that was deleted has clients of its own
     known = [str(store.resolve()), method.seed, method.terms(0), repr(method.part(0))]

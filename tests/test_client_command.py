@@ -1,0 +1,230 @@
+"""`gandask client`: the owner's process, as deployed, beside a run that waits for it."""
+
+import re
+import signal
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from browser import free_port
+from click.testing import CliRunner
+from conftest import until
+from PIL import Image
+
+import gandask as gd
+from gandask import data
+from gandask.__main__ import main
+from gandask.clients import credentials, process
+from gandask.clients.client import Limits
+from gandask.methods.testing import Toy
+
+NAMES = ("hospital", "clinic")
+SMALL = {
+    "data": "digits",
+    "base": "small_mlp",
+    "alpha": 1.0,
+    "iterations": 12,
+    "batch_size": 32,
+    "score_every": 6,
+    "score_samples": 100,
+    "final_samples": 200,
+    "audit_samples": 50,
+    "features": "coordinates",
+    "learning_rate": 1e-3,
+}
+
+
+def folder_of_images(path, begin, count=150):
+    path.mkdir(parents=True)
+    digits = data.load("digits")
+    images = (digits.batch(np.arange(begin, begin + count)).numpy() + 1) * 127.5
+    for index, image in enumerate(images.round().astype(np.uint8)):
+        Image.fromarray(image[0]).save(path / f"{index:04}.png")
+    return path
+
+
+@pytest.fixture
+def deployed(tmp_path):
+    """Give what both sides have before anything starts: authority, credentials, data, a port."""
+    authority = tmp_path / "authority"
+    by = credentials.kept_authority(authority)
+    for index, name in enumerate(NAMES):
+        credentials.write(credentials.issue(by, name), tmp_path / f"{name}.pem")
+        folder_of_images(tmp_path / name / "images" / "all", 200 * index)
+    return Deployed(tmp_path, authority, free_port())
+
+
+class Deployed:
+    """Both sides on this machine."""
+
+    def __init__(self, base, authority, port):
+        self.base, self.authority, self.server = base, authority, f"localhost:{port}"
+
+    def method(self, **changes):
+        told = {"clients": [*NAMES], "server": self.server, "authority": str(self.authority)}
+        return gd.PrivacyGAN(**SMALL | told | changes)
+
+    def arguments(self, name, *more):
+        told = {
+            "name": name,
+            "data": self.base / name / "images",
+            "server": self.server,
+            "credentials": self.base / f"{name}.pem",
+            "private-store": self.base / name / "own",
+        }
+        return ["client", *(f"--{key}={value}" for key, value in told.items()), *more]
+
+    def start(self, name, *more):
+        command = [sys.executable, "-m", "gandask", *self.arguments(name, *more)]
+        log = (self.base / f"{name}.log").open("ab")
+        return subprocess.Popen(command, stdout=log, stderr=log)
+
+    def said(self, name):
+        path = self.base / f"{name}.log"
+        return path.read_text() if path.exists() else ""
+
+
+class Beside(threading.Thread):
+    """A run in a thread, so that a test can do things beside it."""
+
+    def __init__(self, *given, **options):
+        super().__init__(daemon=True)
+        self.given, self.options, self.came = given, options, None
+        self.start()
+
+    def run(self):
+        try:
+            self.came = gd.run(*self.given, **self.options)
+        except BaseException as error:
+            self.came = error
+
+    def result(self, seconds=240):
+        self.join(seconds)
+        assert not self.is_alive(), "the run goes on and on"
+        if isinstance(self.came, BaseException):
+            raise self.came
+        return self.came
+
+
+def refused(*arguments):
+    result = CliRunner().invoke(main, [str(one) for one in arguments])
+    assert result.exit_code == 1, result.output
+    return result.output
+
+
+def test_owners_answer_a_run(deployed):
+    stop, said = threading.Event(), {name: [] for name in NAMES}
+    owners = []
+    for name in NAMES:
+        source = {"name": str(deployed.base / name / "images")}
+        pem, own = (deployed.base / f"{name}.pem").read_text(), deployed.base / name / "own"
+        port = int(deployed.server.rpartition(":")[2])
+        given = (source, 0.2, ("localhost", port), pem, own, Limits(), said[name].append, stop)
+        owners.append(threading.Thread(target=process.run, args=given))
+        owners[-1].start()
+    try:
+        ds = Beside(deployed.method()).result(60)
+    finally:
+        stop.set()
+        for owner in owners:
+            owner.join(30)
+    assert ds.client.values.tolist() == [*NAMES]
+    assert np.isfinite(ds.final_fid_local).all() and np.isfinite(ds.discriminator_loss).all()
+    assert {"client joined"} <= set(ds.event_kind.values.tolist())
+    for name in NAMES:
+        assert any("120 samples to train on, 30 kept apart" in line for line in said[name])
+        assert re.fullmatch(r"\d+ requests answered, up to round 13", said[name][-1])
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"name": "clinic"}, "are the credentials of hospital"),
+        ({"server": "nowhere"}, "expected HOST:PORT"),
+        ({"credentials": "none.pem"}, "none.pem"),
+        ({"private-store": "run/own"}, "lies within a run"),
+    ],
+)
+def test_an_owner_is_refused_at_once(tmp_path, monkeypatch, changed, told):
+    monkeypatch.chdir(tmp_path)
+    gd.run(Toy(rounds=1), store="run")
+    by = credentials.kept_authority(tmp_path / "authority")
+    credentials.write(credentials.issue(by, "hospital"), tmp_path / "hospital.pem")
+    given = {
+        "name": "hospital",
+        "data": "digits",
+        "server": "localhost:1",
+        "credentials": "hospital.pem",
+        "private-store": "own",
+    }
+    assert told in refused("client", *(f"--{key}={of}" for key, of in (given | changed).items()))
+
+
+def test_no_run_is_kept_inside_a_clients_folder(tmp_path):
+    with process.PrivateStore(tmp_path / "own"):
+        pass
+    with pytest.raises(gd.SettingError, match="keeps what is private"):
+        gd.run(Toy(), store=tmp_path / "own" / "run")
+    assert not (tmp_path / "own" / "run").exists()
+
+
+def ended(*processes):
+    for one in processes:
+        one.send_signal(signal.SIGINT)
+    return [one.wait(60) for one in processes]
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("synchronous", [True, False])
+def test_a_killed_owner_goes_on(deployed, clients, synchronous, assert_same):
+    options = {"client": clients[2], "synchronous": synchronous, "checkpoint_every": 4}
+    late = Beside(deployed.method(iterations=40), store=deployed.base / "late", **options)
+    hospital = deployed.start("hospital")
+    store = deployed.base / "late"
+    until(lambda: (store / "events.jsonl").is_file(), "the run has begun")
+    waiting = "clinic: it is asked, and not connected"
+    until(lambda: waiting in (store / "events.jsonl").read_text(), "it says for whom it waits")
+    clinic = deployed.start("clinic")
+    answers = deployed.base / "clinic" / "own" / "answers"
+    until(lambda: answers.is_dir() and len([*answers.iterdir()]) > 5, "a few rounds are done")
+    clinic.kill()
+    clinic.wait()
+    clinic = deployed.start("clinic")
+    disturbed = late.result()
+    assert ended(hospital, clinic) == [0, 0]
+    assert "client left" in disturbed.event_kind.values.tolist()
+    for name in NAMES:
+        assert "holds 120 samples to train on, 30 kept apart" in deployed.said(name)
+        assert "requests answered" in deployed.said(name)
+        assert "stopped; started again" in deployed.said(name)
+        assert "Traceback" not in deployed.said(name)
+    owners = [deployed.start(name) for name in NAMES]  # with the same secret: the same data
+    plain = Beside(deployed.method(iterations=40), **options).result()
+    ended(*owners)
+    if synchronous:
+        assert_same(disturbed, plain)
+    for name in ("final_fid", "final_fid_local", "final_audit_auc", "final_memorised"):
+        np.testing.assert_array_equal(disturbed[name], plain[name])
+
+
+@pytest.mark.deep
+def test_others_go_on_when_an_owner_leaves_for_good(deployed, clients):
+    store = deployed.base / "run"
+    owners = {name: deployed.start(name) for name in NAMES}
+    options = {"client": clients[2], "synchronous": False, "checkpoint_every": 1}
+    Beside(deployed.method(iterations=40), store=store, **options)
+    answers = deployed.base / "clinic" / "own" / "answers"
+    until(lambda: answers.is_dir() and len([*answers.iterdir()]) > 2, "a few rounds are done")
+    owners["clinic"].kill()
+    owners["clinic"].wait()
+    run = gd.open_run(store)
+
+    def losses():
+        return run.ds.discriminator_loss.sel(client="hospital").notnull().sum()
+
+    until(lambda: losses() == 40, "the other has completed its rounds")
+    assert run.ds.discriminator_loss.sel(client="clinic").notnull().sum() < 40
+    run.stop()
+    ended(owners["hospital"])
