@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         StoreError,
         TaskError,
     )
+    from gandask.engine.auditing import audit
     from gandask.engine.background import start
     from gandask.engine.run import run
     from gandask.execution.heartbeat import Heartbeat
@@ -38,6 +39,7 @@ __version__ = VERSION
 
 # torch and Dask take a second to import: each name brings its module when it is first used
 _HOMES = {
+    "engine.auditing": ("audit",),
     "engine.background": ("start",),
     "core": (
         "ClusterError",
@@ -87,6 +89,7 @@ __all__ = [
     "SettingError",
     "StoreError",
     "TaskError",
+    "audit",
     "cluster",
     "cost",
     "crossover",

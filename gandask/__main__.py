@@ -369,6 +369,9 @@ def demo(store: Path, workers: int, seed: int) -> None:
     help="At which it answers no more, whatever the run says.",
 )
 @click.option("--page", "paged", is_flag=True, help="Show scores and samples on a page here.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, help="Of the page; any by default."
+)
 @plain_errors
 def client(
     name: str,
@@ -381,6 +384,7 @@ def client(
     folder: Path | None,
     epsilon_limit: float | None,
     paged: bool,
+    port: int,
 ) -> None:
     """Hold private data, and answer what a run of PrivacyGAN asks of them; they stay here.
 
@@ -405,19 +409,19 @@ def client(
     source = {"name": data, "data_dir": data_dir, "image_size": image_size}
     where, limits, stop = connecting.address(server), Limits(epsilon_limit), threading.Event()
     try:
-        process.run(source, held_out, where, proof, own, limits, say, stop, _shown(paged))
+        process.run(source, held_out, where, proof, own, limits, say, stop, _shown(paged, port))
     except KeyboardInterrupt:
         say(f"stopped; started again with the same --private-store ({own}) it goes on", err=True)
     finally:
         stop.set()
 
 
-def _shown(paged: bool) -> Callable[[Overview, Opening], None]:
+def _shown(paged: bool, port: int) -> Callable[[Overview, Opening], None]:
     if not paged:
         return lambda overview, opening: None
     from gandask.pages import owner
 
-    return owner.show
+    return lambda overview, opening: owner.show(overview, opening, port)
 
 
 @main.command()

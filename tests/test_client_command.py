@@ -1,5 +1,6 @@
 """`gandask client`: the owner's process, as deployed, beside a run that waits for it."""
 
+import os
 import re
 import signal
 import subprocess
@@ -8,7 +9,7 @@ import threading
 
 import numpy as np
 import pytest
-from browser import free_port
+from browser import Tab, free_port, served
 from click.testing import CliRunner
 from conftest import until
 from PIL import Image
@@ -228,3 +229,36 @@ def test_others_go_on_when_an_owner_leaves_for_good(deployed, clients):
     assert run.ds.discriminator_loss.sel(client="clinic").notnull().sum() < 40
     run.stop()
     ended(owners["hospital"])
+
+
+def test_an_audit_of_a_stored_run_comes_to_the_same(tmp_path):
+    given = SMALL | {"clients": 2, "split": "dirichlet:0.5", "local_samples": 150}
+    given |= {"private_store": str(tmp_path / "own")}
+    ds = gd.run(
+        gd.PrivacyGAN(**given | {"alpha": 0.5, "teacher_iterations": 5}), store=tmp_path / "r"
+    )
+    found = gd.audit(tmp_path / "r")
+    assert found.audit_tpr.dims == ("client", "attack", "fpr")
+    assert np.isfinite(found.audit_auc).all()
+    for name in found.data_vars:
+        np.testing.assert_array_equal(found[name], ds[f"final_{name}"])
+
+
+def test_an_audit_needs_clients_and_a_finished_run(tmp_path):
+    gd.run(Toy(rounds=1), store=tmp_path / "toy")
+    with pytest.raises(gd.StoreError, match="nothing to audit"):
+        gd.audit(tmp_path / "toy")
+
+
+def test_the_page_shows_samples_beside_the_own(deployed, new_context):
+    command = ("gandask", *map(str, deployed.arguments("hospital", "--page")))
+    with served(deployed.base, command=command) as address:
+        method = deployed.method(clients=["hospital"], epsilon_limit=None)
+        Beside(method).result()
+        tab = Tab(new_context).open(address)
+        tab.see("requests answered, up to round 13")
+        tab.see("120 samples to train on, 30 kept apart")
+        for words in ("your own", "of your student", "attacker of", "fid_local", "feedback"):
+            tab.see(words)
+        tab.page.screenshot(path=os.environ.get("SHOT", deployed.base / "page.png"), full_page=True)
+        assert tab.wrong == []

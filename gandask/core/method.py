@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 from gandask.core.errors import StoreError
@@ -149,6 +149,14 @@ class Method(abc.ABC, Generic[V]):
     def hosted(self, hosting: Hosting) -> contextlib.AbstractContextManager[Hosted]:
         """Keep up, while a run goes on, what its tasks need beside states: nothing as a rule."""
         return contextlib.nullcontext(Nothing())
+
+    def examination(self, names: Collection[str]) -> Plan:
+        """Plan the audit of a finished run, on states that its last checkpoint holds."""
+        raise StoreError(f"method {self.name!r} has nothing to audit: it asks no clients")
+
+    def examined(self, reports: Sequence[Report]) -> Sequence[Record]:
+        """Give what an audit found, from the reports of `examination`."""
+        return ()
 
     def places(self) -> Mapping[str, str]:
         """Give the label of each slot that has a place: the worker of that name is its own."""

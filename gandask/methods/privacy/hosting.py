@@ -127,7 +127,7 @@ def simulated(method: PrivacyGAN, base: Path | None) -> dict[str, Simulated]:
 
 
 def private_folder(method: PrivacyGAN, store: Path | None) -> Path | None:
-    """Give the folder that simulated clients of a run have theirs in; none of one that is not kept."""
+    """Give the folder in which simulated clients of a run that is kept have theirs."""
     if store is None:
         return None
     base = method.private_store and Path(method.private_store)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, ClassVar, Self
 
@@ -45,7 +45,7 @@ from gandask.methods.privacy import hosting as hosts
 from gandask.methods.privacy.proxies import REMEDY, examine, exchange, meet
 from gandask.methods.privacy.settled import check_alpha, check_clients, check_loss
 from gandask.methods.privacy.students import Rules, begin, learn, score, show, teach
-from gandask.methods.privacy.view import COORDS, Couple, PrivacyView, variables
+from gandask.methods.privacy.view import AUDITED, COORDS, Couple, PrivacyView, variables
 from gandask.scores import metrics
 from gandask.scores.metrics import Statistics
 from gandask.training import networks
@@ -487,6 +487,34 @@ class PrivacyGAN(Adversarial[PrivacyView]):
     def _audited(self, round: int) -> bool:
         return bool(self.audit_every) and round % self.audit_every == 0
 
+    # ---- audits
+
+    def examination(self, names: Collection[str]) -> Plan:
+        """Plan the last audit again: the same samples, shown to the same clients."""
+        stages: tuple[list[Task], list[Task]] = [], []
+        for index in range(len(self.names)):
+            one = Couple(index)
+            one = replace(one, round=max(map(_round_of, _among(names, f"{one.client}/token"))))
+            after, exhibit = self.rounds + 1, f"{one.student}/exhibit/{self.rounds + 1}"
+            given = {"training": self.training, "slot": one.student, "round": after}
+            given["shown"] = self.audit_samples
+            stages[0].append(Task(one.student, after, show, (one.generator,), (exhibit,), given))
+            stages[1].append(self._examining(one, one.round, after, [exhibit], False, True))
+        return stages
+
+    def examined(self, reports: Sequence[Report]) -> Sequence[Record]:
+        """Give what clients told of an audit; NaN is what they keep to themselves."""
+        silent = dict.fromkeys(AUDITED, np.nan)
+        found = {
+            report.slot: _columns(report.values["audit"]) if "audit" in report.values else silent
+            for report in reports
+            if report.task == "examine"
+        }
+        return [
+            Record(slot, self.rounds, {f"final_{name}": value for name, value in values.items()})
+            for slot, values in found.items()
+        ]
+
     # ---- decisions
 
     def advance(self, view: PrivacyView, reports: Sequence[Report]) -> tuple[PrivacyView, Plan]:
@@ -610,6 +638,16 @@ def _judge(one: Couple, round: int) -> tuple[str, str]:
     """Name the teacher's discriminator that learns with a student, and its moments."""
     name = f"{one.student}/discriminator/{round}"
     return name, f"{name}/moments"
+
+
+def _among(names: Collection[str], begin: str) -> list[str]:
+    """Give the names of states of one kind."""
+    return [name for name in names if name.startswith(f"{begin}/")]
+
+
+def _round_of(name: str) -> int:
+    """Give the round of a state by its name."""
+    return int(name.split("/")[3])
 
 
 def _columns(told: Mapping[str, Any]) -> dict[str, Any]:
