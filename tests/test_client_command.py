@@ -231,6 +231,7 @@ def test_others_go_on_when_an_owner_leaves_for_good(deployed, clients):
     ended(owners["hospital"])
 
 
+@pytest.mark.deep
 def test_an_audit_of_a_stored_run_comes_to_the_same(tmp_path):
     given = SMALL | {"clients": 2, "split": "dirichlet:0.5", "local_samples": 150}
     given |= {"private_store": str(tmp_path / "own")}

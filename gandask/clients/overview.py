@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from gandask.clients.dialling import Answer
 from gandask.clients.keeping import PrivateStore
@@ -67,7 +66,8 @@ class Overview:
     @property
     def epsilon(self) -> float | None:
         """What was spent, as the last answer that cost something told it; None if none did."""
-        return _last(self.store.scores, "epsilon")
+        told = (scores.get("epsilon") for scores in reversed(self.store.scores))
+        return next((float(spent) for spent in told if spent is not None), None)
 
     @property
     def line(self) -> str:
@@ -86,7 +86,3 @@ class Overview:
         """Say it again and again, until told to stop."""
         while not stop.wait(EVERY):
             self.tell()
-
-
-def _last(scores: tuple[Mapping[str, Any], ...], name: str) -> Any:
-    return next((told[name] for told in reversed(scores) if told.get(name) is not None), None)

@@ -57,7 +57,7 @@ class Opening:
     @property
     def held(self) -> Held | None:
         """What the client holds, once it was opened."""
-        return self._client and self._client.held
+        return self._client.held if self._client else None
 
     def __call__(self, message: Message) -> Message:
         """Answer a request.

@@ -170,6 +170,6 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> Markup:
 
 
 def _number(value: Any) -> str:
-    if value is None:
+    if value is None or value != value:  # NaN
         return "–"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
