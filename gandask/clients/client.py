@@ -9,9 +9,6 @@ that it builds on, and the same one is given the same answer, and charged once.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
-import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -25,25 +22,33 @@ from gandask.clients.held import Held
 from gandask.clients.keeping import KEPT, PrivateStore
 from gandask.clients.messages import Message, RefusedError, packed, unpacked
 from gandask.clients.per_sample import check_separable, poisson, private_gradients, stream
+from gandask.clients.reading import (
+    MADE,
+    asked_of,
+    digest_of_message,
+    fakes_of,
+    finite,
+    joined,
+    made_of,
+    part_of,
+    round_of,
+    samples_of,
+    state_name,
+    statistics_of,
+)
 from gandask.clients.spending import DPSGD, Charge, epsilon
 from gandask.clients.terms import Terms
 from gandask.core import Array, SettingError, State, rng, torch_seed
 from gandask.scores import features, metrics
 from gandask.scores.features import CHUNK
-from gandask.scores.metrics import Reference, Statistics
+from gandask.scores.metrics import Reference
 from gandask.training import networks, wire
 from gandask.training.learner import Learner, fresh_moments, gradients, load_module, save_module
 from gandask.training.pair import discriminator_loss, feedback
 from gandask.training.settings import Training, real_batch
-from gandask.training.stored import digest_of
 
-MADE = re.compile(r"[0-9a-f]{32}")
-STATE = re.compile(r"[0-9a-f]{72}")
-"""Digests: of what was made; and of a state, which begins with that and the round."""
 LENGTH = 72
 CHECKPOINTS = 2  # of a run, of which the older serves where the newer is damaged
-ROUNDS = 1 << 31
-"""More than a run can have."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,29 +141,29 @@ class PrivateClient:
     def _make(self, message: Message) -> Message:
         """Make the discriminator, or take one that the server's side has."""
         terms = self._agreed(message.values)
-        made = _digest(message)
+        made = digest_of_message(message)
         if self.store.get(made) is None:
             self._first(made, message, terms)
             frame = np.frombuffer(packed(message), np.uint8)
             self.store.put(made, {"frame": frame, "kept": np.empty(0, np.uint8)})
             self.say(f"made a discriminator: {terms.base}, {terms.loss}, {terms.privacy}")
-        return Message("made", {"made": made, "state": _named(made, 0, made)})
+        return Message("made", {"made": made, "state": state_name(made, 0, made)})
 
     def _train(self, message: Message) -> Message:
         """Train the discriminator on fakes and own data, and answer what the fakes lack."""
-        made, state, round = _asked(message)
+        made, state, round = asked_of(message)
         if not round:
             raise RefusedError("unfit", "expected a round, from 1 on")
-        key = _digest(message)
+        key = digest_of_message(message)
         known = self.store.answer(key)
         if known is not None:
             return unpacked(known)
         terms = self._terms(made)
         held = self._held(made, state, terms)
-        fakes = _fakes(message, terms)
+        fakes = fakes_of(message, terms)
         self._charge(terms, key, made, round)
         trained, slopes, values = self._trained(terms, held, fakes, key, round)
-        after = _named(made, round, key)
+        after = state_name(made, round, key)
         self.store.put(after, trained)
         answer = Message(
             "trained", self._told(terms, key, round, values) | {"state": after}, slopes
@@ -169,10 +174,10 @@ class PrivateClient:
 
     def _measure(self, message: Message) -> Message:
         """Compare a generator's statistics with those of the data that are kept apart."""
-        round = _round(message)
-        terms = self._terms(_made(message))
+        round = round_of(message)
+        terms = self._terms(made_of(message))
         arrays = dict(message.arrays)
-        fake = _statistics(arrays.pop("statistics", None))
+        fake = statistics_of(arrays.pop("statistics", None))
         real = self._reference(str(message.values.get("features")), arrays)
         if len(fake.feature_sum) != len(real.statistics.feature_sum):
             raise RefusedError("unfit", "expected statistics of the same features")
@@ -181,19 +186,19 @@ class PrivateClient:
 
     def _audit(self, message: Message) -> Message:
         """Attack the own discriminator, its feedback and the generator's samples."""
-        made, state, round = _asked(message)
+        made, state, round = asked_of(message)
         terms = self._terms(made)
         held = self._held(made, state, terms)
         training = terms.training(self.held.source, self.device)
         data, chance = self.held.data, rng(terms.seed, terms.slot, round, "audit")
         with training.settled() as device:
             found = auditing.audit(
-                load_module(training.build_discriminator, _part(held, "weights"), device),
+                load_module(training.build_discriminator, part_of(held, "weights"), device),
                 training.losses[0],
                 data.batch(self.held.members).numpy(),
                 data.batch(self.held.apart).numpy(),
-                _samples(message, "samples", terms),
-                _samples(message, "calibration", terms)
+                samples_of(message, "samples", terms),
+                samples_of(message, "calibration", terms)
                 if "calibration" in message.arrays
                 else None,
                 unit=terms.feedback_norm == "unit",
@@ -205,7 +210,7 @@ class PrivateClient:
 
     def _forget(self, message: Message) -> Message:
         """Give up states but those that the last checkpoints of the run build on."""
-        made, state, _ = _asked(message)
+        made, state, _ = asked_of(message)
         record = self.store.get(made)
         if record is None:
             raise RefusedError("lost", "what it builds on was never made here")
@@ -258,11 +263,11 @@ class PrivateClient:
                 except SettingError as error:
                     raise RefusedError("unfit", str(error)) from error
             moments = fresh_moments(module, terms.learning_rate)
-            return _joined(save_module(module), moments)
+            return joined(save_module(module), moments)
 
     def _held(self, made: str, state: str, terms: Terms) -> State:
         """Give the state that a request builds on."""
-        if state == _named(made, 0, made):
+        if state == state_name(made, 0, made):
             record = self.store.get(made)
             if record is not None:
                 return self._first(made, unpacked(record["frame"].tobytes()), terms)
@@ -303,7 +308,7 @@ class PrivateClient:
     ) -> tuple[dict[str, Array], State, dict[str, Any]]:
         """Take the steps of a round, and give the new state, feedback and losses."""
         training = terms.training(self.held.source, self.device)
-        weights, moments = _part(held, "weights"), _part(held, "moments")
+        weights, moments = part_of(held, "weights"), part_of(held, "moments")
         loss, values = training.losses[0], []
         with training.settled() as device:
             module = load_module(training.build_discriminator, weights, device)
@@ -330,7 +335,7 @@ class PrivateClient:
                 "generator_loss": float(np.mean([float(value) for value, _ in answers])),
             }
             sent = wire.packed({"slope": slope}, terms.wire, by_sample=True)
-            return _joined(*learner.states()), sent, told
+            return joined(*learner.states()), sent, told
 
     def _plain(
         self,
@@ -381,19 +386,19 @@ class PrivateClient:
     ) -> dict[str, float | None]:
         """Give what the server's side is told of a round; the rest is noted here."""
         spent = self._spent(terms, key)
-        self.store.note({"round": round, "epsilon": spent, **_finite(values)})
-        told = {} if terms.silent else _finite(values)
+        self.store.note({"round": round, "epsilon": spent, **finite(values)})
+        told = {} if terms.silent else finite(values)
         return told | {"epsilon": spent}
 
     def _private(self, terms: Terms, round: int, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """Note scores, and give them if they may leave."""
-        told = _finite(values)
+        told = finite(values)
         self.store.note({"round": round, **told})
         return {} if terms.silent else told
 
     def _reference(self, kind: str, weights: State) -> Reference:
         """Measure the data that are kept apart, once by each extractor."""
-        known = _digest(Message("extractor", {"kind": kind}, weights))
+        known = digest_of_message(Message("extractor", {"kind": kind}, weights))
         if known not in self._references:
             data = self.held.data
             try:
@@ -449,88 +454,3 @@ def _normed(slopes: Tensor, terms: Terms) -> Tensor:
         return slopes
     norms = slopes.flatten(1).norm(dim=1).reshape(-1, *[1] * (slopes.dim() - 1))
     return torch.where(norms > 0, slopes / norms, slopes)
-
-
-def _digest(message: Message) -> str:
-    """Give a digest of all that a message says: of frames there may be several for one."""
-    told = json.dumps([message.name, message.values], sort_keys=True)
-    parts = f"{told} {digest_of(message.arrays)}"
-    return hashlib.blake2b(parts.encode(), digest_size=16).hexdigest()
-
-
-def _named(made: str, round: int, key: str) -> str:
-    """Name a state: whose it is, after which round, and by which request."""
-    return f"{made}{round:08x}{key}"
-
-
-def _made(message: Message) -> str:
-    made = message.values.get("made")
-    if not isinstance(made, str) or not MADE.fullmatch(made):
-        raise RefusedError("unfit", "expected the digest of what was made")
-    return made
-
-
-def _round(message: Message) -> int:
-    round = message.values.get("round")
-    if type(round) is not int or not 0 <= round < ROUNDS:
-        raise RefusedError("unfit", "expected a round")
-    return round
-
-
-def _asked(message: Message) -> tuple[str, str, int]:
-    """Read what was made, the state that a request builds on, and the round."""
-    made, state = _made(message), message.values.get("state")
-    if not isinstance(state, str) or not STATE.fullmatch(state) or not state.startswith(made):
-        raise RefusedError("unfit", "expected the digest of a state of what was made")
-    return made, state, _round(message)
-
-
-def _fakes(message: Message, terms: Terms) -> list[Array]:
-    """Read the fakes of a round, batch by batch."""
-    found = wire.unpacked(message.arrays)
-    samples = found.get("samples")
-    expected = (terms.steps * terms.batch_size, *terms.shape)
-    if found.keys() != {"samples"} or samples is None or samples.shape != expected:
-        raise RefusedError("unfit", f"expected fakes of shape {expected}")
-    if samples.dtype != np.float32 or not np.isfinite(samples).all():
-        raise RefusedError("unfit", "expected fakes of finite float32")
-    return np.array_split(samples, terms.steps)
-
-
-def _samples(message: Message, name: str, terms: Terms) -> Array:
-    """Read images that were generated."""
-    samples = message.arrays.get(name)
-    if samples is None or samples.shape[1:] != terms.shape or samples.dtype != np.float32:
-        raise RefusedError("unfit", f"{name}: expected float32 of shape (n, *{terms.shape})")
-    if not len(samples):
-        raise RefusedError("unfit", f"{name}: expected one or more")
-    return samples
-
-
-def _statistics(packed: Array | None) -> Statistics:
-    """Read the sums that scores follow from."""
-    if packed is None or packed.ndim != 1 or packed.dtype != np.float64 or len(packed) < 4:
-        raise RefusedError("unfit", "expected packed statistics")
-    features, classes = packed[:2]
-    sound = np.isfinite(packed[:4]).all() and 0 < features < 1 << 12 and 0 < classes < 1 << 12
-    if not sound or len(packed) != 4 + features * (1 + features) + 3 * classes:
-        raise RefusedError("unfit", "expected packed statistics")
-    return Statistics.from_array(packed)
-
-
-def _joined(weights: State, moments: State) -> dict[str, Array]:
-    parts = {"weights": weights, "moments": moments}
-    return {f"{kind}/{name}": part for kind, of in parts.items() for name, part in of.items()}
-
-
-def _part(state: State, kind: str) -> dict[str, Array]:
-    begin = f"{kind}/"
-    return {name.removeprefix(begin): a for name, a in state.items() if name.startswith(begin)}
-
-
-def _finite(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Give numbers as JSON holds them: None for what is not finite."""
-    return {
-        name: None if isinstance(value, float) and not np.isfinite(value) else value
-        for name, value in values.items()
-    }

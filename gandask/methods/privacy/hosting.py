@@ -5,14 +5,12 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import hashlib
-import json
 import logging
 import socket
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import platformdirs
 
@@ -22,12 +20,9 @@ from gandask.clients.connecting import Address, address
 from gandask.clients.hub import Hub
 from gandask.clients.messages import Message
 from gandask.clients.process import Simulated, started
-from gandask.core import Event, Hosting, SettingError, State
+from gandask.core import Event, Hosting, State
 from gandask.methods.privacy.proxies import named
 from gandask.training.stored import CHECKPOINTS, last_checkpoint, read_states
-
-if TYPE_CHECKING:
-    from gandask.methods.privacy.method import PrivacyGAN
 
 logger = logging.getLogger("gandask")
 ANYWHERE = "0.0.0.0"
@@ -93,62 +88,55 @@ class Clients:
         self.pool.shutdown(wait=False, cancel_futures=True)
 
 
-def check_private(method: PrivacyGAN) -> None:
-    """Refuse to keep what is private where the server's side keeps its own.
-
-    Raises
-    ------
-    SettingError
-    """
-    if method.private_store is not None and not method.simulated:
-        raise SettingError(
-            "private_store: clients that are named keep their own; it is given to gandask client"
-        )
-
-
-def simulated(method: PrivacyGAN, base: Path | None) -> dict[str, Simulated]:
-    """Give the clients that are started here.
+@dataclass(frozen=True)
+class Parties:
+    """Who the clients of a run are.
 
     Parameters
     ----------
-    base : Path, optional
-        The folder in which each has one of its own.
+    names : tuple of str
+    simulated : mapping of str to Simulated
+        Those that are started here, by name, without a folder: all or none.
+    server : str, optional
+        Where the others dial in.
+    authority : Path, optional
+        The folder of the authority that signs credentials; the user's own if not given.
+    private_store : Path, optional
+        In which those that are started here have folders; the user's own if not given.
+    mark : str
+        What tells their folders from those of another run in the place of one that was deleted.
     """
-    return {
-        name: Simulated(
-            method.training.source,
-            method.part(index),
-            hashlib.blake2b(f"{method.seed} {index}".encode(), digest_size=32).digest(),
-            base / name if base else None,
-            method.device,
-        )
-        for index, name in enumerate(method.names)
-    }
 
+    names: tuple[str, ...]
+    simulated: Mapping[str, Simulated]
+    server: str | None
+    authority: Path | None
+    private_store: Path | None
+    mark: str
 
-def private_folder(method: PrivacyGAN, store: Path | None) -> Path | None:
-    """Give the folder in which simulated clients of a run that is kept have theirs."""
-    if store is None:
-        return None
-    base = method.private_store and Path(method.private_store)
-    # another run in the place of one that was deleted has clients of its own
-    known = [str(store.resolve()), method.seed, method.terms(0), repr(method.part(0))]
-    mark = hashlib.blake2b(json.dumps(known).encode(), digest_size=8).hexdigest()
-    return (base or platformdirs.user_data_path("gandask") / "clients") / mark
+    def placed(self, store: Path | None) -> dict[str, Simulated]:
+        """Give those that are started here, each with a folder of its own if the run is kept."""
+        if store is None:
+            return dict(self.simulated)
+        told = f"{store.resolve()} {self.mark}".encode()
+        mark = hashlib.blake2b(told, digest_size=8).hexdigest()
+        base = self.private_store or platformdirs.user_data_path("gandask") / "clients"
+        return {
+            name: replace(one, folder=base / mark / name) for name, one in self.simulated.items()
+        }
 
 
 @contextlib.contextmanager
-def hosted(method: PrivacyGAN, hosting: Hosting) -> Iterator[Clients]:
+def hosted(parties: Parties, hosting: Hosting) -> Iterator[Clients]:
     """Keep up what a run's clients are asked by."""
-    base = private_folder(method, hosting.store) if method.simulated else None
     with contextlib.ExitStack() as stack:
-        if method.simulated and not hosting.travels:
-            asked = simulated(method, base).items()
+        if parties.simulated and not hosting.travels:
+            asked = parties.placed(hosting.store).items()
             opened = {name: one.opened(stack, logger.debug) for name, one in asked}
             reach: Asking = Directly(opened)
         else:
-            reach = _listening(method, hosting, base, stack)
-        clients = Clients(method.names, reach, hosting.store)
+            reach = _listening(parties, hosting, stack)
+        clients = Clients(parties.names, reach, hosting.store)
         stack.callback(clients.close)
         yield clients
 
@@ -163,25 +151,24 @@ def own_address() -> str:
         return str(probe.getsockname()[0])
 
 
-def _listening(
-    method: PrivacyGAN, hosting: Hosting, base: Path | None, stack: contextlib.ExitStack
-) -> ByHub:
+def _listening(parties: Parties, hosting: Hosting, stack: contextlib.ExitStack) -> ByHub:
     """Listen for clients, and start those that are simulated."""
 
     def tell(kind: str, client: str, detail: str) -> None:
-        slot = f"client/{method.names.index(client)}"
+        slot = f"client/{parties.names.index(client)}"
         hosting.tell(Event(0, f"client {kind}", slot, f"{client}: {detail}", machine=True))
 
-    if method.server is not None:
-        where, listen = address(method.server), (ANY_FAMILY, address(method.server)[1])
-        signed_by = credentials.kept_authority(Path(method.authority) if method.authority else None)
+    if parties.server is not None:
+        where, listen = address(parties.server), (ANY_FAMILY, address(parties.server)[1])
+        signed_by = credentials.kept_authority(parties.authority)
     else:
         where, listen = (own_address(), 0), (ANYWHERE, 0)
         signed_by = credentials.authority()
-    hub = stack.enter_context(Hub(listen, signed_by, method.names, tell))
+    hub = stack.enter_context(Hub(listen, signed_by, parties.names, tell))
     there: Address = (where[0], hub.address[1])
-    if method.simulated:
-        pems = {name: credentials.issue(signed_by, name) for name in method.names}
+    if parties.simulated:
+        pems = {name: credentials.issue(signed_by, name) for name in parties.names}
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gandask-")))
-        stack.enter_context(started(simulated(method, base), ("127.0.0.1", there[1]), pems, folder))
+        own = parties.placed(hosting.store)
+        stack.enter_context(started(own, ("127.0.0.1", there[1]), pems, folder))
     return ByHub(*there, credentials.issue_server(signed_by))

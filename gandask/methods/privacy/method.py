@@ -7,52 +7,34 @@ them. A round is `exchange_every` steps of the client's discriminator and one of
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, replace
-from typing import Any, ClassVar, Self
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import numpy as np
 
 from gandask import config
-from gandask.checks import refuse_address, spelt_out
 from gandask.clients.auditing import Audit
-from gandask.clients.client import check_private
-from gandask.clients.held import Held, Part, public_part
-from gandask.clients.spending import DPSGD
-from gandask.clients.terms import FEEDBACK_NORMS, Terms
-from gandask.config import setting, settings
+from gandask.config import settings
 from gandask.core import (
     NON_FINITE,
     Array,
     Event,
     Figure,
-    Hosted,
-    Hosting,
     Layout,
     Plan,
     Record,
     Report,
     Role,
-    SettingError,
     Stage,
     Task,
 )
-from gandask.methods.adversarial import Adversarial
-from gandask.methods.privacy import hosting as hosts
 from gandask.methods.privacy.proxies import REMEDY, examine, exchange, meet
-from gandask.methods.privacy.settled import check_alpha, check_clients, check_loss
-from gandask.methods.privacy.students import Rules, begin, learn, score, show, teach
+from gandask.methods.privacy.sharing import Sharing
+from gandask.methods.privacy.students import begin, learn, score, show, teach
 from gandask.methods.privacy.view import AUDITED, COORDS, Couple, PrivacyView, variables
 from gandask.scores import metrics
 from gandask.scores.metrics import Statistics
-from gandask.training import networks
-from gandask.training.losses import LOSSES
-from gandask.training.settings import Training
-from gandask.training.trial import check_networks
-from gandask.training.wire import WIRES
 
 TEACHER = "teacher/0"
 TERMS: Mapping[str, str] = {
@@ -68,285 +50,10 @@ TERMS: Mapping[str, str] = {
 
 
 @settings
-class PrivacyGAN(Adversarial[PrivacyView]):
+class PrivacyGAN(Sharing):
     """Train a student for each client that holds private data; its fields are its settings."""
 
     name: ClassVar[str] = "privacy"
-    schedules: ClassVar[Mapping[str, str]] = {"alpha": "alpha_schedule"}
-
-    clients: Any = setting(2, "how many, simulated here; or the names of those that dial in")
-    server: str | None = setting(
-        None, "HOST:PORT to listen at for clients that are named, as they reach it"
-    )
-    authority: str | None = setting(
-        None, "folder of the authority that signs credentials; the user's own by default"
-    )
-    private_store: str | None = setting(
-        None, "folder in which clients that are simulated keep theirs; the user's own by default"
-    )
-    base: str = setting("dcgan", "name in NETWORKS of all generators and discriminators")
-    loss: str | None = setting(None, "name in LOSSES of clients; that of the base by default")
-    alpha: Any = setting(
-        0.9, "share of the client in what its student learns from: one number, or one per client"
-    )
-    alpha_schedule: Mapping[str, float] = setting(
-        {}, "of all clients from given rounds on: {1000: 0.5}", above=0, maximum=1
-    )
-    warmup: int = setting(0, "rounds in which students learn from clients alone", minimum=0)
-    teacher: str | None = setting(None, "folder of a stored run whose networks are the teacher's")
-    teacher_iterations: int | None = setting(
-        None,
-        "to train a teacher for, on public data, where no run is given and one is needed; as many "
-        "as iterations by default",
-        minimum=0,
-    )
-    teacher_mode: str = setting(
-        "frozen",
-        "whether the teacher's discriminator stays as it is, or goes on learning from public data "
-        "and the student's fakes",
-        choices=("frozen", "live"),
-    )
-    teacher_loss: str = setting("bce", "name in LOSSES of the teacher's term: bounded below")
-    start_from_teacher: bool = setting(False, "whether students and clients begin as the teacher")
-    public_fraction: float = setting(
-        0.5,
-        "share of the data that is public, and that no simulated client holds",
-        above=0,
-        below=1,
-    )
-    split: str = setting(
-        "iid", "of the rest among simulated clients: iid, dirichlet:0.3, classes:2"
-    )
-    local_samples: int | None = setting(
-        None, "that a simulated client trains on; the rest of its part is kept apart", minimum=1
-    )
-    iterations: int = setting(3000, "steps of a client's discriminator", minimum=1)
-    exchange_every: int = setting(1, "such steps in a round, between two answers", minimum=1)
-    batch_size: int = setting(64, "samples per batch", minimum=1)
-    learning_rate: float = setting(1e-4, "initial Adam learning rate", above=0)
-    adam_betas: tuple[float, float] = setting((0.0, 0.99), "Adam β", minimum=0, below=1)
-    wire: str = setting("float32", "what fakes and feedback travel as", choices=WIRES)
-    feedback_norm: str = setting(
-        "none",
-        "unit: feedback on each fake leaves with the norm 1, which tells less of members",
-        choices=FEEDBACK_NORMS,
-    )
-    privacy: DPSGD | None = setting(None, "differential privacy of clients' discriminators")
-    epsilon_limit: float | None = setting(
-        None, "epsilon that no client's answers may pass: it answers no more", above=0
-    )
-    report_private_scores: bool = setting(
-        False,
-        "with privacy: whether losses, fid_local and audits leave the client all the same, which "
-        "epsilon does not cover",
-    )
-    score_every: int = setting(500, "rounds between scores, the last one among them", minimum=1)
-    audit_every: int = setting(0, "rounds between audits; 0: at the end alone", minimum=0)
-    audit_samples: int = setting(1000, "of a student, that attackers are given", minimum=1)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        config.lookup("base", self.base, networks.NETWORKS)
-        object.__setattr__(self, "clients", check_clients(self.clients, self.server))
-        object.__setattr__(self, "alpha", check_alpha(self.alpha, len(self.names)))
-        for key in ("teacher", "authority", "private_store"):
-            refuse_address(key, getattr(self, key) or "")
-        if self.loss is not None:
-            config.lookup("loss", self.loss, LOSSES)
-        check_loss(self.teacher_loss)
-        if self.features == "inception":
-            raise SettingError(
-                "features='inception': clients score with what they are sent, and InceptionV3 is "
-                "too large for that; choose 'auto', 'classifier' or 'coordinates'"
-            )
-        if self.teacher and self.teacher_iterations:
-            raise SettingError(
-                f"teacher={self.teacher!r} and teacher_iterations={self.teacher_iterations}: "
-                "expected one of both; a run's networks are not trained again"
-            )
-        if self._needs_teacher and self.teacher_iterations == 0 and not self.teacher:
-            raise SettingError(
-                "teacher_iterations=0: students learn from a teacher where alpha is below 1, "
-                "start_from_teacher is set or teacher_mode='live', and there is none; give "
-                "teacher='runs/...' or leave it out"
-            )
-        if self.init:
-            raise SettingError("init: students begin as the teacher by start_from_teacher=True")
-
-    # ---- what follows from settings
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the clients."""
-        if isinstance(self.clients, int):
-            return tuple(f"client-{index}" for index in range(self.clients))
-        return tuple(self.clients)
-
-    @property
-    def simulated(self) -> bool:
-        """Whether clients are started here."""
-        return isinstance(self.clients, int)
-
-    @property
-    def rounds(self) -> int:
-        """Number of rounds."""
-        return -(-self.iterations // self.exchange_every)
-
-    @property
-    def _alphas(self) -> tuple[float, ...]:
-        return self.alpha if isinstance(self.alpha, tuple) else (self.alpha,) * len(self.names)
-
-    @property
-    def _needs_teacher(self) -> bool:
-        alphas = [*self._alphas, *map(float, self.alpha_schedule.values())]
-        return min(alphas) < 1 or self.start_from_teacher or self.teacher_mode == "live"
-
-    @property
-    def _taught(self) -> bool:
-        return bool(self.teacher or self.teacher_iterations or self._needs_teacher)
-
-    @property
-    def _lessons(self) -> int:
-        """Iterations of a teacher that is trained here."""
-        if self.teacher:
-            return 0
-        return self.iterations if self.teacher_iterations is None else self.teacher_iterations
-
-    @property
-    def _live(self) -> bool:
-        return self._taught and self.teacher_mode == "live"
-
-    @functools.cached_property
-    def training(self) -> Training:
-        """What tasks of students are given."""
-        network = networks.NETWORKS[self.base]
-        return self._training(network, [LOSSES[self.loss or network.loss]])
-
-    @functools.cached_property
-    def _teaching(self) -> Training:
-        return replace(self.training, init=self.teacher and spelt_out(self.teacher))
-
-    def training_of(self, slot: str) -> Training:
-        """What the tasks of a slot are given: the teacher's may be another run's."""
-        return self._teaching if slot == TEACHER else self.training
-
-    @functools.cached_property
-    def rules(self) -> Rules:
-        """How a round goes."""
-        return Rules(
-            steps=self.exchange_every * self.discriminator_steps,
-            answered=self.exchange_every,
-            wire=self.wire,
-            unit=self.feedback_norm == "unit",
-            live=self._live,
-            teacher_loss=self.teacher_loss,
-            public=self.public_fraction,
-        )
-
-    def terms(self, index: int) -> Mapping[str, Any]:
-        """Give what a client is asked to train, as JSON holds it."""
-        made = Terms(
-            base=self.base,
-            loss=self.loss or networks.NETWORKS[self.base].loss,
-            activation=self.activation,
-            initial_std=self.initial_std,
-            shape=self.training.data.shape,
-            batch_size=self.batch_size,
-            steps=self.rules.steps,
-            answered=self.rules.answered,
-            learning_rate=self.learning_rate,
-            adam_betas=self.adam_betas,
-            wire=self.wire,
-            feedback_norm=self.feedback_norm,
-            privacy=self.privacy,
-            epsilon_limit=self.epsilon_limit,
-            report_private_scores=self.report_private_scores,
-            precision=self.precision,
-            torch_threads=self.torch_threads,
-            seed=self.seed,
-            slot=f"client/{index}",
-        )
-        told = asdict(made)
-        return {key: [*value] if isinstance(value, tuple) else value for key, value in told.items()}
-
-    def part(self, index: int) -> Part:
-        """Give the part of the data that a simulated client holds."""
-        assert isinstance(self.clients, int)
-        return Part(
-            self.clients, index, self.split, self.public_fraction, self.local_samples, self.seed
-        )
-
-    # ---- before a run
-
-    def resolved(self) -> Self:
-        """Give the same settings with paths spelt out."""
-        keys = ("teacher", "authority", "private_store")
-        given = {key: getattr(self, key) for key in keys}
-        paths = {key: spelt_out(path) for key, path in given.items() if path is not None}
-        return config.replace(super().resolved(), paths)
-
-    def check(self) -> None:
-        """Load public data, and refuse what could not work there or at simulated clients.
-
-        Raises
-        ------
-        SettingError, DataError
-        """
-        loaded = self._load("public")
-        network = networks.NETWORKS[self.base]
-        networks.check(self.base, network, loaded.shape, loaded.classes, "base")
-        if network.conditional:
-            raise SettingError(
-                f"base={self.base!r}: takes labels, and how often a client has each is private; "
-                "choose one that does not"
-            )
-        public = len(public_part(len(loaded), self.public_fraction, self.seed))
-        if self._taught and self.batch_size > public:
-            raise SettingError(
-                f"batch_size={self.batch_size}: {public} samples are public (public_fraction="
-                f"{self.public_fraction}); make the batch smaller or that share larger"
-            )
-        for index in range(len(self.names) if self.simulated else 0):
-            held = Held.part(self.training.source, self.part(index))
-            if self.batch_size > len(held.members):
-                raise SettingError(
-                    f"batch_size={self.batch_size}: client {index} trains on {len(held.members)} "
-                    "samples; make the batch smaller, or the clients fewer"
-                )
-        check_networks(self.training, "base")
-        if self.privacy is not None:
-            module = networks.build(self.training.build_discriminator, seed=0)
-            check_private(self.training, module)
-        hosts.check_private(self)
-        self._check_teacher()
-
-    def _check_teacher(self) -> None:
-        self._teaching.check_init()
-        if self.teacher and "discriminator" not in self._teaching.starting_pair():
-            raise SettingError(
-                f"teacher={self.teacher!r}: its last checkpoint holds no discriminator beside its "
-                "best generator; give a run that trains pairs, such as one of the method grid"
-            )
-
-    def prepare(self) -> dict[str, Any]:
-        """Tell, besides, how large the networks are, and what a reader of epsilon has to know."""
-        facts = super().prepare()
-        built = {
-            kind: networks.build(self.training.builder(kind), seed=0)
-            for kind in ("generator", "discriminator")
-        }
-        sizes = {
-            kind: sum(part.nbytes for part in module.state_dict().values())
-            for kind, module in built.items()
-        }
-        facts["network_bytes"] = json.dumps(sizes)
-        if self.privacy is not None:
-            facts["epsilon_covers_scores"] = not self.report_private_scores
-        return facts | {"secrets": "seeded" if self.simulated else "the clients' own"}
-
-    def hosted(self, hosting: Hosting) -> contextlib.AbstractContextManager[Hosted]:
-        """Keep up what clients are asked by: themselves, or a hub that they dial."""
-        return hosts.hosted(self, hosting)
 
     # ---- the result
 
@@ -383,7 +90,7 @@ class PrivacyGAN(Adversarial[PrivacyView]):
         plan: list[Stage] = []
         if self._taught:
             writes = [f"{TEACHER}/generator/0", f"{TEACHER}/discriminator/0"]
-            given = {"slot": TEACHER, "iterations": self._lessons, "rules": self.rules}
+            given = {"slot": TEACHER, "iterations": self._lessons, "lesson": self.lesson}
             given["training"] = self._teaching
             plan.append([Task(TEACHER, 0, teach, (), tuple(writes), given)])
             shown = {"training": self._teaching, "slot": TEACHER, "round": 0}
@@ -405,7 +112,7 @@ class PrivacyGAN(Adversarial[PrivacyView]):
         given = {"client": self.names[one.index], "terms": self.terms(one.index)}
         reads = (judge,) if started else ()
         meeting = Task(one.client, 0, meet, reads, (f"{one.client}/token/0",), given)
-        taught = {"training": self.training, "rules": self.rules, "slot": one.student}
+        taught = {"training": self.training, "lesson": self.lesson, "slot": one.student}
         reads = (*((maker,) if started else ()), *((judge,) if self._live else ()))
         writes = [*_pair(one, 0), f"{one.student}/fakes/1", *(_judge(one, 0) if self._live else ())]
         return [
@@ -417,7 +124,7 @@ class PrivacyGAN(Adversarial[PrivacyView]):
         """Plan a round of a client and its student."""
         made, token = f"{one.student}/fakes/{round}", f"{one.client}/token"
         said = f"{one.client}/feedback/{round}"
-        shape = (self.rules.answered * self.batch_size, *self.training.data.shape)
+        shape = (self.lesson.answered * self.batch_size, *self.training.data.shape)
         asking = Task(
             one.client,
             round,
@@ -435,7 +142,7 @@ class PrivacyGAN(Adversarial[PrivacyView]):
         shown += [f"{one.student}/exhibit/{round}"] if audited else []
         given = {
             "training": self.training,
-            "rules": self.rules,
+            "lesson": self.lesson,
             "slot": one.student,
             "round": round,
             "alpha": self.share(one.index, round),

@@ -15,8 +15,8 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from gandask.clients.auditing import Audit
-from gandask.clients.client import MADE, STATE
 from gandask.clients.messages import Message, MessageError
+from gandask.clients.reading import MADE, STATE
 from gandask.core import Array, Made, State, StoreError, apart, reach, routine
 from gandask.scores import features
 from gandask.training import wire

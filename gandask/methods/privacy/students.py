@@ -24,7 +24,7 @@ from gandask.training.settings import Noise, Training, real_batch
 
 
 @dataclass(frozen=True)
-class Rules:
+class Lesson:
     """How a round goes: what all students are told alike.
 
     Parameters
@@ -62,7 +62,7 @@ def public_batch(training: Training, share: float, slot: str, number: int) -> Ar
     return held[order[place * training.batch_size : (place + 1) * training.batch_size]]
 
 
-def teach(*, training: Training, rules: Rules, slot: str, iterations: int) -> Made:
+def teach(*, training: Training, lesson: Lesson, slot: str, iterations: int) -> Made:
     """Train a teacher on public data, the discriminator first, or take the one of another run.
 
     Returns
@@ -75,13 +75,13 @@ def teach(*, training: Training, rules: Rules, slot: str, iterations: int) -> Ma
     )
     if not iterations:
         return (states[0], states[2]), {}
-    loss = LOSSES[rules.teacher_loss]
+    loss = LOSSES[lesson.teacher_loss]
     with training.settled() as device:
         with routine("load"):
             pair = Pair.load(states, training, loss, slot, 0, device)
         with routine("train"):
             for number in range(1, iterations + 1):
-                indices = public_batch(training, rules.public, slot, number)
+                indices = public_batch(training, lesson.public, slot, number)
                 pair.discriminator_step(real_batch(training, indices, device))
                 pair.generator_step()
                 progress(number / iterations)
@@ -89,7 +89,7 @@ def teach(*, training: Training, rules: Rules, slot: str, iterations: int) -> Ma
     return made, {"teacher_loss": pair.mean_loss("generator")}
 
 
-def begin(*teacher: State, training: Training, rules: Rules, slot: str, live: bool) -> Made:
+def begin(*teacher: State, training: Training, lesson: Lesson, slot: str, live: bool) -> Made:
     """Make a student, at random or as the teacher's generator, and its first fakes.
 
     Parameters
@@ -117,14 +117,14 @@ def begin(*teacher: State, training: Training, rules: Rules, slot: str, live: bo
         weights = teacher_generator[0]
     with training.settled() as device:
         module = load_module(training.build_generator, weights, device).train()
-        fakes = _forged(module, training, rules, device, slot, 1)
+        fakes = _forged(module, training, lesson, device, slot, 1)
         return (save_module(module), moments, fakes, *kept), {}
 
 
 def learn(
     *states: State,
     training: Training,
-    rules: Rules,
+    lesson: Lesson,
     slot: str,
     round: int,
     alpha: float,
@@ -160,21 +160,21 @@ def learn(
     with training.settled() as device:
         with routine("load"):
             learner = _learner(training, "generator", weights, moments, device)
-            fakes = _batches(wire.unpacked(made)["samples"], training, device)[-rules.answered :]
+            fakes = _batches(wire.unpacked(made)["samples"], training, device)[-lesson.answered :]
             slopes = _batches(wire.unpacked(said)["slope"], training, device)
         with routine("teacher"):
-            taught, kept, values = _taught(teacher, training, rules, slot, round, fakes, alpha)
+            taught, kept, values = _taught(teacher, training, lesson, slot, round, fakes, alpha)
         with routine("train"):
             blended = [
-                _blended(slope, other, alpha, rules.unit)
+                _blended(slope, other, alpha, lesson.unit)
                 for slope, other in zip(slopes, taught or slopes, strict=True)
             ]
-            values |= {"finite": _learned(learner, training, rules, slot, round, blended)}
+            values |= {"finite": _learned(learner, training, lesson, slot, round, blended)}
         written: list[State] = list(learner.states())
         module = learner.module
         if forges:
             with routine("forge"):
-                written.append(_forged(module, training, rules, device, slot, round + 1))
+                written.append(_forged(module, training, lesson, device, slot, round + 1))
                 written[0] = save_module(module)
         written += kept
         if scored:
@@ -237,25 +237,25 @@ def _learner(
 
 
 def _drawn(
-    training: Training, rules: Rules, device: torch.device, slot: str, round: int
+    training: Training, lesson: Lesson, device: torch.device, slot: str, round: int
 ) -> list[tuple[Tensor, ...]]:
     """Draw what the fakes of a round are made of, batch by batch."""
     noise = Noise(training, device, round, slot, "train")
-    return [noise.draw(training.batch_size) for _ in range(rules.steps)]
+    return [noise.draw(training.batch_size) for _ in range(lesson.steps)]
 
 
 def _forged(
     module: nn.Module,
     training: Training,
-    rules: Rules,
+    lesson: Lesson,
     device: torch.device,
     slot: str,
     round: int,
 ) -> State:
     """Make the fakes of a round."""
-    drawn = _drawn(training, rules, device, slot, round)
+    drawn = _drawn(training, lesson, device, slot, round)
     samples = torch.cat([forged(module, batch)[0] for batch in drawn]).cpu().numpy()
-    return wire.packed({"samples": samples}, rules.wire, by_sample=True)
+    return wire.packed({"samples": samples}, lesson.wire, by_sample=True)
 
 
 def _batches(samples: Array, training: Training, device: torch.device) -> list[Tensor]:
@@ -266,7 +266,7 @@ def _batches(samples: Array, training: Training, device: torch.device) -> list[T
 def _taught(
     teacher: Sequence[State],
     training: Training,
-    rules: Rules,
+    lesson: Lesson,
     slot: str,
     round: int,
     fakes: Sequence[Tensor],
@@ -284,15 +284,15 @@ def _taught(
     """
     if not teacher:
         return [], [], {}
-    device, loss = fakes[0].device, LOSSES[rules.teacher_loss]
+    device, loss = fakes[0].device, LOSSES[lesson.teacher_loss]
     kept: list[State] = []
     module = load_module(training.build_discriminator, teacher[0], device).train()
-    if rules.live:
+    if lesson.live:
         learner = Learner.of(module, teacher[1], training.adam_betas)
         seed = torch_seed(training.seed, round, slot, "teacher")
         epsilon = torch.Generator(device).manual_seed(seed)
-        for place, batch in enumerate(fakes, (round - 1) * rules.answered + 1):
-            indices = public_batch(training, rules.public, slot, place)
+        for place, batch in enumerate(fakes, (round - 1) * lesson.answered + 1):
+            indices = public_batch(training, lesson.public, slot, place)
             real = real_batch(training, indices, device)
             learner.step(discriminator_loss(loss, module, real, (batch,), epsilon))
         kept = [*learner.states()]
@@ -315,14 +315,14 @@ def _blended(local: Tensor, taught: Tensor, alpha: float, unit: bool) -> Tensor:
 def _learned(
     learner: Learner,
     training: Training,
-    rules: Rules,
+    lesson: Lesson,
     slot: str,
     round: int,
     slopes: Sequence[Tensor],
 ) -> bool:
     """Take one step down the mean of all that is asked for, if it is finite."""
     device = slopes[0].device
-    drawn = _drawn(training, rules, device, slot, round)[-rules.answered :]
+    drawn = _drawn(training, lesson, device, slot, round)[-lesson.answered :]
     parts = [
         gradients_from(learner, batch, slope) for batch, slope in zip(drawn, slopes, strict=True)
     ]
