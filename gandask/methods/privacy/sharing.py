@@ -109,7 +109,7 @@ class Sharing(Adversarial[PrivacyView]):
     wire: str = setting("float32", "what fakes and feedback travel as", choices=WIRES)
     feedback_norm: str = setting(
         "none",
-        "unit: feedback on each fake leaves with the norm 1, which tells less of members",
+        "unit: feedback on each fake leaves with the norm 1; its direction still tells of members",
         choices=FEEDBACK_NORMS,
     )
     privacy: DPSGD | None = setting(None, "differential privacy of clients' discriminators")
