@@ -9,6 +9,7 @@ that it builds on, and the same one is given the same answer, and charged once.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -154,7 +155,7 @@ class PrivateClient:
         made, state, round = asked_of(message)
         if not round:
             raise RefusedError("unfit", "expected a round, from 1 on")
-        key = digest_of_message(message)
+        key = self._key(message)
         known = self.store.answer(key)
         if known is not None:
             return unpacked(known)
@@ -389,6 +390,19 @@ class PrivateClient:
         self.store.note({"round": round, "epsilon": spent, **finite(values)})
         told = {} if terms.silent else finite(values)
         return told | {"epsilon": spent}
+
+    def _key(self, message: Message) -> str:
+        """Give the key of a request about these very data: of others the same request is new.
+
+        The server's side sees it, so it tells of the data only to who knows the secret.
+        """
+        held = self.held
+        known = hashlib.blake2b(key=self.store.secret, digest_size=16)
+        for part in (digest_of_message(message), held.data.fingerprint):
+            known.update(part.encode())
+        for indices in (held.members, held.apart):
+            known.update(np.ascontiguousarray(indices).data)
+        return known.hexdigest()
 
     def _private(self, terms: Terms, round: int, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """Note scores, and give them if they may leave."""

@@ -300,3 +300,14 @@ def test_private_scores_stay_unless_they_are_asked_for(reports):
 def test_a_limit_that_is_none_is_refused(epsilon):
     with pytest.raises(SettingError, match="expected a number above 0"):
         Limits(epsilon)
+
+
+def test_the_same_request_about_other_data_is_another_one():
+    """Its noise is another, and it is charged anew."""
+    store = PrivateStore(None, SECRET)
+    names = made(client(store), **NOISED)
+    first = client(store).answer(training(names))
+    other = Held.part(SOURCE, Part(2, 1, "iid", 0.5, 80, 1))
+    second = PrivateClient(other, store, Limits(), "cpu").answer(training(names))
+    assert first.values["state"] != second.values["state"]
+    assert len(store.ledger.charges) == 2

@@ -245,7 +245,8 @@ class PrivacyGAN(Sharing):
         if one.phase == "score":
             values, statistics, found = self._measured(heard, "final_")
             done = replace(one, heard=(), phase="done", statistics=statistics, score=found)
-            return done, [], [Record(one.client, one.round, values)], []
+            wrong = self._nonsense(one, one.round, heard["examine"].values)
+            return done, [], [Record(one.client, one.round, values)], wrong
         round = one.round + 1
         values, statistics, found = self._measured(heard, "")
         asked, learnt = heard["exchange"].values, heard["learn"].values
@@ -254,6 +255,8 @@ class PrivacyGAN(Sharing):
         values["alpha"] = self.share(one.index, round)
         ended = bool(asked.get("ended"))
         events = self._happened(one, round, asked, learnt)
+        if "examine" in heard:
+            events += self._nonsense(one, round, heard["examine"].values)
         now = replace(one, round=round, heard=())
         if statistics is not None:
             now = replace(now, statistics=statistics, score=found)
@@ -274,10 +277,16 @@ class PrivacyGAN(Sharing):
             kind = "spent" if asked["ended"] == REMEDY["spent"] else "ended"
             return [Event(round, kind, one.client, f"{name} answers no more: {asked['ended']}")]
         if asked.get("nonsense"):
-            return [Event(round, "nonsense", one.client, f"{name}: {asked['nonsense']}")]
+            return self._nonsense(one, round, asked)
         if not learnt["finite"]:
             return [Event(round, NON_FINITE, one.student, "the step was discarded")]
         return []
+
+    def _nonsense(self, one: Couple, round: int, told: Mapping[str, Any]) -> list[Event]:
+        """Tell what was wrong with an answer, if something was."""
+        wrong = told.get("nonsense")
+        named = f"{self.names[one.index]}: {wrong}"
+        return [Event(round, "nonsense", one.client, named)] if wrong else []
 
     def _measured(
         self, heard: Mapping[str, Report], prefix: str

@@ -6,7 +6,6 @@ came up; nothing of the client's own is among them.
 
 from __future__ import annotations
 
-import contextlib
 import re
 import time
 from collections.abc import Mapping
@@ -130,7 +129,7 @@ def examine(
     Returns
     -------
     values
-        ``fid_local`` and ``audit``, as far as the client tells them.
+        ``fid_local`` and ``audit``, as far as the client tells them; ``nonsense``: what was wrong.
     """
     rest = [*states]
     values: dict[str, Any] = {}
@@ -146,8 +145,10 @@ def examine(
         arrays |= {"calibration": rest.pop(0)["samples"]} if rest else {}
         answer = ask(client, Message("audit", asked, arrays))
         if answer.name == "audited" and answer.values:
-            with contextlib.suppress(ValueError):  # nonsense: what it found is not known
+            try:
                 values["audit"] = Audit.of(dict(answer.values)).values
+            except ValueError as error:
+                values["nonsense"] = f"its audit cannot be read: {error}"[:LONGEST]
     return (), values
 
 

@@ -128,3 +128,6 @@ def test_an_audit_that_is_nonsense_is_left_out(monkeypatch):
     dataset = gd.run(privacy(), progress=False)
     assert dataset.sizes["round"] == 3
     assert dataset.final_audit_auc.isnull().all()
+    wrong = dataset.event_detail.values[dataset.event_kind.values == "nonsense"]
+    assert len(wrong) == 1
+    assert "its audit cannot be read" in wrong[0]
