@@ -204,8 +204,10 @@ class Results:
         machine = np.array([event.machine for event in events], bool)
         told = {"long_name": "whether the machine did it, not the method", "units": ""}
         variables["event_machine"] = ("event", machine, told)
+        # along some nothing may lie: a stored Dataset would lack them
+        along = xr.Dataset(variables).dims
         coords: dict[str, list[Any]] = {
-            name: list(values) for name, values in layout.coords.items()
+            name: list(values) for name, values in layout.coords.items() if name in along
         }
         coords |= {"round": list(range(1, done + 1))}
         for name, parts in (("routine", self.routines), ("term", self.terms)):
