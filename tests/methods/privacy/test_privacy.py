@@ -8,6 +8,7 @@ import gandask as gd
 from gandask.clients.client import batch_of
 from gandask.clients.held import Held
 from gandask.clients.keeping import PrivateStore
+from gandask.clients.spending import epsilon
 from gandask.clients.terms import Terms
 from gandask.core import torch_seed
 from gandask.methods.privacy.students import public_batch
@@ -210,3 +211,34 @@ def assert_close(state, other):
     assert state.keys() == other.keys()
     for name, array in state.items():
         np.testing.assert_allclose(array, other[name], rtol=2e-3, atol=1e-6, err_msg=name)
+
+
+# ---- differential privacy
+
+
+def test_epsilon_is_the_accountants_and_ends_a_couple_before_its_limit():
+    settings = {
+        "clients": 1,
+        "data": "digits",
+        "base": "small_mlp",
+        "alpha": 1,
+        "batch_size": 20,
+        "iterations": 6,
+        "local_samples": 80,
+        "score_samples": 0,
+        "final_samples": 50,
+        "audit_samples": 5,
+        "privacy": gd.DPSGD(noise=2.0, clip=1.0),
+    }
+    whole = gd.run(gd.PrivacyGAN(**settings), progress=False)
+    counted = [epsilon([(2.0, 20 / 80, steps)], 1e-5) for steps in range(1, 7)]
+    assert whole.epsilon.values[:, 0] == pytest.approx(counted, rel=1e-12)
+    assert whole.discriminator_loss.isnull().all()
+    assert whole.attrs["epsilon_covers_scores"]
+    limit = (counted[3] + counted[4]) / 2
+    ended = gd.run(gd.PrivacyGAN(**settings, epsilon_limit=limit), progress=False)
+    assert ended.epsilon.values[:4, 0] == pytest.approx(counted[:4], rel=1e-12)
+    assert np.nanmax(ended.epsilon) <= limit
+    told = [*zip(ended.event_round.values, ended.event_kind.values, strict=True)]
+    assert [(int(round), str(kind)) for round, kind in told] == [(5, "spent")]
+    assert np.isfinite(ended.final_fid).all()
