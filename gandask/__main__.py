@@ -391,6 +391,7 @@ def client(
     Example: gandask client --name hospital --data /private/images --server server.example:9000
     --credentials hospital.pem
     """
+    import signal
     import threading
 
     import platformdirs
@@ -408,11 +409,14 @@ def client(
     own = folder or platformdirs.user_data_path("gandask") / "clients" / name
     source = {"name": data, "data_dir": data_dir, "image_size": image_size}
     where, limits, stop = connecting.address(server), Limits(epsilon_limit), threading.Event()
+    # what ends a service ends it as Ctrl-C does
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         process.run(source, held_out, where, proof, own, limits, say, stop, _shown(paged, port))
     except KeyboardInterrupt:
         say(f"stopped; started again with the same --private-store ({own}) it goes on", err=True)
     finally:
+        signal.signal(signal.SIGTERM, before)
         stop.set()
 
 

@@ -173,7 +173,7 @@ def test_no_run_is_kept_inside_a_clients_folder(tmp_path):
 
 def ended(*processes):
     for one in processes:
-        one.send_signal(signal.SIGINT)
+        one.send_signal(signal.SIGTERM)
     return [one.wait(60) for one in processes]
 
 
