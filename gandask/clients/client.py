@@ -9,20 +9,20 @@ that it builds on, and the same one is given the same answer, and charged once.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from gandask.clients import auditing
 from gandask.clients.held import Held
 from gandask.clients.keeping import KEPT, PrivateStore
+from gandask.clients.learning import Round, check_private
 from gandask.clients.messages import Message, RefusedError, packed, unpacked
-from gandask.clients.per_sample import check_separable, poisson, private_gradients, stream
 from gandask.clients.reading import (
     MADE,
     asked_of,
@@ -43,10 +43,8 @@ from gandask.core import Array, SettingError, State, rng, torch_seed
 from gandask.scores import features, metrics
 from gandask.scores.features import CHUNK
 from gandask.scores.metrics import Reference
-from gandask.training import networks, wire
-from gandask.training.learner import Learner, fresh_moments, gradients, load_module, save_module
-from gandask.training.pair import discriminator_loss, feedback
-from gandask.training.settings import Training, real_batch
+from gandask.training import networks
+from gandask.training.learner import fresh_moments, load_module, save_module
 
 LENGTH = 72
 CHECKPOINTS = 2  # of a run, of which the older serves where the newer is damaged
@@ -101,13 +99,8 @@ class PrivateClient:
         device: str = "auto",
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
-        self.held, self.store, self.limits, self.device, self.say = (
-            held,
-            store,
-            limits,
-            device,
-            say,
-        )
+        self.held, self.store, self.limits = held, store, limits
+        self.device, self.say = device, say
         self._requests: Mapping[str, Callable[[Message], Message]] = {
             "probe": self._probe,
             "make": self._make,
@@ -117,6 +110,7 @@ class PrivateClient:
             "forget": self._forget,
         }
         self._references: dict[str, Reference] = {}
+        self._frames: dict[str, Message] = {}
         # one at a time: a checkpoint may be told of meanwhile, or a request be sent again
         self._answering = threading.Lock()
 
@@ -144,9 +138,12 @@ class PrivateClient:
         terms = self._agreed(message.values)
         made = digest_of_message(message)
         if self.store.get(made) is None:
-            self._first(made, message, terms)
+            first = self._first(message, terms)
+            if terms.privacy:
+                self._refuse_unbounded(terms, first)
             frame = np.frombuffer(packed(message), np.uint8)
             self.store.put(made, {"frame": frame, "kept": np.empty(0, np.uint8)})
+            self._made[made] = []
             self.say(f"made a discriminator: {terms.base}, {terms.loss}, {terms.privacy}")
         return Message("made", {"made": made, "state": state_name(made, 0, made)})
 
@@ -163,7 +160,9 @@ class PrivateClient:
         held = self._held(made, state, terms)
         fakes = fakes_of(message, terms)
         self._charge(terms, key, made, round)
-        trained, slopes, values = self._trained(terms, held, fakes, key, round)
+        training = terms.training(self.held.source, self.device)
+        now = Round(terms, self.held, self.store.secret, key, round)
+        trained, slopes, values = now.train(training, held, fakes)
         after = state_name(made, round, key)
         self.store.put(after, trained)
         answer = Message(
@@ -216,7 +215,8 @@ class PrivateClient:
         if record is None:
             raise RefusedError("lost", "what it builds on was never made here")
         kept = [name for name in _names(record) if name != state]
-        told = "".join([*kept, state][-CHECKPOINTS:]).encode()
+        self._made[made] = [*kept, state][-CHECKPOINTS:]
+        told = "".join(self._made[made]).encode()
         self.store.put(made, {**record, "kept": np.frombuffer(told, np.uint8)})
         self.store.keep(self._counted())
         return Message("forgotten")
@@ -241,12 +241,18 @@ class PrivateClient:
         return terms
 
     def _terms(self, made: str) -> Terms:
-        record = self.store.get(made)
-        if record is None:
-            raise RefusedError("lost", "what it builds on was never made here")
-        return self._agreed(unpacked(record["frame"].tobytes()).values)
+        return self._agreed(self._asked_for(made).values)
 
-    def _first(self, made: str, message: Message, terms: Terms) -> dict[str, Array]:
+    def _asked_for(self, made: str) -> Message:
+        """Give the request by which something was made."""
+        if made not in self._frames:
+            record = self.store.get(made)
+            if record is None:
+                raise RefusedError("lost", "what it builds on was never made here")
+            self._frames = {made: unpacked(record["frame"].tobytes())}  # of one run at a time
+        return self._frames[made]
+
+    def _first(self, message: Message, terms: Terms) -> dict[str, Array]:
         """Build the first state: from a seed, or of the weights that came."""
         training = terms.training(self.held.source, self.device)
         with training.settled() as device:
@@ -258,21 +264,23 @@ class PrivateClient:
             else:
                 seed = torch_seed(terms.seed, 0, terms.slot, "discriminator", 0)
                 module = networks.build(training.build_discriminator, seed, terms.initial_std)
-            if terms.privacy:
-                try:
-                    check_private(training, module)
-                except SettingError as error:
-                    raise RefusedError("unfit", str(error)) from error
-            moments = fresh_moments(module, terms.learning_rate)
-            return joined(save_module(module), moments)
+            return joined(save_module(module), fresh_moments(module, terms.learning_rate))
+
+    def _refuse_unbounded(self, terms: Terms, first: State) -> None:
+        """Refuse a discriminator in which no sample's influence can be bounded."""
+        training = terms.training(self.held.source, self.device)
+        weights = part_of(first, "weights")
+        module = load_module(training.build_discriminator, weights, torch.device("cpu"))
+        try:
+            check_private(training, module)
+        except SettingError as error:
+            raise RefusedError("unfit", str(error)) from error
 
     def _held(self, made: str, state: str, terms: Terms) -> State:
-        """Give the state that a request builds on."""
-        if state == state_name(made, 0, made):
-            record = self.store.get(made)
-            if record is not None:
-                return self._first(made, unpacked(record["frame"].tobytes()), terms)
+        """Give the state that a request builds on; the first can be made again."""
         held = self.store.get(state)
+        if held is None and state == state_name(made, 0, made):
+            return self._first(self._asked_for(made), terms)
         if held is None:
             raise RefusedError("lost", f"{state} is not kept here, or never was")
         return held
@@ -303,84 +311,6 @@ class PrivateClient:
         steps = [(one.noise, one.rate, one.steps) for one in charges[: last + 1]]
         found = epsilon(steps, terms.privacy.delta)
         return found if np.isfinite(found) else None
-
-    def _trained(
-        self, terms: Terms, held: State, fakes: Sequence[Array], key: str, round: int
-    ) -> tuple[dict[str, Array], State, dict[str, Any]]:
-        """Take the steps of a round, and give the new state, feedback and losses."""
-        training = terms.training(self.held.source, self.device)
-        weights, moments = part_of(held, "weights"), part_of(held, "moments")
-        loss, values = training.losses[0], []
-        with training.settled() as device:
-            module = load_module(training.build_discriminator, weights, device)
-            learner = Learner.of(module, moments, terms.adam_betas)
-            batches = [torch.tensor(batch, device=device) for batch in fakes]
-            seed = torch_seed(terms.seed, round, terms.slot, "penalty")
-            epsilon = torch.Generator(device).manual_seed(seed)
-            for step, batch in enumerate(batches, 1):
-                number = (round - 1) * terms.steps + step
-                given = training, learner, batch, epsilon
-                found, value = (
-                    self._noised(terms, *given[:3], (key, step))
-                    if terms.privacy
-                    else self._plain(terms, *given, number)
-                )
-                values.append(value)
-                if all(bool(torch.isfinite(part).all()) for part in found):
-                    learner.apply(found, loss.clip)
-            answers = [feedback(loss, module, (batch,)) for batch in batches[-terms.answered :]]
-            slopes = torch.cat([slope for _, slope in answers])
-            slope = _normed(slopes, terms).cpu().numpy()
-            told = {
-                "discriminator_loss": float(np.mean(values)),
-                "generator_loss": float(np.mean([float(value) for value, _ in answers])),
-            }
-            sent = wire.packed({"slope": slope}, terms.wire, by_sample=True)
-            return joined(*learner.states()), sent, told
-
-    def _plain(
-        self,
-        terms: Terms,
-        training: Training,
-        learner: Learner,
-        fakes: Tensor,
-        epsilon: torch.Generator,
-        number: int,
-    ) -> tuple[Sequence[Tensor], float]:
-        """Compute the gradients of an ordinary step, on the batch of a number."""
-        indices = batch_of(self.held.members, terms, number)
-        real = real_batch(training, indices, fakes.device)
-        made = discriminator_loss(training.losses[0], learner.module, real, (fakes,), epsilon)
-        return gradients(made, learner.parameters), float(made.detach())
-
-    def _noised(
-        self,
-        terms: Terms,
-        training: Training,
-        learner: Learner,
-        fakes: Tensor,
-        key: tuple[str, int],
-    ) -> tuple[Sequence[Tensor], float]:
-        """Compute the gradients of a private step; what is drawn only the client knows."""
-        assert terms.privacy is not None
-        members, secret = self.held.members, self.store.secret
-        rate = terms.batch_size / len(members)
-        drawn = poisson(members, rate, stream(secret, "batch", *key))
-        real = real_batch(training, drawn, fakes.device)
-        found = private_gradients(
-            training.losses[0],
-            learner.module,
-            real,
-            (fakes,),
-            clip=terms.privacy.clip,
-            noise=terms.privacy.noise,
-            expected=terms.batch_size,
-            generator=stream(secret, "noise", *key),
-        )
-        with torch.no_grad():
-            logits = learner.module(*real), learner.module(fakes)
-            value = float(training.losses[0].discriminator(*logits)) if len(drawn) else np.nan
-        return found, value
 
     def _told(
         self, terms: Terms, key: str, round: int, values: dict[str, Any]
@@ -426,45 +356,22 @@ class PrivateClient:
             count = max(1, -(-len(self.held.apart) // CHUNK))
             chunks = np.array_split(self.held.apart, count)
             found = extractor.statistics(data.batch(chunk) for chunk in chunks)
-            self._references[known] = Reference.of(found)
+            self._references = {known: Reference.of(found)}
         return self._references[known]
+
+    @functools.cached_property
+    def _made(self) -> dict[str, list[str]]:
+        """By what was made, the states that checkpoints build on."""
+        found = [name for name in self.store.digests if MADE.fullmatch(name)]
+        return {made: _names(self.store.get(made) or {}) for made in found}
 
     def _counted(self) -> list[str]:
         """Name all that may still be built on, besides the newest."""
-        found = [name for name in self.store.digests if MADE.fullmatch(name)][-KEPT:]
-        for made in [*found]:
-            found += _names(self.store.get(made) or {})
-        return found
+        newest = [*self._made.items()][-KEPT:]
+        return [name for made, kept in newest for name in (made, *kept)]
 
 
 def _names(record: State) -> list[str]:
     """Name the states that checkpoints build on, of what was made."""
     text = record["kept"].tobytes().decode() if "kept" in record else ""
     return [text[begin : begin + LENGTH] for begin in range(0, len(text), LENGTH)]
-
-
-def check_private(training: Training, discriminator: nn.Module) -> None:
-    """Refuse a discriminator, or its loss, in which no sample's influence can be bounded.
-
-    Raises
-    ------
-    SettingError
-    """
-    shape = training.sample_shape or training.data.shape
-    samples = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    check_separable(training.losses[0], discriminator.cpu().train(), (samples,))
-
-
-def batch_of(members: Array, terms: Terms, number: int) -> Array:
-    """Draw the batch of a number, counted from 1: members are shuffled in each epoch."""
-    epoch, place = divmod(number - 1, len(members) // terms.batch_size)
-    order = rng(terms.seed, terms.slot, "epoch", epoch).permutation(len(members))
-    return members[order[place * terms.batch_size : (place + 1) * terms.batch_size]]
-
-
-def _normed(slopes: Tensor, terms: Terms) -> Tensor:
-    """Give feedback as it leaves: on each fake of norm 1, if asked."""
-    if terms.feedback_norm == "none":
-        return slopes
-    norms = slopes.flatten(1).norm(dim=1).reshape(-1, *[1] * (slopes.dim() - 1))
-    return torch.where(norms > 0, slopes / norms, slopes)

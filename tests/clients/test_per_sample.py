@@ -266,8 +266,11 @@ def test_what_has_no_gradient_of_each_sample_is_refused(make, loss, said):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_networks_without_batch_normalisation_are_taken(name, dtype):
     module, shape = network(name, dtype)
+    before = {key: part.clone() for key, part in module.state_dict().items()}
     for loss in SEPARABLE:
         check_separable(LOSSES[loss], module, batch(name, 3, shape, dtype=dtype))
+    assert module.training
+    assert all(torch.equal(part, before[key]) for key, part in module.state_dict().items())
 
 
 @pytest.mark.parametrize(("name", "loss"), [("dcgan", "bce"), ("mlp", "wgan_gp")])

@@ -32,11 +32,10 @@ from gandask.core import (
 from gandask.methods.privacy.proxies import REMEDY, examine, exchange, meet
 from gandask.methods.privacy.sharing import Sharing
 from gandask.methods.privacy.students import begin, learn, score, show, teach
-from gandask.methods.privacy.view import AUDITED, COORDS, Couple, PrivacyView, variables
+from gandask.methods.privacy.view import AUDITED, COORDS, TEACHER, Couple, PrivacyView, variables
 from gandask.scores import metrics
 from gandask.scores.metrics import Statistics
 
-TEACHER = "teacher/0"
 TERMS: Mapping[str, str] = {
     "generator": "weights",
     "discriminator": "weights",

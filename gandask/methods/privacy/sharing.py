@@ -13,8 +13,8 @@ from typing import Any, ClassVar, Self
 
 from gandask import config
 from gandask.checks import refuse_address, spelt_out
-from gandask.clients.client import check_private
 from gandask.clients.held import Held, Part, public_part
+from gandask.clients.learning import check_private
 from gandask.clients.process import Simulated
 from gandask.clients.spending import DPSGD
 from gandask.clients.terms import FEEDBACK_NORMS, Terms
@@ -29,24 +29,12 @@ from gandask.methods.privacy import hosting as hosts
 from gandask.methods.privacy.hosting import Parties
 from gandask.methods.privacy.settled import check_alpha, check_clients, check_loss
 from gandask.methods.privacy.students import Lesson
-from gandask.methods.privacy.view import PrivacyView
+from gandask.methods.privacy.view import TEACHER, PrivacyView
 from gandask.training import networks
 from gandask.training.losses import LOSSES
 from gandask.training.settings import Training
 from gandask.training.trial import check_networks
 from gandask.training.wire import WIRES
-
-TEACHER = "teacher/0"
-TERMS: Mapping[str, str] = {
-    "generator": "weights",
-    "discriminator": "weights",
-    "fakes": "fakes",
-    "feedback": "feedback",
-    "token": "names",
-    "statistics": "statistics",
-    "exhibit": "exhibits",
-}
-"""What travels, by the third part of a state's name."""
 
 
 @settings

@@ -12,6 +12,7 @@ from gandask.clients.auditing import ATTACKS, RATES
 from gandask.core import Array, Event, Record, Report, Variable
 from gandask.scores.metrics import METRICS
 
+TEACHER = "teacher/0"
 REPORTED = ("fid",)
 """Scores whose course a report draws."""
 

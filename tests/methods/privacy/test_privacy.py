@@ -5,9 +5,9 @@ import pytest
 import torch
 
 import gandask as gd
-from gandask.clients.client import batch_of
 from gandask.clients.held import Held
 from gandask.clients.keeping import PrivateStore
+from gandask.clients.learning import batch_of
 from gandask.clients.spending import epsilon
 from gandask.clients.terms import Terms
 from gandask.core import torch_seed
