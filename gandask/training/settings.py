@@ -250,8 +250,13 @@ class Training:
             self.refuse_others(init_digest=_digest_of(found))
         return found
 
-    def check_init(self) -> None:
+    def check_init(self, key: str = "init") -> None:
         """Compare the networks to start from, where there are any, with those to be trained.
+
+        Parameters
+        ----------
+        key : str
+            The setting that names their run.
 
         Raises
         ------
@@ -260,7 +265,7 @@ class Training:
         """
         if self.init is None:
             return
-        told = f"init={self.init!r}"
+        told = f"{key}={self.init!r}"
         try:
             found = stored.best_pair(self.init)
         except StoreError as error:

@@ -294,7 +294,7 @@ class Sharing(Adversarial[PrivacyView]):
         self._check_teacher()
 
     def _check_teacher(self) -> None:
-        self._teaching.check_init()
+        self._teaching.check_init("teacher")
         if self.teacher and "discriminator" not in self._teaching.starting_pair():
             raise SettingError(
                 f"teacher={self.teacher!r}: its last checkpoint holds no discriminator beside its "
