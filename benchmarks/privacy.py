@@ -214,7 +214,7 @@ def mnist(asked: argparse.Namespace, seed: int) -> Contenders:
 
 
 def cifar10(asked: argparse.Namespace, seed: int) -> Contenders:
-    """Give a client of 1,000 images, 16 pixels wide, a tenth of what is not public, as the thesis."""
+    """Give a client of 1,000 images, 16 pixels wide."""
     given = {
         "clients": 1,
         "data": "cifar10.zip/train",
