@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gandask.methods import METHODS
     from gandask.methods.grid.method import Grid
     from gandask.methods.mggan.method import MGGAN
+    from gandask.methods.perlabel import PerLabel
     from gandask.methods.privacy import PrivacyGAN
     from gandask.methods.split import BPGAN, DataParallel
     from gandask.methods.split.cost import cost
@@ -56,6 +57,7 @@ _HOMES = {
     "methods.grid": ("Grid",),
     "methods.mggan": ("MGGAN",),
     "clients.spending": ("DPSGD",),
+    "methods.perlabel": ("PerLabel",),
     "methods.privacy": ("PrivacyGAN",),
     "methods.split": ("BPGAN", "DataParallel"),
     "methods.split.cost": ("cost",),
@@ -84,6 +86,7 @@ __all__ = [
     "Loss",
     "MethodError",
     "Network",
+    "PerLabel",
     "PrivacyGAN",
     "Run",
     "SettingError",

@@ -46,6 +46,7 @@ METHODS = Registry(
         "mggan": "gandask.methods.mggan:MGGAN",
         "bpgan": "gandask.methods.split:BPGAN",
         "data_parallel": "gandask.methods.split:DataParallel",
+        "per_label": "gandask.methods.perlabel:PerLabel",
         "privacy": "gandask.methods.privacy:PrivacyGAN",
     }
 )

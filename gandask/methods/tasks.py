@@ -5,14 +5,14 @@ Each function returns ``(states, values)`` and changes nothing it is given.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from gandask.core import Array, Made, State, StoreError, routine, torch_seed
+from gandask.core import Array, Made, State, StoreError, rng, routine, torch_seed
 from gandask.scores import features
 from gandask.scores.features import CHUNK
 from gandask.training import networks
@@ -50,6 +50,26 @@ def initialise(*, training: Training, slot: str, population_size: int) -> Made:
             if kind == "generator" and training.score_samples:
                 values = measured(training, modules, training.score_samples, device, 0, slot)
     return tuple(states), values
+
+
+def batches(training: Training, shard: Array, slot: str, first: int) -> Iterator[Array]:
+    """Draw the batches from an iteration on, shuffling the slot's share anew in each epoch.
+
+    An iteration takes `discriminator_steps` of them.
+
+    Parameters
+    ----------
+    shard : array
+        Indices of the samples that `slot` trains on.
+    """
+    size = training.batch_size
+    epoch, place = divmod((first - 1) * training.discriminator_steps, len(shard) // size)
+    while True:
+        with routine("batch"):
+            shuffled = rng(training.seed, slot, "epoch", epoch).permutation(shard)
+        for start in range(place * size, len(shuffled) - size + 1, size):
+            yield shuffled[start : start + size]
+        epoch, place = epoch + 1, 0
 
 
 def measured(

@@ -118,15 +118,47 @@ def _reference(data: Data, kind: str, weights: str | None, stamp: Stamp | None) 
     path = _place(data, measure.key)
     kept = _recalled(path)
     if kept is None:
-        chunks = np.array_split(np.arange(len(data)), max(1, -(-len(data) // CHUNK)))
-        packed = measure.statistics(data.batch(chunk) for chunk in chunks).to_array()
-        if not np.isfinite(packed).all():
-            raise DataError(
-                f"features={kind!r} of {data.name}: expected finite numbers, got others from the "
-                "extractor; give other inception_weights, or use features='coordinates'"
-            )
+        packed = _measured(data, np.arange(len(data)), measure, kind)
         kept = _kept(path, {"statistics": packed})
     return Reference.of(Statistics.from_array(kept["statistics"]))
+
+
+def references(data: Data, kind: str = "auto", weights: str | None = None) -> tuple[Reference, ...]:
+    """Give the statistics of each class of the real data, computed once per data set and cached.
+
+    Raises
+    ------
+    DataError
+        If they are no finite numbers.
+    """
+    return _references(data, kind, weights, _stamp(weights))
+
+
+@functools.lru_cache(maxsize=4)
+def _references(
+    data: Data, kind: str, weights: str | None, stamp: Stamp | None
+) -> tuple[Reference, ...]:
+    measure = extractor(data, kind, weights)
+    path = _place(data, f"{measure.key}-classes")
+    kept = _recalled(path)
+    if kept is None:
+        order = np.argsort(data.labels, kind="stable")
+        ends = np.cumsum(np.bincount(data.labels, minlength=data.classes))[:-1]
+        rows = [_measured(data, one, measure, kind) for one in np.split(order, ends)]
+        kept = _kept(path, {"statistics": np.stack(rows)})
+    return tuple(Reference.of(Statistics.from_array(row)) for row in kept["statistics"])
+
+
+def _measured(data: Data, indices: Array, measure: Extractor, kind: str) -> Array:
+    """Sum the statistics of some real samples, packed."""
+    chunks = np.array_split(indices, max(1, -(-len(indices) // CHUNK)))
+    packed = measure.statistics(data.batch(chunk) for chunk in chunks).to_array()
+    if not np.isfinite(packed).all():
+        raise DataError(
+            f"features={kind!r} of {data.name}: expected finite numbers, got others from the "
+            "extractor; give other inception_weights, or use features='coordinates'"
+        )
+    return packed
 
 
 def classifier(shape: tuple[int, ...], classes: int) -> nn.Sequential:

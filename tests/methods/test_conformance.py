@@ -58,6 +58,16 @@ class TestFederated(Conformance):
     method = tiny("data_parallel", combine="local", exchange_every=2)
 
 
+class TestPerLabel(Conformance):
+    method = tiny("per_label")
+
+
+class TestPerLabelInTurn(Conformance):
+    """One label after the other, with a critic that takes several steps."""
+
+    method = tiny("per_label", at_once=1, loss="wgan_gp", labels=None, score_samples=0)
+
+
 class TestPrivacy(Conformance):
     method = tiny("privacy")
 
@@ -76,7 +86,8 @@ class TestToyAlone(Conformance):
 
 def test_every_method_is_held_to_it():
     parts = [TestBPGAN, TestMDGAN, TestBPGANByWeights, TestDataParallel, TestAllReduce]
-    gans = [TestGrid, TestMGGAN, *parts, TestFederated, TestPrivacy]
+    labels = [TestPerLabel, TestPerLabelInTurn]
+    gans = [TestGrid, TestMGGAN, *parts, *labels, TestFederated, TestPrivacy]
     suites = [*gans, TestToy, TestToyOfTwoRoles, TestToyAlone]
     ours = {name for name, cls in METHODS.items() if cls.__module__.startswith("gandask.")}
     assert {suite.method.name for suite in suites} == ours == {*TINY}

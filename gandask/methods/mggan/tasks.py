@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
-from gandask.core import Array, Made, State, progress, rng, routine
+from gandask.core import Array, Made, State, progress, routine
 from gandask.methods.mggan.regrouping import Adjustment, variation
-from gandask.methods.tasks import measured
+from gandask.methods.tasks import batches, measured
 from gandask.training.pair import Pair, Samples
 from gandask.training.settings import Noise, Training, real_batch
 
@@ -56,7 +56,7 @@ def train(
         with routine("load"):
             pair = Pair.load(states, training, training.losses[0], slot, round, device)
         trace = Trace(adjustment, regroupings, learning_rate, loss_before)
-        drawn = batches(training, slot, first)
+        drawn = batches(training, training.shard(slot), slot, first)
         for iteration in range(first, last + 1):
             taken = [*itertools.islice(drawn, training.discriminator_steps)]
             with routine("batch"):
@@ -126,19 +126,3 @@ class Trace:
             "loss_variation": varied,
             "regrouping": at.astype(int),
         }
-
-
-def batches(training: Training, slot: str, first: int) -> Iterator[Array]:
-    """Draw the batches from an iteration on, shuffling the slot's share anew in each epoch.
-
-    An iteration takes `discriminator_steps` of them.
-    """
-    shard = training.shard(slot)
-    size = training.batch_size
-    epoch, place = divmod((first - 1) * training.discriminator_steps, len(shard) // size)
-    while True:
-        with routine("batch"):
-            shuffled = rng(training.seed, slot, "epoch", epoch).permutation(shard)
-        for start in range(place * size, len(shuffled) - size + 1, size):
-            yield shuffled[start : start + size]
-        epoch, place = epoch + 1, 0

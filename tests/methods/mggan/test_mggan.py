@@ -515,7 +515,7 @@ def test_an_iteration_of_several_discriminator_steps_is_a_plain_loop():
     written, values = task.function(*states, **task.arguments)
     with training.settled() as device:
         pair = iterations.Pair.load(states, training, training.losses[0], "group/0", 1, device)
-        drawn = iterations.batches(training, "group/0", first=1)
+        drawn = iterations.batches(training, training.shard("group/0"), "group/0", first=1)
         for _ in range(4):
             pair.generator_step()
             for _ in range(3):
@@ -530,13 +530,13 @@ def test_an_iteration_of_several_discriminator_steps_is_a_plain_loop():
 
 def test_batches_continue_through_an_epoch_and_shuffle_the_next():
     training = mggan(data_fraction=0.04, batch_size=500).training  # 2,000 samples: 4 batches of 500
-    drawn = iterations.batches(training, "group/0", first=1)
-    epochs = [np.concatenate([next(drawn) for _ in range(4)]) for _ in range(2)]
     shard = np.sort(training.shard("group/0"))
+    drawn = iterations.batches(training, shard, "group/0", first=1)
+    epochs = [np.concatenate([next(drawn) for _ in range(4)]) for _ in range(2)]
     for epoch in epochs:
         np.testing.assert_array_equal(np.sort(epoch), shard)
     assert (epochs[0] != epochs[1]).any()
-    again = iterations.batches(training, "group/0", first=7)
+    again = iterations.batches(training, shard, "group/0", first=7)
     np.testing.assert_array_equal(next(again), epochs[1][1000:1500])
 
 
