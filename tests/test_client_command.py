@@ -1,24 +1,29 @@
 """`gandask client`: the owner's process, as deployed, beside a run that waits for it."""
 
+import json
 import os
+import random
 import re
 import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 from browser import Tab, free_port, served
 from click.testing import CliRunner
 from conftest import until
+from opacus.accountants import RDPAccountant
 from PIL import Image
 
 import gandask as gd
-from gandask import data
+from gandask import config, data
 from gandask.__main__ import main
 from gandask.clients import credentials, process
 from gandask.clients.client import Limits
+from gandask.clients.keeping import PrivateStore
 from gandask.methods.testing import Toy
 
 NAMES = ("hospital", "clinic")
@@ -48,20 +53,19 @@ def folder_of_images(path, begin, count=150):
 
 @pytest.fixture
 def deployed(tmp_path):
-    """Give what both sides have before anything starts: authority, credentials, data, a port."""
-    authority = tmp_path / "authority"
-    by = credentials.kept_authority(authority)
-    for index, name in enumerate(NAMES):
-        credentials.write(credentials.issue(by, name), tmp_path / f"{name}.pem")
-        folder_of_images(tmp_path / name / "images" / "all", 200 * index)
-    return Deployed(tmp_path, authority, free_port())
+    return Deployed(tmp_path)
 
 
 class Deployed:
-    """Both sides on this machine."""
+    """Both sides on this machine, as they are before anything starts: keys, data, a port."""
 
-    def __init__(self, base, authority, port):
-        self.base, self.authority, self.server = base, authority, f"localhost:{port}"
+    def __init__(self, base):
+        self.base, self.authority = base, base / "authority"
+        self.server = f"localhost:{free_port()}"
+        by = credentials.kept_authority(self.authority)
+        for index, name in enumerate(NAMES):
+            credentials.write(credentials.issue(by, name), base / f"{name}.pem")
+            folder_of_images(base / name / "images" / "all", 200 * index)
 
     def method(self, **changes):
         told = {"clients": [*NAMES], "server": self.server, "authority": str(self.authority)}
@@ -208,6 +212,112 @@ def test_a_killed_owner_goes_on(deployed, clients, synchronous, assert_same):
         assert_same(disturbed, plain)
     for name in ("final_fid", "final_fid_local", "final_audit_auc", "final_memorised"):
         np.testing.assert_array_equal(disturbed[name], plain[name])
+
+
+# ---- epsilon, whoever is killed
+
+MOMENTS = int(os.environ.get("GANDASK_MOMENTS", "1"))  # of each of both sides
+EVERY = 3  # rounds between checkpoints
+NOISED = {
+    "clients": ["hospital"],
+    "iterations": 10,
+    "privacy": gd.DPSGD(noise=2.0, clip=1.0),
+    "report_private_scores": True,  # so that they can be compared
+}
+
+
+class Noised(Deployed):
+    """A hospital and a server, as processes that may be killed at an operation on their files."""
+
+    def begin(self, folder):
+        """Begin in a folder: nothing is spent, and the secret is always the same."""
+        self.run, self.own = folder / "run", folder / "own"
+        folder.mkdir()
+        (folder / "run.toml").write_text(config.to_toml(self.method(**NOISED)))
+        PrivateStore(self.own, bytes(range(32))).close()
+
+    def owner(self, moment):
+        return self.process(
+            moment, self.own, *self.arguments("hospital", f"--private-store={self.own}")
+        )
+
+    def server_side(self, moment, resume=False):
+        told = ["resume", self.run] if resume else ["train", self.run.parent / "run.toml"]
+        told += [] if resume else [f"--store={self.run}"]
+        return self.process(moment, self.run, *told, f"--checkpoint-every={EVERY}")
+
+    def process(self, moment, folder, *told):
+        script = Path(__file__).with_name("killed_at.py")
+        command = [sys.executable, script, moment, folder, *told]
+        with Path(f"{folder}.log").open("ab") as log:
+            return subprocess.Popen([*map(str, command)], stdout=log, stderr=log)
+
+    def operations(self, folder):
+        return Path(f"{folder}.operations").read_text().splitlines()
+
+
+@pytest.fixture(scope="module")
+def noised(tmp_path_factory):
+    """Give what an undisturbed run came to, and what both sides did with their files."""
+    made = Noised(tmp_path_factory.mktemp("noised"))
+    made.begin(made.base / "undisturbed")
+    owner = made.owner(0)
+    try:
+        assert made.server_side(0).wait(240) == 0
+    finally:
+        ended(owner)
+    made.whole = gd.open_run(made.run).ds
+    made.done = {"owner": made.operations(made.own), "server": made.operations(made.run)}
+    return made
+
+
+def first(operations, name):
+    """Count the operations up to the one that puts a file in its place."""
+    return next(i for i, told in enumerate(operations, 1) if "rename" in told and name in told)
+
+
+def moment_of(operations, seed, least):
+    """Choose an operation, in a part of its own for each seed."""
+    part = (seed + random.Random(seed).random()) / MOMENTS
+    return least + 1 + int(part * (len(operations) - least))
+
+
+def assert_charged(ds, own):
+    """Assert that every step was charged once, and that epsilon is the accountant's of these."""
+    charges = [json.loads(line) for line in (own / "ledger.jsonl").read_text().splitlines()]
+    assert [one["round"] for one in charges] == [*range(1, NOISED["iterations"] + 1)]
+    accountant, counted = RDPAccountant(), []
+    for one in charges:
+        accountant.step(noise_multiplier=one["noise"], sample_rate=one["rate"])
+        counted.append(accountant.get_epsilon(1e-5))
+    np.testing.assert_allclose(ds.epsilon.values[:, 0], counted, rtol=1e-12)
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("seed", range(MOMENTS))
+@pytest.mark.parametrize("killed", ["owner", "server"])
+def test_what_is_spent_is_the_same_whoever_is_killed(killed, seed, noised, assert_same, tmp_path):
+    noised.begin(tmp_path / "disturbed")
+    operations = noised.done[killed]
+    least = first(operations, "/run.json.") if killed == "server" else 0
+    moment = moment_of(operations, seed, least)
+    owner = noised.owner(moment if killed == "owner" else 0)
+    server = noised.server_side(moment if killed == "server" else 0)
+    victim = owner if killed == "owner" else server
+    try:
+        assert victim.wait(240) == -signal.SIGKILL, "it was killed"
+        if killed == "owner":
+            owner = noised.owner(0)
+        else:
+            server = noised.server_side(0, resume=True)
+        assert server.wait(240) == 0
+    finally:
+        for one in (owner, server):
+            one.kill()
+            one.wait()
+    ds = gd.open_run(noised.run).ds
+    assert_same(noised.whole, ds)
+    assert_charged(ds, noised.own)
 
 
 @pytest.mark.deep

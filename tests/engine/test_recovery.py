@@ -28,6 +28,7 @@ import safetensors.numpy
 import xarray as xr
 from conftest import tiny
 from distributed import Client
+from opacus.accountants import RDPAccountant
 
 import gandask as gd
 from gandask import config
@@ -40,9 +41,10 @@ from gandask.store import Store
 from gandask.training.networks import NETWORKS, mlp_discriminator
 
 ROUNDS, EVERY, CELLS = 8, 3, 4
-KILLS = dict.fromkeys(METHODS, 3) | {"toy": 12, "grid": 20}  # of workers
+MOMENTS = int(os.environ.get("GANDASK_MOMENTS", "1"))  # of PrivacyGAN, of each kind of kill
+KILLS = dict.fromkeys(METHODS, 3) | {"toy": 12, "grid": 20, "privacy": MOMENTS}  # of workers
 FEW = 3  # seeds of the toy that every change is tested with
-LOSSES = dict.fromkeys(METHODS, 2) | {"toy": 6, "grid": 6}  # of clients
+LOSSES = dict.fromkeys(METHODS, 2) | {"toy": 6, "grid": 6, "privacy": MOMENTS}  # of clients
 CHANGES = {
     # a tenth of a second a round: a signal is heard before it is all over
     "toy": {"rounds": ROUNDS, "sleep": 0.1},
@@ -60,6 +62,12 @@ CHANGES = {
         "learning_rate": 0.03,
         "seed": 2,
         "regrouping": "fitness",
+    },
+    # scores leave, so that they can be compared
+    "privacy": {
+        "iterations": 16,
+        "privacy": gd.DPSGD(noise=2.0, clip=1.0),
+        "report_private_scores": True,
     },
 }
 """What is long enough to be disturbed in many places, where conftest.TINY is not."""
@@ -169,12 +177,29 @@ def undisturbed(method, once, tmp_path_factory):
     return once("undisturbed", method, make)
 
 
+def assert_charged_once(dataset, path, method):
+    """Assert that clients paid for the steps that they took, and the run tells of no others."""
+    for index, name in enumerate(method.names):
+        ledger = method._parties.placed(path)[name].folder / "ledger.jsonl"
+        charges = [json.loads(line) for line in ledger.read_text().splitlines()]
+        assert [one["round"] for one in charges] == [*range(1, method.rounds + 1)]
+        accountant, counted = RDPAccountant(), []
+        for one in charges:
+            for _ in range(one["steps"]):
+                accountant.step(noise_multiplier=one["noise"], sample_rate=one["rate"])
+            counted.append(accountant.get_epsilon(method.privacy.delta))
+        told = dataset["epsilon"].sel(client=index).values
+        np.testing.assert_allclose(told, counted, rtol=1e-12)
+
+
 @pytest.fixture
-def assert_recovered(undisturbed, assert_same):
+def assert_recovered(method, undisturbed, assert_same):
     """Assert that a run ended as the undisturbed one did: rounds, weights and settings."""
 
     def check(dataset, path):
         assert_same(undisturbed.dataset, dataset)
+        if hasattr(method, "privacy"):
+            assert_charged_once(dataset, path, method)
         assert weights(path) == undisturbed.weights
         assert (path / "config.toml").read_bytes() == (
             undisturbed.path / "config.toml"
@@ -526,6 +551,7 @@ def test_a_client_that_is_killed_at_any_moment_can_be_resumed(
         deep(case("toy", 3, 2)),
         case("grid", 2, 0),
         case("grid", 3, 2),
+        case("privacy", 2, 0),
     ],
     indirect=["method"],
     ids=lambda value: f"{value}_workers" if isinstance(value, int) else value,
@@ -773,6 +799,25 @@ def test_a_run_whose_scheduler_is_killed_says_how_to_go_on(
         ds = gd.run(method, store=path, checkpoint_every=EVERY, resume=True)
     assert_recovered(ds, path)
     assert "resumed" in kinds(ds)
+
+
+@pytest.mark.parametrize(
+    ("method", "seed"),
+    [case("privacy", seed) for seed in range(MOMENTS)],
+    indirect=["method"],
+)
+def test_a_run_whose_scheduler_is_killed_at_any_moment_is_charged_once(
+    seed, method, usual, signals, tmp_path, assert_recovered
+):
+    path = tmp_path / "run"
+    moment = 1 + int(share(seed, MOMENTS, random.Random(seed)) * len(usual))
+    (tmp_path / "first").mkdir()
+    with outside(tmp_path / "first") as (client, scheduler):
+        signals.then[moment] = scheduler.kill
+        with pytest.raises(gd.ClusterError, match="continues|gandask resume"):
+            gd.run(method, client=client, store=path, checkpoint_every=EVERY)
+    ds = gd.run(method, store=path, checkpoint_every=EVERY, resume=True)
+    assert_recovered(ds, path)
 
 
 # ---- a disk that is full
