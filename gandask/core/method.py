@@ -188,6 +188,21 @@ class Method(abc.ABC, Generic[V]):
         """
         raise StoreError(f"method {self.name!r} has no samples")
 
+    def labelled(self, facts: Mapping[str, Any]) -> Mapping[int, tuple[str, float]]:
+        """Tell who makes samples of a label alone: nobody as a rule.
+
+        Parameters
+        ----------
+        facts : mapping
+            What `prepare` found.
+
+        Returns
+        -------
+        mapping of int to (str, float)
+            By label, the slot whose ensemble makes its samples, and how often the data have it.
+        """
+        return {}
+
     def figures(self) -> Mapping[str, Figure]:
         """Give the drawings of its own, by name."""
         return {}

@@ -15,7 +15,7 @@ from gandask import config, display, results
 from gandask.core import Layout, Method, State, StoreError
 from gandask.methods import METHODS
 from gandask.runs.collecting import Collected
-from gandask.scores.mixture import Mixture
+from gandask.scores.mixture import Mixture, Sampler, distribution
 from gandask.store import LIVE, Store
 from gandask.store.steering import CHANGE, PAUSE, RESUME, STOP, Command, steered
 from gandask.training.stored import read_states
@@ -278,6 +278,41 @@ class Run:
         facts = self.store.description["facts"]
         generate = functools.partial(self._made.generate, facts=facts)
         return Mixture(generate, states, weights)
+
+    def sampler(self, labels: str | Mapping[int, float] = "empirical") -> Sampler:
+        """Give what draws samples of labels, as of the last checkpoint.
+
+        Parameters
+        ----------
+        labels : {"empirical", "uniform"} or mapping of int to float
+            How often it draws each: as the data have them, all alike, or by weights such as
+            ``{3: 0.5, 7: 0.5}``.
+
+        Raises
+        ------
+        StoreError
+            If there is no checkpoint yet, or nobody makes samples of one label.
+        SettingError
+            For labels that there are not.
+        """
+        made = self._made
+        known = made.labelled(self.store.description["facts"])
+        if not known:
+            raise StoreError(
+                f"{self.store.path}: no generator of method {made.name!r} makes samples of one "
+                "label alone; train one for each label by PerLabel, or use best_mixture()"
+            )
+        slots = {label: slot for label, (slot, _) in known.items()}
+        shares = distribution(labels, {label: count for label, (_, count) in known.items()})
+        begun = self._checkpoint[1]["mixtures"]
+        lacking = [label for label in shares if slots[label] not in begun]
+        if lacking:
+            raise StoreError(
+                f"{self.store.path}: at its last checkpoint, label {lacking[0]} had not begun; "
+                "name others, or wait"
+            )
+        ensembles = functools.cache(lambda label: self.mixture(slots[label]))
+        return Sampler(ensembles, shares)
 
     @property
     def _checkpoint(self) -> tuple[Any, dict[str, Any]]:

@@ -5,8 +5,9 @@ The weights of a neighbourhood's generators evolve by a (1+1)-ES (Al-Dujaili et 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from markupsafe import Markup
 from torch import Tensor
 
 from gandask import display
-from gandask.core import Array, State, rng
+from gandask.core import Array, SettingError, State, rng
 from gandask.scores import metrics
 from gandask.scores.metrics import METRICS, Reference, Statistics
 
@@ -73,6 +74,135 @@ class Mixture:
     def _repr_html_(self) -> str:
         shares = {name: f"{weight:.1%}" for name, weight in self.weights.items()}
         return str(Markup("<b>Mixture</b>") + display.table(shares))
+
+
+@dataclass(frozen=True, eq=False)
+class Sampler:
+    """What draws samples of labels, as often as a distribution of labels says.
+
+    Parameters
+    ----------
+    ensembles : callable
+        From a label to the ensemble that makes its samples, read when it is first needed.
+    shares : mapping of int to float
+        Share of each label in what is drawn; they add up to 1.
+    """
+
+    ensembles: Callable[[int], Mixture]
+    shares: Mapping[int, float]
+
+    @overload
+    def sample(
+        self, count: int, *, label: None = None, seed: int = 0, exact: bool = True
+    ) -> tuple[Tensor, Tensor]: ...
+
+    @overload
+    def sample(self, count: int, *, label: int, seed: int = 0, exact: bool = True) -> Tensor: ...
+
+    def sample(
+        self, count: int, *, label: int | None = None, seed: int = 0, exact: bool = True
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Draw samples, the same each time for a seed.
+
+        Parameters
+        ----------
+        count : int
+            Number of samples.
+        label : int, optional
+            The one to draw samples of.
+        seed : int
+        exact : bool
+            Give each label its exact share, rounded to whole samples, in random order; or else
+            draw each sample's label independently.
+
+        Returns
+        -------
+        (count, *shape) tensor
+            Images in [-1, 1], or points.
+        (count,) tensor
+            The label of each: where none was asked for.
+
+        Raises
+        ------
+        SettingError
+            For a label that it has not.
+        """
+        if label is not None:
+            if label not in self.shares:
+                raise SettingError(f"label={label}: expected one of {spoken(self.shares)}")
+            return self.ensembles(label).sample(count, seed, exact=exact)
+        chance = rng(seed, "labels")
+        shares = np.array([*self.shares.values()])
+        counts = apportion(shares, count) if exact else chance.multinomial(count, shares)
+        parts = {
+            one: self.ensembles(one).sample(int(size), seed, exact=exact)
+            for one, size in zip(self.shares, counts, strict=True)
+            if size
+        }
+        # of no samples, too, the shape is a generator's
+        known = [*parts.values()] or [self.ensembles(next(iter(self.shares))).sample(0, seed)]
+        labels = np.repeat(np.array([*self.shares], np.int64), counts)
+        order = chance.permutation(count)
+        return torch.cat(known)[torch.from_numpy(order)], torch.from_numpy(labels[order])
+
+    def __repr__(self) -> str:
+        shares = ", ".join(f"{label}: {share:.3f}" for label, share in self.shares.items())
+        return f"Sampler({shares})"
+
+
+def distribution(labels: Any, counts: Mapping[int, float]) -> dict[int, float]:
+    """Read how often labels are asked for.
+
+    Parameters
+    ----------
+    labels : {"empirical", "uniform"} or mapping of int to float
+        As the data have them, all alike, or the weight of each.
+    counts : mapping of int to float
+        How often the data have each.
+
+    Returns
+    -------
+    dict
+        Shares that add up to 1.
+
+    Raises
+    ------
+    SettingError
+        For another word, a label that there is not, or weights that are none.
+
+    Examples
+    --------
+    >>> distribution("uniform", {3: 10, 7: 30}), distribution({7: 2.0}, {3: 10, 7: 30})
+    ({3: 0.5, 7: 0.5}, {7: 1.0})
+    """
+    chosen: Mapping[int, float] = {}
+    if isinstance(labels, Mapping):
+        chosen = labels
+        absent = [label for label in chosen if label not in counts]
+        if absent:
+            raise SettingError(f"labels: no label {absent[0]!r}; expected {spoken(counts)}")
+    elif labels in ("empirical", "uniform"):
+        chosen = counts if labels == "empirical" else dict.fromkeys(counts, 1.0)
+    weights = [float(weight) for weight in chosen.values()]
+    if not (sum(weights) > 0 and all(0 <= weight < np.inf for weight in weights)):
+        raise SettingError(
+            f"labels={labels!r}: expected 'empirical', 'uniform', or the weight of each label such "
+            "as {3: 0.5, 7: 0.5}, none below 0 and one above"
+        )
+    return {label: weight / sum(weights) for label, weight in zip(chosen, weights, strict=True)}
+
+
+def spoken(labels: Iterable[int], most: int = 20) -> str:
+    """List labels, the first of many.
+
+    Examples
+    --------
+    >>> spoken([0, 3, 7]), spoken(range(5), most=2)
+    ('0, 3, 7', '0, 1, … (5 in all)')
+    """
+    every = [*map(str, labels)]
+    more = f", … ({len(every)} in all)" if len(every) > most else ""
+    return ", ".join(every[:most]) + more
 
 
 def apportion(weights: Array, count: int) -> Array:

@@ -34,6 +34,7 @@ from gandask.core import (
     Report,
     Role,
     SettingError,
+    StoreError,
     Task,
 )
 from gandask.methods import tasks
@@ -197,6 +198,25 @@ class PerLabel(Adversarial[LabelView]):
             features.references(*self._measured_by)
         counts = [self.counts[label] for label in self.chosen]
         return facts | {"labels": [*self.chosen], "label_samples": counts}
+
+    def labelled(self, facts: Mapping[str, Any]) -> Mapping[int, tuple[str, float]]:
+        """Tell who makes samples of a label, and how many the data have; see `Method.labelled`.
+
+        Raises
+        ------
+        StoreError
+            For facts that cannot be.
+        """
+        labels, counts = (facts.get(key, ()) for key in ("labels", "label_samples"))
+        told = [
+            one for part in (labels, counts) for one in (part if isinstance(part, list) else "?")
+        ]
+        if any(type(one) is not int or one < 0 for one in told) or len(labels) != len(counts):
+            raise StoreError(
+                f"labels={labels!r}, label_samples={counts!r} in the facts of the run: expected as "
+                "many whole numbers of each; put its run.json back as it was"
+            )
+        return {a: (f"label/{a}", float(b)) for a, b in zip(labels, counts, strict=True)}
 
     def layout(self) -> Layout:
         """Describe the result: ``(round, label)``."""
