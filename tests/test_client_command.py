@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from browser import Tab, free_port, served
 from click.testing import CliRunner
 from conftest import until
@@ -23,7 +24,9 @@ from gandask import config, data
 from gandask.__main__ import main
 from gandask.clients import credentials, process
 from gandask.clients.client import Limits
+from gandask.clients.held import Held
 from gandask.clients.keeping import PrivateStore
+from gandask.clients.messages import unpacked
 from gandask.methods.testing import Toy
 
 NAMES = ("hospital", "clinic")
@@ -212,6 +215,92 @@ def test_a_killed_owner_goes_on(deployed, clients, synchronous, assert_same):
         assert_same(disturbed, plain)
     for name in ("final_fid", "final_fid_local", "final_audit_auc", "final_memorised"):
         np.testing.assert_array_equal(disturbed[name], plain[name])
+
+
+# ---- an audit with privacy, and what crosses the wire
+
+
+def lines_of(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("reports", [False, True])
+def test_an_audit_of_owners_with_privacy_spends_nothing_and_stays_there(deployed, reports):
+    store, own = deployed.base / "run", deployed.base / "hospital" / "own"
+    owner = deployed.start("hospital")
+    try:
+        told = {"clients": ["hospital"], "iterations": 4, "report_private_scores": reports}
+        method = deployed.method(**told, privacy=gd.DPSGD(noise=2.0))
+        ds = Beside(method, store=store).result()
+        spent = (own / "ledger.jsonl").read_bytes()
+        found = gd.audit(store)
+    finally:
+        ended(owner)
+    assert (own / "ledger.jsonl").read_bytes() == spent and spent.count(b"\n") == 4
+    audits = [line for line in lines_of(own / "scores.jsonl") if "auc" in line]
+    assert len(audits) == 2 and audits[0] == audits[1]  # the owner sees them in any case
+    assert found.attrs["epsilon_covers_scores"] == ds.attrs["epsilon_covers_scores"] != reports
+    for name in found.data_vars:
+        np.testing.assert_array_equal(found[name], ds[f"final_{name}"])
+    assert found.audit_auc.notnull().all() == reports
+    assert found.audit_auc.isnull().all() != reports
+    if reports:
+        assert found.audit_auc.values[0].tolist() == [*audits[0]["auc"].values()]
+
+
+def private(own, source):
+    """All of a client that must not leave, as bytes, by what it is."""
+    secret = (own / "secret").read_bytes()
+    held = Held.own(source, 0.2, process.secret_seed(secret))
+    labels = [90, 60]
+    found = {"secret": secret, "secret in digits": secret.hex().encode()}
+    found |= {"path": str(source["name"]).encode(), "labels": str(labels).encode()}
+    for number in (np.int64, np.int32, np.float32):
+        found[f"labels {number.__name__}"] = np.array(labels, number).tobytes()
+        for kind, indices in (("member", held.members), ("held-out", held.apart)):
+            found[f"{kind}s {number.__name__}"] = indices[:8].astype(number).tobytes()
+    for place, row in enumerate(held.data.batch(np.arange(len(held.data))).numpy()):
+        found[f"image {place}"] = row.tobytes()
+        found[f"image {place} in bytes"] = np.rint((row + 1) * 127.5).astype(np.uint8).tobytes()
+    for path in (own / "states").iterdir():
+        for name, array in safetensors.numpy.load_file(path).items():
+            if name not in ("frame", "kept") and array.size >= 8 and array.any():
+                found[f"state {path.name[:40]} {name}"] = array.tobytes()
+    return found
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("privacy", [None, gd.DPSGD(noise=2.0)], ids=["plain", "noised"])
+def test_nothing_private_crosses_the_wire(deployed, privacy):
+    base, tap = deployed.base, deployed.base / "tap"
+    images, own = base / "hospital" / "images", base / "hospital" / "own"
+    tap.mkdir()
+    (images / "other").mkdir()
+    for path in sorted((images / "all").iterdir())[:60]:
+        path.rename(images / "other" / path.name)  # two classes: how many of each is private
+    script = str(Path(__file__).with_name("tapped.py"))
+    owner = subprocess.Popen([sys.executable, script, str(tap), *deployed.arguments("hospital")])
+    try:
+        method = deployed.method(clients=["hospital"], iterations=4, privacy=privacy)
+        Beside(method, store=base / "run").result()
+    finally:
+        ended(owner)
+    wire = (tap / "sent").read_bytes() + (tap / "received").read_bytes()
+    kept = b"".join(path.read_bytes() for path in (base / "run").rglob("*") if path.is_file())
+    needles = private(own, {"name": str(images)})
+    gradients = (tap / "gradients").read_bytes()
+    needles |= {f"gradient {at}": gradients[at : at + 64] for at in range(0, len(gradients), 4096)}
+    assert len([name for name in needles if name.startswith("state")]) > 10
+    assert len([name for name in needles if name.startswith("gradient")]) > 10
+    needles = {name: needle for name, needle in needles.items() if needle.strip(b"\0")}
+    assert [name for name, needle in needles.items() if needle in wire + kept] == []
+    # what may cross is found there: the tap hears it all
+    answers = [unpacked(path.read_bytes()) for path in (own / "answers").iterdir()]
+    assert len(answers) == 4
+    assert all(answer.arrays["slope"].tobytes() in wire for answer in answers)
+    for word in (b"GET /client", b"make", b"train", b"measure", b"audit"):
+        assert word in wire
 
 
 # ---- epsilon, whoever is killed

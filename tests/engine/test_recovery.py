@@ -814,7 +814,7 @@ def test_a_run_whose_scheduler_is_killed_at_any_moment_is_charged_once(
     (tmp_path / "first").mkdir()
     with outside(tmp_path / "first") as (client, scheduler):
         signals.then[moment] = scheduler.kill
-        with pytest.raises(gd.ClusterError, match="continues|gandask resume"):
+        with pytest.raises(gd.ClusterError, match=r"continues|gandask resume"):
             gd.run(method, client=client, store=path, checkpoint_every=EVERY)
     ds = gd.run(method, store=path, checkpoint_every=EVERY, resume=True)
     assert_recovered(ds, path)
