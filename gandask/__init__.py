@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from gandask.methods.split import BPGAN, DataParallel
     from gandask.methods.split.cost import cost
     from gandask.methods.split.crossover import crossover
+    from gandask.repurposing import Ensembles, ensembles
     from gandask.results import profile, speedup, to_dataframe, without_timings
     from gandask.runs import Run, open_run, open_runs
     from gandask.scores.metrics import METRICS
@@ -64,6 +65,7 @@ _HOMES = {
     "methods.split.crossover": ("crossover",),
     "scores.metrics": ("METRICS",),
     "training.networks": ("NETWORKS", "Network"),
+    "repurposing": ("Ensembles", "ensembles"),
     "results": ("profile", "speedup", "to_dataframe", "without_timings"),
     "runs": ("Run", "open_run", "open_runs"),
 }
@@ -81,6 +83,7 @@ __all__ = [
     "ClusterError",
     "DataError",
     "DataParallel",
+    "Ensembles",
     "Grid",
     "Heartbeat",
     "Loss",
@@ -97,6 +100,7 @@ __all__ = [
     "cost",
     "crossover",
     "data",
+    "ensembles",
     "open_run",
     "open_runs",
     "plots",

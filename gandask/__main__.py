@@ -161,6 +161,46 @@ def sample(run: Path, count: int, output: Path, seed: int, slot: str | None, tru
 
 
 @main.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-o", "output", type=click.Path(path_type=Path), required=True, help="Folder.")
+@click.option(
+    "--objective",
+    "objectives",
+    multiple=True,
+    default=("tvd",),
+    show_default=True,
+    help="tvd or fid; twice for a front.",
+)
+@click.option("--size", "sizes", type=int, multiple=True, help="Members, exactly; may be repeated.")
+@click.option("--at-most", type=int, help="The most members of an ensemble of any size.")
+@click.option("--search", default="evolve", show_default=True, help="evolve, greedy, random, exact")
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
+@click.option("--samples", type=int, default=10_000, show_default=True, help="In either half.")
+@click.option("--least-weight", type=float, default=0.01, show_default=True, help="Of a member.")
+@plain_errors
+@import_option
+def ensemble(
+    runs: tuple[Path, ...],
+    output: Path,
+    objectives: tuple[str, ...],
+    sizes: tuple[int, ...],
+    **asked: Any,
+) -> None:
+    """Choose an ensemble of the generators of finished runs, for another objective.
+
+    Example: gandask ensemble runs/a runs/b --objective tvd --at-most 8 -o runs/ensemble
+    """
+    from gandask import results
+    from gandask.repurposing import ensembles
+    from gandask.store import Store, refuse_existing
+
+    refuse_existing(Store(output))
+    found = ensembles(runs, objective=objectives, size=sizes, **asked)
+    say(results.summary(found.ds))
+    say(f"kept in {found.save(output)}; next: gandask report {output}")
+
+
+@main.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("-o", "output", type=click.Path(path_type=Path), help="Default: RUN/report.html.")
 @plain_errors

@@ -16,7 +16,7 @@ ROOT = Path(gandask.__file__).parent
 ORDER = (
     "version", "core", "display", "schedule", "checks", "config", "extensions", "data", "training",
     "scores", "clients", "results", "plots", "methods", "execution", "cluster", "store", "runs",
-    "engine", "pages", "presets", "commands", "__main__", "methods.testing",
+    "repurposing", "engine", "pages", "presets", "commands", "__main__", "methods.testing",
 )  # fmt: skip
 """Each may import those before it; `gandask/__init__.py`, the front door, any.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from gandask import config, results
 from gandask.core import IDENTITY, WHERE, Method, StoreError, alike
-from gandask.methods import METHODS
+from gandask.methods import STORED
 from gandask.store import Store
 
 
@@ -22,7 +22,7 @@ def stored(kept: Store, given: Method[Any]) -> Method[Any]:
     StoreError
         For other settings, and for a function that the settings given do not name.
     """
-    found, began = kept.method(METHODS), kept.begun_with(METHODS)
+    found, began = kept.method(STORED), kept.begun_with(STORED)
     named = config.functions(found) - config.functions(given)
     if named:
         raise StoreError(

@@ -1,7 +1,11 @@
-"""The methods: ways of training a population of GANs. METHODS names them for TOML."""
+"""The methods: ways of training a population of GANs. METHODS names them for TOML.
+
+STORED names what a store may hold besides: ensembles, which are chosen and not trained.
+"""
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Iterator, MutableMapping
 from typing import Any
 
@@ -51,3 +55,6 @@ METHODS = Registry(
     }
 )
 """Every method that a setting can name; one of your own is an entry more."""
+
+STORED = ChainMap(Registry({"ensemble": "gandask.methods.ensemble:Ensemble"}), METHODS)
+"""Whatever the settings of a store can be of: every method, and ensembles."""

@@ -113,8 +113,8 @@ class Adversarial(Method[V]):
     def prepare(self) -> dict[str, Any]:
         """Train or load the classifier and the real statistics, once for all tasks."""
         with self.training.settled():
-            accuracy = features.extractor(*self._measured_by).accuracy
-            features.reference(*self._measured_by)
+            accuracy = features.extractor(*self.measured_by).accuracy
+            features.reference(*self.measured_by)
         loaded = self.training.data
         facts = {
             "sample_shape": list(loaded.shape),
@@ -134,7 +134,7 @@ class Adversarial(Method[V]):
         """
         used = [*{id(one): one for one in map(self.training_of, self.layout().slots)}.values()]
         with self.training.settled():
-            scored_by = features.extractor(*self._measured_by).key
+            scored_by = features.extractor(*self.measured_by).key
         told = [one.identify(scored_by) for one in used]
         facts: dict[str, Any] = {"fingerprint": self.training.data.fingerprint}
         for key in dict.fromkeys(chain(*told)):
@@ -221,12 +221,13 @@ class Adversarial(Method[V]):
         )
 
     @property
-    def _measured_by(self) -> tuple[Data, str, str | None]:
+    def measured_by(self) -> tuple[Data, str, str | None]:
+        """What samples are compared with, and by which features: as `scores.features` takes it."""
         return self.training.data, self.features, self.training.inception_weights
 
     @functools.cached_property
     def _real(self) -> Reference:
-        return features.reference(*self._measured_by)
+        return features.reference(*self.measured_by)
 
 
 def _form(facts: Mapping[str, Any]) -> dict[str, Any]:

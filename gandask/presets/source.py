@@ -15,7 +15,7 @@ from gandask import config, display, presets
 from gandask.core import Method, SettingError, StoreError
 from gandask.core.files import read_whole, refuse_deep
 from gandask.execution.heartbeat import Heartbeat
-from gandask.methods import METHODS
+from gandask.methods import STORED
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def read_run_settings(
     table = read_where(table, assignments, where)
     cluster, watch = table.pop("cluster"), table.pop("heartbeat")
     heartbeat = Heartbeat(**watch) if watch else None  # that of a run that is resumed is its own
-    return RunSettings(config.from_dict(table, METHODS), cluster, heartbeat)
+    return RunSettings(config.from_dict(table, STORED), cluster, heartbeat)
 
 
 def _within_a_run(file: Path) -> bool:
@@ -95,7 +95,7 @@ def _leave_out_cluster(table: dict[str, Any], file: Path) -> None:
 
 def _refuse_functions(table: dict[str, Any], file: Path) -> None:
     """Refuse functions that a run names, before a method is made of it."""
-    known = METHODS.get(str(table.get("method", next(iter(METHODS)))))
+    known = STORED.get(str(table.get("method", next(iter(STORED)))))
     named = config.functions(config.unchecked(table, known)) if known else set()
     if named:
         raise StoreError(

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from gandask import config, display, results
 from gandask.core import Layout, Method, State, StoreError
-from gandask.methods import METHODS
+from gandask.methods import STORED
 from gandask.runs.collecting import Collected
 from gandask.scores.mixture import Mixture, Sampler, distribution
 from gandask.store import LIVE, Store
@@ -95,12 +95,12 @@ class Run:
     @property
     def method_name(self) -> str:
         """The name of its method."""
-        return str(self._table.get("method", next(iter(METHODS))))
+        return str(self._table.get("method", next(iter(STORED))))
 
     @property
     def method_class(self) -> type[Method[Any]] | None:
         """The class of its method, where that is known here."""
-        return METHODS.get(self.method_name)
+        return STORED.get(self.method_name)
 
     @property
     def figures(self) -> Mapping[str, Figure]:
@@ -260,7 +260,7 @@ class Run:
         StoreError
             If there is no checkpoint yet, or no such slot.
         """
-        folder, told = self._checkpoint
+        told = self._checkpoint[1]
         if not told["mixtures"]:
             raise StoreError(f"{self.store.path}: the method keeps no generators to sample from")
         if slot not in told["mixtures"]:
@@ -268,6 +268,29 @@ class Run:
         weights = told["mixtures"][slot]
         if not weights:
             raise StoreError(f"{self.store.path}: no generator of {slot} is kept to sample from")
+        return self._mixture(weights)
+
+    def generators(self) -> Mixture:
+        """Give all generators of the last checkpoint, in equal shares.
+
+        They are those that an ensemble of the run may draw from: what its checkpoint's mixtures
+        name, whatever they weigh there.
+
+        Raises
+        ------
+        StoreError
+            If there is no checkpoint yet, or no generator in it.
+        """
+        names = sorted(
+            {name for weights in self._checkpoint[1]["mixtures"].values() for name in weights}
+        )
+        if not names:
+            raise StoreError(f"{self.store.path}: the method keeps no generators to sample from")
+        return self._mixture(dict.fromkeys(names, 1 / len(names)))
+
+    def _mixture(self, weights: Mapping[str, float]) -> Mixture:
+        """Read the generators that have weights from the last checkpoint."""
+        folder, told = self._checkpoint
         states: dict[str, State] = {}
         for file, names in told["files"].items():
             wanted = [name for name in names if name in weights]
@@ -334,7 +357,7 @@ class Run:
         """The method, to be asked: its functions are never called."""
         settings = self.store.description.get("settings", "")
         if not settings or self._known[0] != settings:
-            self._known = settings, self.store.method(METHODS)
+            self._known = settings, self.store.method(STORED)
         known: Method[Any] = self._known[1]
         return known
 

@@ -15,18 +15,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from gandask import config
 from gandask.core import Array, DataError, SettingError, rng
-from gandask.core.files import DAMAGED, replacing
 from gandask.data import Data, cache_dir
 from gandask.data.plane import NEAR
-from gandask.scores import metrics
+from gandask.scores import cached, metrics
 from gandask.scores.metrics import Reference, Statistics
 from gandask.training import networks, stored
 
@@ -37,6 +34,7 @@ PIECE = 50  # images through a network at once: a core's cache holds them, and m
 EPOCHS = {True: 60, False: 3}  # for sets under and over SMALL samples
 SMALL = 5000
 Stamp = tuple[int, int]  # of a file: its size, and when it was changed
+LEAST_HALVED = 4  # samples: a covariance needs two
 MOST_LOGITS = 100  # with more classes the last hidden layer is the features: reports stay small
 
 
@@ -116,10 +114,10 @@ def reference(data: Data, kind: str = "auto", weights: str | None = None) -> Ref
 def _reference(data: Data, kind: str, weights: str | None, stamp: Stamp | None) -> Reference:
     measure = extractor(data, kind, weights)
     path = _place(data, measure.key)
-    kept = _recalled(path)
+    kept = cached.recall(path)
     if kept is None:
         packed = _measured(data, np.arange(len(data)), measure, kind)
-        kept = _kept(path, {"statistics": packed})
+        kept = cached.keep(path, {"statistics": packed})
     return Reference.of(Statistics.from_array(kept["statistics"]))
 
 
@@ -140,13 +138,43 @@ def _references(
 ) -> tuple[Reference, ...]:
     measure = extractor(data, kind, weights)
     path = _place(data, f"{measure.key}-classes")
-    kept = _recalled(path)
+    kept = cached.recall(path)
     if kept is None:
         order = np.argsort(data.labels, kind="stable")
         ends = np.cumsum(np.bincount(data.labels, minlength=data.classes))[:-1]
         rows = [_measured(data, one, measure, kind) for one in np.split(order, ends)]
-        kept = _kept(path, {"statistics": np.stack(rows)})
+        kept = cached.keep(path, {"statistics": np.stack(rows)})
     return tuple(Reference.of(Statistics.from_array(row)) for row in kept["statistics"])
+
+
+def halves(
+    data: Data, kind: str = "auto", weights: str | None = None
+) -> tuple[Reference, Reference]:
+    """Give the statistics of two halves of the real data, which have no sample in common.
+
+    What is chosen by the one is judged by the other. They are computed once per data set and
+    cached.
+
+    Raises
+    ------
+    DataError
+        If they are no finite numbers, or there are too few samples to be halved.
+    """
+    if len(data) < LEAST_HALVED:
+        raise DataError(
+            f"{data.name}: expected at least {LEAST_HALVED} samples to make two halves of, got "
+            f"{len(data)}; give a larger data set"
+        )
+    measure = extractor(data, kind, weights)
+    path = _place(data, f"{measure.key}-halves")
+    kept = cached.recall(path)
+    if kept is None:
+        order = rng(0, "halves").permutation(len(data))
+        parts = np.array_split(order, 2)
+        packed = np.stack([_measured(data, np.sort(part), measure, kind) for part in parts])
+        kept = cached.keep(path, {"statistics": packed})
+    first, second = (Reference.of(Statistics.from_array(row)) for row in kept["statistics"])
+    return first, second
 
 
 def _measured(data: Data, indices: Array, measure: Extractor, kind: str) -> Array:
@@ -188,11 +216,11 @@ def _classifier(data: Data) -> Extractor:
 def _classifier_of(data: Data) -> Mapping[str, Array]:
     """Give the weights of a data set's classifier, and its accuracy."""
     path = _place(data, f"classifier{VERSION}")
-    kept = _recalled(path)
+    kept = cached.recall(path)
     if kept is None:
         trained, accuracy = train_classifier(data)
         arrays = {name: part.numpy() for name, part in trained.state_dict().items()}
-        kept = _kept(path, arrays | {"accuracy": np.array(accuracy)})
+        kept = cached.keep(path, arrays | {"accuracy": np.array(accuracy)})
     return kept
 
 
@@ -366,32 +394,3 @@ def _inception(weights: str | None, stamp: Stamp | None) -> Extractor:
 
 def _place(data: Data, name: str) -> Path:
     return cache_dir() / "features" / f"{data.fingerprint}-{name}.safetensors"
-
-
-def _recalled(path: Path) -> dict[str, Array] | None:
-    """Read a cache file; None if it is not there, or not as it was written."""
-    try:
-        with safetensors.safe_open(path, "np") as file:
-            arrays = {name: file.get_tensor(name) for name in list(file.keys())}
-            return arrays if file.metadata() == _note(path, arrays) else None
-    except (*DAMAGED, safetensors.SafetensorError):
-        return None
-
-
-def _kept(path: Path, arrays: dict[str, Array]) -> dict[str, Array]:
-    """Write a cache file whole or not at all, however many processes try at once."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as file:
-            file.write(safetensors.numpy.save(arrays, _note(path, arrays)))
-    except OSError as error:
-        raise DataError(
-            f"cannot write the cache {path.parent} ({error}); set GANDASK_CACHE to a folder with "
-            "room"
-        ) from error
-    return arrays
-
-
-def _note(path: Path, arrays: Mapping[str, Array]) -> dict[str, str]:
-    """Say which file it is, and what it holds."""
-    return {"name": path.stem, "digest": stored.digest_of(arrays)}

@@ -94,7 +94,7 @@ def test_samples_that_cannot_be_are_not_drawn(grid_run, tmp_path, facts, said):
 def test_a_run_is_read_without_its_method(grid_run, monkeypatch, tmp_path):
     ds = gd.open_run(grid_run).ds
     known = dict(gd.METHODS)
-    monkeypatch.setattr("gandask.runs.opened.METHODS", {"mggan": known["mggan"]})
+    monkeypatch.setattr("gandask.runs.opened.STORED", {"mggan": known["mggan"]})
     run = gd.open_run(grid_run)
     xr.testing.assert_identical(run.ds, ds)
     assert run.settings["network"] == "small_mlp"

@@ -195,7 +195,7 @@ class PerLabel(Adversarial[LabelView]):
         """Train or load the classifier and the real statistics, those of each label too."""
         facts = super().prepare()
         with self.training.settled():
-            features.references(*self._measured_by)
+            features.references(*self.measured_by)
         counts = [self.counts[label] for label in self.chosen]
         return facts | {"labels": [*self.chosen], "label_samples": counts}
 
@@ -339,7 +339,7 @@ class PerLabel(Adversarial[LabelView]):
 
     def _scores(self, label: Label, packed: Array, prefix: str = "") -> dict[str, Any]:
         """Score a label's generator against the label's own samples."""
-        known = features.references(*self._measured_by)[label.label]
+        known = features.references(*self.measured_by)[label.label]
         return {**metrics.scores(known, Statistics.from_array(packed), prefix=prefix)}
 
     @functools.cached_property
@@ -347,7 +347,7 @@ class PerLabel(Adversarial[LabelView]):
         """Real samples of the labels that are trained."""
         if len(self.chosen) == len(self.counts):
             return self._real
-        known = features.references(*self._measured_by)
+        known = features.references(*self.measured_by)
         return Reference.of(metrics.merge([known[label].statistics for label in self.chosen]))
 
     def _mixed(self, view: LabelView) -> tuple[LabelView, list[Record]]:
