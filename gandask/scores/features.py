@@ -23,16 +23,14 @@ from gandask import config
 from gandask.core import Array, DataError, SettingError, rng
 from gandask.data import Data, cache_dir
 from gandask.data.plane import NEAR
-from gandask.scores import cached, metrics
+from gandask.scores import cached, classifier, metrics
 from gandask.scores.metrics import Reference, Statistics
-from gandask.training import networks, stored
+from gandask.training import stored
 
 FEATURES = ("auto", "classifier", "inception", "coordinates")
 VERSION = 1  # of the classifier's architecture and training: part of the cache's key
 CHUNK = 500  # samples extracted at once: bounds memory, and keeps results free of sample counts
 PIECE = 50  # images through a network at once: a core's cache holds them, and memory InceptionV3's
-EPOCHS = {True: 60, False: 3}  # for sets under and over SMALL samples
-SMALL = 5000
 Stamp = tuple[int, int]  # of a file: its size, and when it was changed
 LEAST_HALVED = 4  # samples: a covariance needs two
 MOST_LOGITS = 100  # with more classes the last hidden layer is the features: reports stay small
@@ -189,23 +187,6 @@ def _measured(data: Data, indices: Array, measure: Extractor, kind: str) -> Arra
     return packed
 
 
-def classifier(shape: tuple[int, ...], classes: int) -> nn.Sequential:
-    """Build a small convolutional classifier for images of any size, signals included."""
-    halved = [min(2, side) for side in shape[1:]]  # but for what is one pixel wide
-    return nn.Sequential(
-        nn.Conv2d(shape[0], 16, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d((halved[0], halved[1])),
-        nn.Conv2d(16, 32, 3, padding=1),
-        nn.ReLU(),
-        nn.AdaptiveMaxPool2d(4),
-        nn.Flatten(),
-        nn.Linear(512, 64),
-        nn.ReLU(),
-        nn.Linear(64, classes),
-    )
-
-
 @functools.lru_cache(maxsize=8)
 def _classifier(data: Data) -> Extractor:
     kept = dict(_classifier_of(data))
@@ -218,7 +199,7 @@ def _classifier_of(data: Data) -> Mapping[str, Array]:
     path = _place(data, f"classifier{VERSION}")
     kept = cached.recall(path)
     if kept is None:
-        trained, accuracy = train_classifier(data)
+        trained, accuracy = classifier.train(data)
         arrays = {name: part.numpy() for name, part in trained.state_dict().items()}
         kept = cached.keep(path, arrays | {"accuracy": np.array(accuracy)})
     return kept
@@ -266,7 +247,7 @@ def classifying(shape: tuple[int, ...], classes: int, weights: Mapping[str, Arra
     RuntimeError
         If the weights are not those of such a classifier.
     """
-    model = classifier(shape, classes)
+    model = classifier.network(shape, classes)
     model.load_state_dict({name: torch.tensor(array) for name, array in weights.items()})
     at = _by_device(model)
 
@@ -293,43 +274,6 @@ def _by_device(model: nn.Module) -> Callable[[torch.device], nn.Module]:
         return model if device.type == "cpu" else copy.deepcopy(model).to(device)
 
     return at
-
-
-def train_classifier(data: Data) -> tuple[nn.Module, float]:
-    """Train the classifier on most of a data set and test it on the rest.
-
-    Returns
-    -------
-    Module
-    float
-        Accuracy on the held-out tenth (at most 10,000 samples), from 0 to 1.
-    """
-    order = rng(0, "classifier").permutation(len(data))
-    held = min(10_000, max(1, len(data) // 10))
-    test, train = order[:held], order[held:]
-    labels = torch.tensor(data.labels)
-    model = networks.build(lambda: classifier(data.shape, data.classes), seed=0)
-    batch_size = min(64, len(train))
-    steps = EPOCHS[len(data) < SMALL] * (len(train) // batch_size)
-    optimiser = torch.optim.Adam(model.parameters(), fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, total_steps=max(4, steps))
-    shuffle = rng(0, "classifier", "batches")
-    for step in range(steps):
-        if step % (len(train) // batch_size) == 0:
-            epoch = shuffle.permutation(train)
-        start = step % (len(train) // batch_size) * batch_size
-        indices = epoch[start : start + batch_size]
-        loss = functional.cross_entropy(model(data.batch(indices)), labels[indices])
-        optimiser.zero_grad()
-        torch.autograd.backward(loss)
-        optimiser.step()
-        schedule.step()
-    with torch.no_grad():
-        chunks = np.array_split(test, max(1, len(test) // CHUNK))
-        right = sum(
-            int((model(data.batch(part)).argmax(1) == labels[part]).sum()) for part in chunks
-        )
-    return model, right / len(test)
 
 
 def _points(data: Data) -> Extractor:

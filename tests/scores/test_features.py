@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 
 from gandask import DataError, SettingError, data
-from gandask.scores import features
+from gandask.scores import classifier, features
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 needs_mnist = pytest.mark.skipif(
@@ -39,7 +39,7 @@ def empty_cache(tmp_path, monkeypatch):
 @pytest.fixture
 def quick(monkeypatch):
     """Train classifiers for one epoch only."""
-    monkeypatch.setattr(features, "EPOCHS", {True: 1, False: 1})
+    monkeypatch.setattr(classifier, "EPOCHS", {True: 1, False: 1})
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def no_training(monkeypatch):
     def refuse(data):
         raise AssertionError(f"trained a classifier of {data.name}")
 
-    return lambda: monkeypatch.setattr(features, "train_classifier", refuse)
+    return lambda: monkeypatch.setattr(classifier, "train", refuse)
 
 
 def forget():
@@ -138,10 +138,10 @@ def test_another_architecture_is_trained_anew(empty_cache, quick, no_training, m
 def test_training_is_deterministic(quick):
     digits = data.load("digits")
     torch.manual_seed(1)
-    one = features.train_classifier(digits)
+    one = classifier.train(digits)
     torch.manual_seed(2)
     stream = torch.get_rng_state()
-    other = features.train_classifier(digits)
+    other = classifier.train(digits)
     assert one[1] == other[1]
     assert_equal_weights(weights_of(one[0]), weights_of(other[0]))
     assert torch.equal(torch.get_rng_state(), stream), "torch's own stream is left alone"
@@ -150,7 +150,7 @@ def test_training_is_deterministic(quick):
 def test_accuracy_is_of_held_out_samples():
     # Labels of noise can be learned by heart, and not otherwise.
     noise = made((1, 8, 8), classes=2, count=300)
-    model, accuracy = features.train_classifier(noise)
+    model, accuracy = classifier.train(noise)
     with torch.no_grad():
         right = model(noise.batch(np.arange(300))).argmax(1).numpy() == noise.labels
     assert right.mean() > 0.85
@@ -191,7 +191,7 @@ def test_another_classifier_is_another_extractor(empty_cache, quick, monkeypatch
     (path,) = empty_cache.glob("*-classifier1.safetensors")
     path.unlink()
     forget()
-    monkeypatch.setattr(features, "EPOCHS", {True: 2, False: 2})
+    monkeypatch.setattr(classifier, "EPOCHS", {True: 2, False: 2})
     other = features.extractor(small).key
     features.reference(small)
     assert one != other
@@ -206,7 +206,7 @@ def test_small_sets_are_trained_on_too(count):
     images = np.where(labels, 200, 30).astype(np.uint8)[:, None, None, None]
     images = np.broadcast_to(images, (count, 1, 8, 8)).copy()
     bright = data.Data("bright", images, labels, 2, f"bright-{count}")
-    model, accuracy = features.train_classifier(bright)
+    model, accuracy = classifier.train(bright)
     assert 0 <= accuracy <= 1
     if count > 2:
         assert accuracy == 1
