@@ -31,6 +31,7 @@ def test_there_is_a_notebook_for_each_purpose():
         "00-quickstart",
         "grid",
         "hpc",
+        "labels",
         "mggan",
         "privacy",
         "split",
