@@ -37,7 +37,7 @@ from gandask.clients.reading import (
     state_name,
     statistics_of,
 )
-from gandask.clients.spending import DPSGD, Charge, epsilon
+from gandask.clients.spending import DPSGD, Charge
 from gandask.clients.terms import Terms
 from gandask.core import Array, SettingError, State, rng, torch_seed
 from gandask.scores import features, metrics
@@ -47,6 +47,7 @@ from gandask.training import networks
 from gandask.training.learner import fresh_moments, load_module, save_module
 
 LENGTH = 72
+NAMED = 8  # digits by which an owner tells runs apart
 CHECKPOINTS = 2  # of a run, of which the older serves where the newer is damaged
 
 
@@ -144,7 +145,8 @@ class PrivateClient:
             frame = np.frombuffer(packed(message), np.uint8)
             self.store.put(made, {"frame": frame, "kept": np.empty(0, np.uint8)})
             self._made[made] = []
-            self.say(f"made a discriminator: {terms.base}, {terms.loss}, {terms.privacy}")
+            told = f"{terms.base}, {terms.loss}, {terms.privacy}"
+            self.say(f"made a discriminator for run {made[:NAMED]}: {told}")
         return Message("made", {"made": made, "state": state_name(made, 0, made)})
 
     def _train(self, message: Message) -> Message:
@@ -166,7 +168,7 @@ class PrivateClient:
         after = state_name(made, round, key)
         self.store.put(after, trained)
         answer = Message(
-            "trained", self._told(terms, key, round, values) | {"state": after}, slopes
+            "trained", self._told(terms, key, made, round, values) | {"state": after}, slopes
         )
         self.store.remember(key, packed(answer))
         self.store.keep(self._counted())
@@ -174,15 +176,15 @@ class PrivateClient:
 
     def _measure(self, message: Message) -> Message:
         """Compare a generator's statistics with those of the data that are kept apart."""
-        round = round_of(message)
-        terms = self._terms(made_of(message))
+        made, round = made_of(message), round_of(message)
+        terms = self._terms(made)
         arrays = dict(message.arrays)
         fake = statistics_of(arrays.pop("statistics", None))
         real = self._reference(str(message.values.get("features")), arrays)
         if len(fake.feature_sum) != len(real.statistics.feature_sum):
             raise RefusedError("unfit", "expected statistics of the same features")
         values = {"fid_local": metrics.fid(real, fake)}
-        return Message("measured", self._private(terms, round, values))
+        return Message("measured", self._private(terms, made, round, values))
 
     def _audit(self, message: Message) -> Message:
         """Attack the own discriminator, its feedback and the generator's samples."""
@@ -206,7 +208,7 @@ class PrivateClient:
                 device=device,
                 chance=chance,
             )
-        return Message("audited", self._private(terms, round, found.values))
+        return Message("audited", self._private(terms, made, round, found.values))
 
     def _forget(self, message: Message) -> Message:
         """Give up states but those that the last checkpoints of the run build on."""
@@ -261,6 +263,11 @@ class PrivateClient:
                     module = load_module(training.build_discriminator, message.arrays, device)
                 except (RuntimeError, ValueError, TypeError) as error:
                     raise RefusedError("unfit", f"its weights do not fit: {error}") from error
+                usual = save_module(networks.build(training.build_discriminator, seed=0))
+                for name, part in save_module(module).items():
+                    if part.dtype != usual[name].dtype:
+                        told = f"{name}: expected {usual[name].dtype}, got {part.dtype}"
+                        raise RefusedError("unfit", f"its weights do not fit: {told}")
             else:
                 seed = torch_seed(terms.seed, 0, terms.slot, "discriminator", 0)
                 module = networks.build(training.build_discriminator, seed, terms.initial_std)
@@ -306,18 +313,15 @@ class PrivateClient:
         """Give epsilon as it was when a request was charged: the same however often it is asked."""
         if terms.privacy is None:
             return None
-        charges = self.store.ledger.charges
-        last = next(index for index, one in enumerate(charges) if one.key == key)
-        steps = [(one.noise, one.rate, one.steps) for one in charges[: last + 1]]
-        found = epsilon(steps, terms.privacy.delta)
+        found = self.store.ledger.spent(terms.privacy.delta, key)
         return found if np.isfinite(found) else None
 
     def _told(
-        self, terms: Terms, key: str, round: int, values: dict[str, Any]
+        self, terms: Terms, key: str, made: str, round: int, values: dict[str, Any]
     ) -> dict[str, float | None]:
         """Give what the server's side is told of a round; the rest is noted here."""
         spent = self._spent(terms, key)
-        self.store.note({"round": round, "epsilon": spent, **finite(values)})
+        self._note(made, round, {"epsilon": spent, **finite(values)})
         told = {} if terms.silent else finite(values)
         return told | {"epsilon": spent}
 
@@ -334,11 +338,17 @@ class PrivateClient:
             known.update(np.ascontiguousarray(indices).data)
         return known.hexdigest()
 
-    def _private(self, terms: Terms, round: int, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _private(
+        self, terms: Terms, made: str, round: int, values: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
         """Note scores, and give them if they may leave."""
         told = finite(values)
-        self.store.note({"round": round, **told})
+        self._note(made, round, told)
         return {} if terms.silent else told
+
+    def _note(self, made: str, round: int, scores: Mapping[str, Any]) -> None:
+        """Note scores, by the run, which is named by what was made for it."""
+        self.store.note({"run": made[:NAMED], "round": round, **scores})
 
     def _reference(self, kind: str, weights: State) -> Reference:
         """Measure the data that are kept apart, once by each extractor."""

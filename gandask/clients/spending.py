@@ -223,6 +223,7 @@ class PrivacyLedger:
 
     def __init__(self, path: Path | None = None) -> None:
         self._charges: dict[str, Charge] = {}
+        self._steps: dict[tuple[float, float], int] = {}  # all, by noise and rate
         self._mark = ""
         self._lock: lock.Lock | None = None
         self._journal: Journal | None = None
@@ -249,7 +250,7 @@ class PrivacyLedger:
             for charge, mark in journal.read(_understood):
                 if mark != _marked(self._mark, charge) or charge.key in self._charges:
                     raise StoreError(f"a line is not as it was written: {charge}")
-                self._charges[charge.key], self._mark = charge, mark
+                self._enter(charge, mark)
         except StoreError as error:
             raise DataError(
                 f"the ledger {journal.path} is damaged, and what was spent cannot be told: put a "
@@ -283,20 +284,39 @@ class PrivacyLedger:
                     f"{self._journal.path} cannot be written ({error}): nothing is answered; free "
                     "space on its disk, or have the folder made writable"
                 ) from error
+        self._enter(charge, mark)
+
+    def _enter(self, charge: Charge, mark: str) -> None:
+        """Count a charge that is on disk."""
         self._charges[charge.key], self._mark = charge, mark
+        how = charge.noise, charge.rate
+        self._steps[how] = self._steps.get(how, 0) + charge.steps
 
     @property
     def charges(self) -> tuple[Charge, ...]:
         """What was spent, oldest first."""
         return tuple(self._charges.values())
 
-    def spent(self, delta: float) -> float:
-        """Compute the epsilon of all that was charged."""
-        return _epsilon_of(self._charges, delta)
+    def spent(self, delta: float, key: str | None = None) -> float:
+        """Compute the epsilon of all that was charged, up to the charge of a key if one is given.
+
+        Raises
+        ------
+        ValueError
+            If nothing was charged by that key.
+        """
+        if key is None or key == next(reversed(self._charges), None):
+            return epsilon(self._counted(), delta)
+        upto = [*self._charges].index(key) + 1  # seldom: it is asked again for what it has given up
+        return epsilon([(one.noise, one.rate, one.steps) for one in self.charges[:upto]], delta)
 
     def would_spend(self, charge: Charge, delta: float) -> float:
         """Compute the epsilon of all that was charged, and of a charge that may be to come."""
-        return _epsilon_of({charge.key: charge, **self._charges}, delta)
+        more = 0 if charge.key in self._charges else charge.steps
+        return epsilon([(charge.noise, charge.rate, more), *self._counted()], delta)
+
+    def _counted(self) -> list[tuple[float, float, int]]:
+        return [(noise, rate, count) for (noise, rate), count in self._steps.items()]
 
     def close(self) -> None:
         """Let others have it; nothing can be charged any more."""
@@ -315,10 +335,6 @@ def _understood(told: Mapping[str, Any]) -> tuple[Charge, str]:
 def _marked(before: str, charge: Charge) -> str:
     """Give the mark of a charge, which stands on that of the one before."""
     return digest(f"{before} {json.dumps(dataclasses.asdict(charge))}")
-
-
-def _epsilon_of(charges: Mapping[str, Charge], delta: float) -> float:
-    return epsilon([(one.noise, one.rate, one.steps) for one in charges.values()], delta)
 
 
 def _taken(path: Path) -> lock.Lock:

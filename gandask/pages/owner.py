@@ -26,6 +26,7 @@ from gandask.plots.pictures import png_text
 EVERY = 3000  # milliseconds between two looks
 ROWS, PICTURED = 20, 32
 COLUMNS: Mapping[str, str] = {
+    "run": "run",
     "round": "round",
     "discriminator_loss": "loss of the discriminator",
     "generator_loss": "loss of the student",
@@ -140,25 +141,25 @@ def _audit(scores: Sequence[Mapping[str, Any]]) -> Markup:
     last = next((told for told in reversed(scores) if "auc" in told), None)
     if last is None:
         return Markup("<p>There was none yet.</p>")
-    found = Audit.of({key: value for key, value in last.items() if key != "round"})
+    found = Audit.of({key: value for key, value in last.items() if key not in ("run", "round")})
     heads = ["attacker of", "area under the curve (0.5: guessing)", "error"]
     heads += [f"members found, at {rate:.0%} false alarms" for rate in RATES]
     rows = [
         [name, found.auc[name], found.error[name], *(rate[0] for rate in found.tpr[name])]
         for name in found.auc
     ]
-    told = Markup("<p>After round {}. Memorised: {}.</p>").format(
-        last["round"], _number(found.memorised)
+    told = Markup("<p>Run {}, after round {}. Memorised: {}.</p>").format(
+        last["run"], last["round"], _number(found.memorised)
     )
     return told + _table(heads, rows)
 
 
 def _rounds(scores: Sequence[Mapping[str, Any]]) -> Markup:
-    """Write the scores of the last rounds, the newest first."""
+    """Write the scores of the rounds that were noted last, the newest first."""
     rounds: dict[Any, dict[str, Any]] = {}
     for told in scores:
-        rounds.setdefault(told["round"], {}).update(told)
-    last = [rounds[round] for round in sorted(rounds, reverse=True)[:ROWS]]
+        rounds.setdefault((told["run"], told["round"]), {}).update(told)
+    last = [*reversed(rounds.values())][:ROWS]
     return _table([*COLUMNS.values()], [[told.get(key) for key in COLUMNS] for told in last])
 
 

@@ -1,6 +1,7 @@
 """A client, request by request: the same answer to the same, once charged, and none to nonsense."""
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -144,23 +145,23 @@ def test_checkpoints_keep_what_they_build_on():
     assert asked.answer(training({**names, "state": states[1]}, 3)).values == answers[2].values
 
 
-def test_requests_are_answered_one_at_a_time(tmp_path):
-    with PrivateStore(tmp_path / "own", SECRET) as store:
-        asked = client(store)
-        names = made(asked)
-        (first,) = trained(asked, names, 1)
-        told = {"made": names["made"], "state": first.values["state"], "round": 0}
-        found = []
+def test_requests_are_answered_one_at_a_time():
+    asked, busy, alone = client(), threading.Lock(), []
 
-        def forget():
-            for _ in range(20):
-                found.append(asked.answer(Message("forget", told)).name)
+    def slow(message):
+        alone.append(busy.acquire(blocking=False))
+        time.sleep(0.02)
+        if alone[-1]:
+            busy.release()
+        return Message("probed")
 
-        other = threading.Thread(target=forget)
+    asked._requests = {"probe": slow}
+    others = [threading.Thread(target=asked.answer, args=(Message("probe"),)) for _ in range(4)]
+    for other in others:
         other.start()
-        trained(asked, after(names, [first]), 20, first=2)
+    for other in others:
         other.join()
-        assert found == ["forgotten"] * 20
+    assert alone == [True] * 4
 
 
 # ---- what is refused
@@ -241,6 +242,9 @@ def test_weights_that_come_are_taken_or_refused():
     assert not np.array_equal(answer.arrays["slope"], own.arrays["slope"])
     part = dict([*weights.items()][1:])
     assert why(one, Message("make", TERMS, part)) == "unfit"
+    for name, array in weights.items():
+        other_type = {**weights, name: array.astype(np.float64)}
+        assert why(one, Message("make", TERMS, other_type)) == "unfit"
 
 
 # ---- budgets
@@ -294,6 +298,7 @@ def test_private_scores_stay_unless_they_are_asked_for(reports):
     assert bool(audited.values) == reports
     noted = {key: value for line in asked.store.scores for key, value in line.items()}
     assert SCORES | {"epsilon", "fid_local", "auc", "memorised"} <= noted.keys()
+    assert {(line["run"], line["round"]) for line in asked.store.scores} == {(names["made"][:8], 1)}
 
 
 @pytest.mark.parametrize("epsilon", [0.0, -1.0, float("nan")])

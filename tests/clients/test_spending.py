@@ -163,6 +163,33 @@ def test_a_request_is_charged_once(path, on_disk):
         assert (again.spent(DELTA), again.charges) == (both, ledger.charges)
 
 
+def test_what_was_spent_up_to_a_charge_is_told_without_a_look_at_all_of_them(path):
+    """In whatever order, as if all were composed anew, to the last bit."""
+    ledger, steps, sums = PrivacyLedger(path), [], []
+    for number, (noise, rate) in enumerate([(2.0, 0.1), (3.0, 0.2), (1.5, 0.1), (2.0, 0.1)] * 3):
+        one = charge(str(number), noise=noise, rate=rate)
+        known = [(told.noise, told.rate, told.steps) for told in ledger.charges]
+        assert ledger.would_spend(one, DELTA) == epsilon([(noise, rate, 10), *known], DELTA)
+        ledger.charge(one)
+        steps.append((noise, rate, 10))
+        sums.append(epsilon(steps, DELTA))
+        assert ledger.spent(DELTA) == ledger.spent(DELTA, one.key) == sums[-1]
+    again = reopened(ledger, path)
+    assert [again.spent(DELTA, one.key) for one in again.charges] == sums
+    with pytest.raises(ValueError, match="not in list"):
+        again.spent(DELTA, digest("never"))
+
+    class Counted(dict):
+        def __iter__(self):
+            raise AssertionError("it looks through all charges")
+
+        values = keys = items = __iter__
+
+    again._charges = Counted(again._charges)
+    assert again.spent(DELTA, one.key) == sums[-1]
+    again.would_spend(charge("next"), DELTA)
+
+
 def test_the_same_request_at_another_noise_is_refused():
     ledger = PrivacyLedger()
     ledger.charge(charge())

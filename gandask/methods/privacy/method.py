@@ -76,10 +76,14 @@ class PrivacyGAN(Sharing):
         return TERMS[state.split("/")[2]]
 
     def figures(self) -> Mapping[str, Figure]:
-        """Give the drawings of its own, by name."""
+        """Give the drawings of its own, by name: of epsilon where there is privacy."""
         from gandask.methods.privacy.figures import FIGURES
 
-        return FIGURES
+        return {
+            name: figure
+            for name, figure in FIGURES.items()
+            if self.privacy is not None or "epsilon" not in figure.needs
+        }
 
     # ---- plans
 
