@@ -16,7 +16,16 @@ from websockets.exceptions import InvalidStatus
 from websockets.protocol import State
 
 from gandask.clients import credentials
-from gandask.clients.connecting import ASKER, BROKEN, dialled, pieces, why
+from gandask.clients.connecting import (
+    ASKER,
+    BROKEN,
+    WAITS,
+    Announce,
+    dialled,
+    pieces,
+    unready,
+    why,
+)
 from gandask.clients.dialling import LONGEST, SHORTEST, Answer
 from gandask.clients.messages import Message, RefusedError, packed, unpacked
 from gandask.core import ClusterError
@@ -28,6 +37,9 @@ class Asking(Protocol):
     def __call__(self, client: str, message: Message) -> Message:
         """Ask; raises ClusterError if there is no such client, MessageError for nonsense."""
 
+    def waits(self, client: str) -> None:
+        """Let the run tell that a client is waited for which is there, and not ready."""
+
 
 @dataclass(frozen=True)
 class Directly:
@@ -37,9 +49,12 @@ class Directly:
     ----------
     clients : mapping of str to callable
         What each answers, by name.
+    tell : callable
+        Told of one that is waited for, as a hub would.
     """
 
     clients: Mapping[str, Answer]
+    tell: Announce = lambda kind, client, detail: None
 
     def __call__(self, client: str, message: Message) -> Message:
         """Ask a client.
@@ -58,6 +73,10 @@ class Directly:
         except RefusedError as error:
             answer = error.answer
         return unpacked(packed(answer))
+
+    def waits(self, client: str) -> None:
+        """Tell that a client is waited for."""
+        self.tell(*unready(client))
 
 
 @dataclass(frozen=True)
@@ -90,16 +109,29 @@ class ByHub:
         MessageError
             If the request cannot travel, or its answer is none.
         """
+        return unpacked(self._exchanged(client, packed(message)))
+
+    def waits(self, client: str) -> None:
+        """Have the hub tell that a client is waited for.
+
+        Raises
+        ------
+        ClusterError
+            If the hub is not reached, or expects no such client.
+        """
+        self._exchanged(client, WAITS)
+
+    def _exchanged(self, client: str, sent: str | bytes) -> bytes:
+        """Give what a hub answers to what is sent to a client, or about one."""
         lines = _lines()
-        asking = lines.ask(self, client, packed(message))
-        answering = asyncio.run_coroutine_threadsafe(asking, lines.loop)
+        answering = asyncio.run_coroutine_threadsafe(lines.ask(self, client, sent), lines.loop)
         try:
             answer = answering.result()
         finally:
             answering.cancel()  # as when this is interrupted
         if isinstance(answer, str):
             raise _no_such(answer)
-        return unpacked(answer)
+        return answer
 
 
 def _no_such(told: str) -> ClusterError:
@@ -115,7 +147,7 @@ class _Lines:
         run = self.loop.run_forever
         threading.Thread(target=run, name="gandask-asking", daemon=True).start()
 
-    async def ask(self, hub: ByHub, client: str, frame: bytes) -> str | bytes:
+    async def ask(self, hub: ByHub, client: str, sent: str | bytes) -> str | bytes:
         """Give what a hub answers, and dial it again where the connection breaks."""
         reached, delay = self.loop.time(), SHORTEST
         while True:
@@ -123,7 +155,7 @@ class _Lines:
                 async with self._line(hub) as connection:
                     reached, delay = self.loop.time(), SHORTEST
                     await connection.send(client)
-                    await connection.send(pieces(frame))
+                    await connection.send(sent if isinstance(sent, str) else pieces(sent))
                     answer = await connection.recv()
                     reached = self.loop.time()
                     return answer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from websockets.asyncio.client import connect
@@ -29,6 +29,16 @@ BOUNDS: Mapping[str, Any] = {
 PIECE = 1 << 18
 """Bytes that are sent in one go: what keeps a connection alive gets through between them."""
 CLIENT, ASKER = "/client", "/ask"  # paths: what who dials is to the hub
+WAITS = "waits"
+"""What who asks sends in the place of a frame: the client is there, and not ready."""
+
+Announce = Callable[[str, str, str], None]
+"""Told what happened (``joined``, ``left``, ``waiting``), to which client, and more of it."""
+
+
+def unready(client: str) -> tuple[str, str, str]:
+    """Give what is told of a client that is waited for though it is there."""
+    return "waiting", client, "it is asked, and not ready: its owner is told why"
 
 
 def dialled(address: Address, path: str, secured: ssl.SSLContext) -> connect:

@@ -9,7 +9,7 @@ import functools
 import http
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Self
 
 from websockets.asyncio.server import ServerConnection, serve
@@ -17,12 +17,18 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from gandask.clients import credentials
-from gandask.clients.connecting import ASKER, BOUNDS, CLIENT, Address, pieces
+from gandask.clients.connecting import (
+    ASKER,
+    BOUNDS,
+    CLIENT,
+    WAITS,
+    Address,
+    Announce,
+    pieces,
+    unready,
+)
 from gandask.core import ClusterError
 from gandask.core.certificates import Certified, spoken_for
-
-Announce = Callable[[str, str, str], None]
-"""Told what happened (``joined``, ``left``, ``waiting``), to which client, and more of it."""
 
 _log = logging.getLogger(__name__)  # strangers who knock are no news
 _log.addHandler(logging.NullHandler())
@@ -35,7 +41,8 @@ class Hub:
     Clients dial in and stay connected; a second connection of the same client replaces the first.
     Who asks names a client and sends a frame, and gets the client's frame. Where the client is not
     there, or is lost before it has answered, the request waits and is sent again when it is back:
-    requests must be idempotent. Each client is sent one request at a time.
+    requests must be idempotent. Each client is sent one request at a time. In the place of a frame
+    who asks may send `WAITS`: then it is told that the client is waited for.
 
     Parameters
     ----------
@@ -146,10 +153,13 @@ class Hub:
         gone = asyncio.ensure_future(asker.wait_closed())
         while True:
             name, frame = await asker.recv(), await asker.recv()
-            if not isinstance(name, str) or not isinstance(frame, bytes):
+            if not isinstance(name, str) or (isinstance(frame, str) and frame != WAITS):
                 await asker.close(reason="expected a client's name, then a frame")
             elif name not in self._seats:
                 await asker.send(f"no client called {name[:64]!r} is expected")
+            elif isinstance(frame, str):
+                self._tell(*unready(name))
+                await asker.send(b"")
             else:
                 answer = await self._relayed(name, frame, gone)
                 if answer is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from gandask import display
 from gandask.clients.client import Limits, PrivateClient
 from gandask.clients.connecting import Address
 from gandask.clients.dialling import serve
@@ -20,7 +22,7 @@ from gandask.clients.held import Held, Part
 from gandask.clients.keeping import PrivateStore
 from gandask.clients.messages import Message, RefusedError
 from gandask.clients.overview import Overview
-from gandask.core import DataError, SettingError
+from gandask.core import DataError, SettingError, StoreError
 from gandask.core.files import write_whole
 
 PATIENCE = 10.0  # seconds for a process to end by itself
@@ -29,7 +31,8 @@ PATIENCE = 10.0  # seconds for a process to end by itself
 class Opening:
     """Answer for a client, whose data are opened when it is first asked.
 
-    What keeps them from being opened is said here; the server's side hears that it is not ready.
+    What keeps them from being opened, or what it keeps from being written, is said here, once; the
+    server's side hears that it is not ready, and asks again.
 
     Parameters
     ----------
@@ -39,6 +42,8 @@ class Opening:
     limits : Limits
     device : str
     say : callable
+    warn : callable
+        Takes what keeps it from answering.
     """
 
     def __init__(
@@ -48,9 +53,10 @@ class Opening:
         limits: Limits,
         device: str,
         say: Callable[[str], None],
+        warn: Callable[[str], None],
     ) -> None:
         self._open, self._store, self._limits = open_data, store, limits
-        self._device, self._say = device, say
+        self._device, self._say, self._warn = device, say, warn
         self._client: PrivateClient | None = None
         self._told = ""
 
@@ -65,23 +71,35 @@ class Opening:
         Raises
         ------
         RefusedError
-            If the data cannot be opened, or as `PrivateClient.answer` does.
+            If the data cannot be opened, its own folder cannot be written or read, as on a disk
+            that is full, or as `PrivateClient.answer` does.
         """
         if self._client is None:
             self._client = self._opened()
-        return self._client.answer(message)
+        try:
+            answer = self._client.answer(message)
+        except StoreError as error:
+            if not isinstance(error.__cause__, OSError):
+                raise  # damaged: waiting mends nothing
+            raise self._unready(error) from error
+        self._told = ""
+        return answer
 
     def _opened(self) -> PrivateClient:
         try:
             held = self._open()
         except (DataError, SettingError) as error:
-            if self._told != str(error):
-                self._told = str(error)
-                self._say(f"not ready: {error}")
-            raise RefusedError("unready", str(error)) from error
+            raise self._unready(error) from error
         told = f"{len(held.members)} samples to train on, {len(held.apart)} kept apart"
         self._say(f"holds {told}, of shape {held.data.shape}")
         return PrivateClient(held, self._store, self._limits, self._device, self._say)
+
+    def _unready(self, error: Exception) -> RefusedError:
+        """Say why it is not ready, once while it lasts."""
+        if self._told != str(error):
+            self._told = str(error)
+            self._warn(f"not ready: {error}")
+        return RefusedError("unready", str(error))
 
 
 def secret_seed(secret: bytes) -> int:
@@ -121,7 +139,7 @@ def run(
     """
     with PrivateStore(folder) as store:
         seed = secret_seed(store.secret)
-        opening = Opening(lambda: Held.own(source, share, seed), store, limits, "auto", say)
+        opening = Opening(lambda: Held.own(source, share, seed), store, limits, "auto", say, say)
         with contextlib.suppress(RefusedError):  # said; it is opened again when asked
             opening(Message("probe"))
         overview = Overview(opening, store, say)
@@ -159,11 +177,17 @@ class Simulated:
     folder: Path | None
     device: str
 
-    def opened(self, stack: contextlib.ExitStack, say: Callable[[str], None]) -> Opening:
+    def opened(
+        self,
+        stack: contextlib.ExitStack,
+        say: Callable[[str], None],
+        warn: Callable[[str], None],
+    ) -> Opening:
         """Open its store, until the stack is left, and give what answers for it."""
         store = stack.enter_context(PrivateStore(self.folder, self.secret))
         held = Held.part
-        return Opening(lambda: held(self.source, self.part), store, Limits(), self.device, say)
+        open_data = functools.partial(held, self.source, self.part)
+        return Opening(open_data, store, Limits(), self.device, say, warn)
 
 
 @contextlib.contextmanager
@@ -232,7 +256,9 @@ def main(path: Path) -> None:
 
     threading.Thread(target=watch, daemon=True).start()
     with contextlib.ExitStack() as stack:
-        opening = one.opened(stack, lambda line: None)
+        # who simulates is the owner, too
+        warn = functools.partial(display.say, err=True)
+        opening = one.opened(stack, lambda line: None, warn)
         host, port = told["address"]
         serve((host, port), told["pem"], opening, lambda line: None, stop)
 

@@ -147,6 +147,18 @@ def test_a_client_that_is_not_there_is_waited_for_and_told_once():
         assert [told.next(), told.next()] == [("joined", "clinic"), ("left", "clinic")]
 
 
+def test_a_client_that_is_not_ready_is_told_of():
+    told = Told()
+    with hub(told) as opened:
+        ask(opened.address).waits("clinic")
+        with pytest.raises(ClusterError, match="no client called 'elsewhere' is expected"):
+            ask(opened.address).waits("elsewhere")
+        assert told.next() == ("waiting", "clinic")
+        assert told.empty()
+    Directly({}, lambda *heard: told.put(heard[:2])).waits("clinic")
+    assert told.next() == ("waiting", "clinic")
+
+
 def test_who_has_gone_is_asked_for_no_more():
     told = Told()
     with hub(told) as opened:

@@ -16,7 +16,7 @@ import platformdirs
 
 from gandask.clients import credentials
 from gandask.clients.asking import Asking, ByHub, Directly
-from gandask.clients.connecting import Address, address
+from gandask.clients.connecting import Address, Announce, address
 from gandask.clients.hub import Hub
 from gandask.clients.messages import Message
 from gandask.clients.process import Simulated, started
@@ -132,8 +132,9 @@ def hosted(parties: Parties, hosting: Hosting) -> Iterator[Clients]:
     with contextlib.ExitStack() as stack:
         if parties.simulated and not hosting.travels:
             asked = parties.placed(hosting.store).items()
-            opened = {name: one.opened(stack, logger.debug) for name, one in asked}
-            reach: Asking = Directly(opened)
+            told = logger.debug, logger.warning
+            opened = {name: one.opened(stack, *told) for name, one in asked}
+            reach: Asking = Directly(opened, _telling(parties, hosting))
         else:
             reach = _listening(parties, hosting, stack)
         clients = Clients(parties.names, reach, hosting.store)
@@ -151,19 +152,25 @@ def own_address() -> str:
         return str(probe.getsockname()[0])
 
 
-def _listening(parties: Parties, hosting: Hosting, stack: contextlib.ExitStack) -> ByHub:
-    """Listen for clients, and start those that are simulated."""
+def _telling(parties: Parties, hosting: Hosting) -> Announce:
+    """Make what tells the run of its clients."""
 
     def tell(kind: str, client: str, detail: str) -> None:
         slot = f"client/{parties.names.index(client)}"
         hosting.tell(Event(0, f"client {kind}", slot, f"{client}: {detail}", machine=True))
 
+    return tell
+
+
+def _listening(parties: Parties, hosting: Hosting, stack: contextlib.ExitStack) -> ByHub:
+    """Listen for clients, and start those that are simulated."""
     if parties.server is not None:
         where, listen = address(parties.server), (ANY_FAMILY, address(parties.server)[1])
         signed_by = credentials.kept_authority(parties.authority)
     else:
         where, listen = (own_address(), 0), (ANYWHERE, 0)
         signed_by = credentials.authority()
+    tell = _telling(parties, hosting)
     hub = stack.enter_context(Hub(listen, signed_by, parties.names, tell))
     there: Address = (where[0], hub.address[1])
     if parties.simulated:

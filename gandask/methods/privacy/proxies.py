@@ -46,6 +46,7 @@ def ask(client: str, message: Message) -> Message:
     Message
         Its answer; ``refused`` if it refuses, ``nonsense`` if it is none.
     """
+    waited = False
     with routine("client"), apart():
         while True:
             try:
@@ -54,6 +55,9 @@ def ask(client: str, message: Message) -> Message:
                 return Message("nonsense", {"why": str(error)[:LONGEST]})
             if answer.name != "refused" or answer.values.get("why") != "unready":
                 return answer
+            if not waited:
+                reach().waits(client)
+                waited = True
             time.sleep(PAUSE)
 
 

@@ -1,15 +1,19 @@
 """What leaves a client, either way, and what comes of answers that are nonsense."""
 
 import dataclasses
+import errno
 
 import numpy as np
 import pytest
 
 import gandask as gd
+from gandask.clients import keeping
 from gandask.clients.asking import Directly
 from gandask.clients.held import Held
 from gandask.clients.keeping import PrivateStore
-from gandask.clients.messages import packed
+from gandask.clients.messages import packed, refused
+from gandask.clients.spending import PrivacyLedger
+from gandask.methods.privacy import proxies
 
 SMALL = {
     "data": "digits",
@@ -131,3 +135,62 @@ def test_an_audit_that_is_nonsense_is_left_out(monkeypatch):
     wrong = dataset.event_detail.values[dataset.event_kind.values == "nonsense"]
     assert len(wrong) == 1
     assert "its audit cannot be read" in wrong[0]
+
+
+# ---- clients that are not ready
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(proxies, "PAUSE", 0.01)
+
+
+def waits(dataset):
+    return [*dataset.event_detail.values[dataset.event_kind.values == "client waiting"]]
+
+
+def test_a_client_that_is_not_ready_is_waited_for_and_told_once(
+    monkeypatch, impatient, assert_same
+):
+    tries = []
+
+    def changed(request, answer):
+        tries.append(request.name)
+        return refused("unready") if tries.count("make") < 4 else answer
+
+    told(monkeypatch, changed)
+    dataset = gd.run(privacy(), progress=False)
+    assert tries.count("make") == 4
+    assert waits(dataset) == ["client-0: it is asked, and not ready: its owner is told why"]
+    monkeypatch.undo()
+    assert_same(dataset, gd.run(privacy(), progress=False))
+
+
+def test_a_full_private_folder_is_waited_for(monkeypatch, impatient, tmp_path, assert_same, caplog):
+    """At each state and each charge, until there is room again."""
+    noised = {"privacy": gd.DPSGD(noise=2.0), "private_store": str(tmp_path / "private")}
+    whole = gd.run(privacy(**noised), store=tmp_path / "whole", progress=False)
+    tries = []
+
+    def full(handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def filled(method):
+        def write(self, what, *more):
+            tries.append((method.__name__, str(what)))
+            with monkeypatch.context() as patch:
+                if tries.count(tries[-1]) < 3:
+                    patch.setattr(keeping.os, "fsync", full)
+                return method(self, what, *more)
+
+        return write
+
+    monkeypatch.setattr(PrivateStore, "put", filled(PrivateStore.put))
+    monkeypatch.setattr(PrivacyLedger, "charge", filled(PrivacyLedger.charge))
+    dataset = gd.run(privacy(**noised), store=tmp_path / "full", progress=False)
+    assert_same(dataset, whole)
+    assert {name for name, _ in tries} == {"put", "charge"} and len(tries) > 8
+    assert set(waits(dataset)) == {"client-0: it is asked, and not ready: its owner is told why"}
+    ledgers = [path.read_text() for path in (tmp_path / "private").rglob("ledger.jsonl")]
+    assert [text.count("\n") for text in ledgers] == [3, 3]
+    assert "not ready" in caplog.text and "No space left" in caplog.text
