@@ -29,6 +29,7 @@ def printed(cells):
 def test_there_is_a_notebook_for_each_purpose():
     assert {path.stem for path in NOTEBOOKS} == {
         "00-quickstart",
+        "ensembles",
         "grid",
         "hpc",
         "labels",
