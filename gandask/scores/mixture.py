@@ -56,7 +56,13 @@ class Mixture:
         -------
         (count, *shape) tensor
             Images in [-1, 1], or points.
+
+        Raises
+        ------
+        SettingError
+            For a count or a seed that is no whole number, or below 0.
         """
+        _refuse_broken(count, seed)
         chance = rng(seed, "mixture")
         shares = np.array(list(self.weights.values()))
         shares = shares / shares.sum()
@@ -125,11 +131,12 @@ class Sampler:
         Raises
         ------
         SettingError
-            For a label that it has not.
+            For a label that it has not, or a count or a seed that is no whole number, or below 0.
         """
+        _refuse_broken(count, seed)
         if label is not None:
-            if label not in self.shares:
-                raise SettingError(f"label={label}: expected one of {spoken(self.shares)}")
+            if not isinstance(label, int | np.integer) or label not in self.shares:
+                raise SettingError(f"label={label!r}: expected one of {spoken(self.shares)}")
             return self.ensembles(label).sample(count, seed, exact=exact)
         chance = rng(seed, "labels")
         shares = np.array([*self.shares.values()])
@@ -181,15 +188,26 @@ def distribution(labels: Any, counts: Mapping[int, float]) -> dict[int, float]:
         absent = [label for label in chosen if label not in counts]
         if absent:
             raise SettingError(f"labels: no label {absent[0]!r}; expected {spoken(counts)}")
-    elif labels in ("empirical", "uniform"):
+    elif isinstance(labels, str) and labels in ("empirical", "uniform"):
         chosen = counts if labels == "empirical" else dict.fromkeys(counts, 1.0)
-    weights = [float(weight) for weight in chosen.values()]
-    if not (sum(weights) > 0 and all(0 <= weight < np.inf for weight in weights)):
+    try:
+        weights = [float(weight) for weight in chosen.values()]
+    except (TypeError, ValueError):
+        weights = []
+    # a sum of finite numbers, too, may be infinite
+    if not (0 < sum(weights) < np.inf and min(weights) >= 0):
         raise SettingError(
             f"labels={labels!r}: expected 'empirical', 'uniform', or the weight of each label such "
             "as {3: 0.5, 7: 0.5}, none below 0 and one above"
         )
     return {label: weight / sum(weights) for label, weight in zip(chosen, weights, strict=True)}
+
+
+def _refuse_broken(count: Any, seed: Any) -> None:
+    """Refuse to draw so many samples, or by such a seed."""
+    for key, value in (("count", count), ("seed", seed)):
+        if not isinstance(value, int | np.integer) or value < 0:
+            raise SettingError(f"{key}={value!r}: expected a whole number of at least 0")
 
 
 def spoken(labels: Iterable[int], most: int = 20) -> str:

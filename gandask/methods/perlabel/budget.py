@@ -10,6 +10,7 @@ from gandask.display import suggestion
 
 ITERATIONS, EPOCHS, SECONDS = "iterations", "epochs", "seconds"
 UNITS = (ITERATIONS, EPOCHS, SECONDS)
+MOST = 1e12  # of any unit: iterations, and rounds, stay numbers that arrays can hold
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Budget:
         Raises
         ------
         SettingError
-            For another unit, or an amount that is not above 0.
+            For another unit, or an amount that is not above 0 and at most `MOST`.
 
         Examples
         --------
@@ -49,10 +50,11 @@ class Budget:
             amount = float(number)
         except ValueError:
             amount = math.nan
-        if not 0 < amount < math.inf or (unit == ITERATIONS and amount % 1):
+        if not 0 < amount <= MOST or (unit == ITERATIONS and amount % 1):
             kind = "a whole number" if unit == ITERATIONS else "a number"
             raise SettingError(
-                f"budget={text!r}: expected {kind} of {unit} above 0, got {number!r}"
+                f"budget={text!r}: expected {kind} of {unit} above 0 and at most {MOST:g}, got "
+                f"{number!r}"
             )
         return cls(unit, amount)
 

@@ -77,6 +77,10 @@ def test_the_best_mixture_is_all_labels(run):
         ({3: float("nan")}, r"none below 0"),
         ({4: 1.0}, r"no label 4; expected 0, 3, 7"),
         (None, r"labels=None: expected"),
+        ({3: "half"}, r"labels=\{3: 'half'\}: expected"),
+        ({3: None}, r"labels=\{3: None\}: expected"),
+        ({3: 1e308, 7: 1e308}, r"none below 0"),
+        (np.array([3, 7]), r"labels=array.*: expected"),
     ],
 )
 def test_labels_that_cannot_be_are_refused(run, asked, expected):
@@ -89,6 +93,27 @@ def test_a_label_that_it_has_not_is_refused(run):
         run.sampler().sample(3, label=4)
     with pytest.raises(gd.SettingError, match="label=7: expected one of 3"):
         run.sampler({3: 1.0}).sample(3, label=7)
+    with pytest.raises(gd.SettingError, match="label='3': expected one of 0, 3, 7"):
+        run.sampler().sample(3, label="3")
+    with pytest.raises(gd.SettingError, match=r"label=\[3\]: expected one of 0, 3, 7"):
+        run.sampler().sample(3, label=[3])
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"count": -1}, "count=-1: expected a whole number of at least 0"),
+        ({"count": 2.5}, "count=2.5"),
+        ({"count": "3"}, "count='3'"),
+        ({"count": 3, "seed": -1}, "seed=-1: expected a whole number of at least 0"),
+        ({"count": 3, "seed": None}, "seed=None"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(run, given, expected):
+    for sampler in (run.sampler(), run.best_mixture()):
+        for exact in (True, False):
+            with pytest.raises(gd.SettingError, match=expected):
+                sampler.sample(**given, exact=exact)
 
 
 def test_other_methods_say_why_not(tmp_path):
