@@ -20,10 +20,24 @@ import numpy as np
 from gandask import config, data
 from gandask.checks import refuse_address, spelt_out
 from gandask.config import setting, settings
-from gandask.core import Array, Method, SettingError, State, StoreError, View, slot_of
+from gandask.core import (
+    Array,
+    Layout,
+    Method,
+    Plan,
+    Record,
+    Report,
+    SettingError,
+    State,
+    StoreError,
+    Task,
+    View,
+    slot_of,
+)
 from gandask.data import Data
+from gandask.methods.comparing import Member, compare
 from gandask.methods.tasks import samples
-from gandask.scores import features, mixture
+from gandask.scores import features, final, mixture
 from gandask.scores.metrics import METRICS, Reference, Statistics
 from gandask.training import networks
 from gandask.training.identity import of_functions
@@ -32,6 +46,8 @@ from gandask.training.networks import Network
 from gandask.training.settings import Training
 
 V = TypeVar("V", bound=View)
+COMPARE = "compare "
+"""What the name of a task that compares an ensemble begins with; the ensemble's follows."""
 LARGEST = 1 << 24
 """Numbers in a sample, and classes of them, that are drawn for a run that somebody else made."""
 
@@ -73,11 +89,18 @@ class Adversarial(Method[V]):
     )
     learning_rate: float = setting(2e-4, "initial Adam learning rate", above=0)
     adam_betas: tuple[float, float] = setting((0.5, 0.999), "Adam β", minimum=0, below=1)
-    score: str = setting("fid", "what mixtures improve", choices=tuple(METRICS))
+    score: str = setting(
+        "fid", f"what mixtures improve: {', '.join(METRICS)}", suggested=tuple(METRICS)
+    )
     score_samples: int = setting(
         1000, "samples per generator whenever it is scored; 0: at the end alone", minimum=0
     )
     final_samples: int = setting(10_000, "samples per generator at the end", minimum=1)
+    final_scores: tuple[str, ...] = setting(
+        (),
+        "scores that are computed from samples themselves, at the end, of every ensemble",
+        choices=tuple(final.SCORES),
+    )
     mixture_sigma: float = setting(0.01, "mutation of mixture weights", minimum=0)
     mixture_generations: int = setting(1, "of the mixture's evolution", minimum=0)
     features: str = setting("auto", "what samples are scored by", choices=features.FEATURES)
@@ -93,6 +116,13 @@ class Adversarial(Method[V]):
         data.check_name(self.data, self.data_dir)
         for key in ("data_dir", "init", "inception_weights"):
             refuse_address(key, getattr(self, key) or "")
+        if self.score in final.SCORES:
+            raise SettingError(
+                f"score={self.score!r}: is computed from samples themselves, where mixtures "
+                f"improve by what follows from sums over samples: {', '.join(METRICS)}; ask for it "
+                f"at the end with final_scores=[{self.score!r}]"
+            )
+        config.lookup("score", self.score, METRICS)
 
     @property
     @abc.abstractmethod
@@ -115,6 +145,10 @@ class Adversarial(Method[V]):
         with self.training.settled():
             accuracy = features.extractor(*self.measured_by).accuracy
             features.reference(*self.measured_by)
+            if self.final_scores:
+                final.real(*self.measured_by, self.compared_labels)
+            if self._of_classes:
+                features.references(*self.measured_by)
         loaded = self.training.data
         facts = {
             "sample_shape": list(loaded.shape),
@@ -203,7 +237,93 @@ class Adversarial(Method[V]):
                 f"batch_size={self.batch_size}: {slot}'s share of {self.data} is {shard} samples "
                 f"(data_fraction={self.data_fraction}); make the batch smaller or the share larger"
             )
+        names = [f"{slot}/generator" for slot in self.layout().slots]
+        by_label = all(self._member(name, 1.0).by_label for name in names)
+        given = self.final_scores, loaded, self.features, self.final_samples
+        final.check(*given, by_label=by_label, key="final_scores")
         return loaded
+
+    # ---- final scores that need samples
+
+    def label_of(self, generator: str) -> int | None:
+        """Give the label of all samples of a generator: of one that makes those of one alone."""
+        return None
+
+    @property
+    def compared_labels(self) -> tuple[int, ...]:
+        """Labels whose real samples ensembles are compared with; none for all."""
+        return ()
+
+    def _member(self, generator: str, weight: float) -> Member:
+        return Member(self.training_of(slot_of(generator)), weight, self.label_of(generator))
+
+    def comparing(self, mixtures: Mapping[str, Mapping[str, float]], round: int) -> Plan:
+        """Plan the comparison of ensembles with real samples: nothing where none is asked for."""
+        if not self.final_scores:
+            return []
+        wanted = tuple(dict.fromkeys(self.final_scores))
+        return [
+            [
+                Task(
+                    slot_of(next(iter(weights))),
+                    round,
+                    compare,
+                    tuple(weights),
+                    arguments={
+                        "members": [self._member(*one) for one in weights.items()],
+                        "ensemble": ensemble,
+                        "round": round,
+                        "wanted": wanted,
+                        "samples": self._compared_samples,
+                        "of": self.compared_labels,
+                    },
+                    name=f"{COMPARE}{ensemble}",
+                )
+                for ensemble, weights in mixtures.items()
+            ]
+        ]
+
+    def compared(self, reports: Sequence[Report], round: int) -> tuple[Record, ...]:
+        """Record what comparisons came to: of a slot's ensemble, or of the whole population's."""
+        found = []
+        for report in reports:
+            if report.task.startswith(COMPARE):
+                ensemble = report.task.removeprefix(COMPARE)
+                slot = ensemble if ensemble in self.layout().slots else ""
+                prefix = "final_" if slot else "final_mixture_"
+                values = {f"{prefix}{name}": value for name, value in report.values.items()}
+                found.append(Record(slot, round, values))
+        return tuple(found)
+
+    def with_final_scores(self, layout: Layout, whose: Mapping[str, str]) -> Layout:
+        """Describe `final_scores`, too.
+
+        Parameters
+        ----------
+        layout : Layout
+        whose : mapping of str to str
+            By role, what its slots' ensembles are; under ``""`` what that of the population is.
+        """
+        if not self.final_scores:
+            return layout
+        made = dict(layout.variables)
+        for role, of in whose.items():
+            prefix = "final_" if role else "final_mixture_"
+            count = self._compared_samples
+            made |= final.variables(self.final_scores, count, of, prefix=prefix, role=role)
+        classes = {"class": range(self.training.data.classes)} if self._of_classes else {}
+        return Layout({**layout.coords, **classes}, layout.roles, made)
+
+    @property
+    def _of_classes(self) -> bool:
+        return any(final.SCORES[name].of_classes for name in self.final_scores)
+
+    @property
+    def _compared_samples(self) -> int:
+        shape = self.training.data.shape
+        return final.count(self.final_scores, self.final_samples, shape)
+
+    # ---- mixtures
 
     def _evolved(
         self,

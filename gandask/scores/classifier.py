@@ -55,7 +55,7 @@ def train(data: Data) -> tuple[nn.Module, float]:
     return model, _accuracy(model, data, test)
 
 
-def taught(images: Tensor, labels: Tensor, data: Data) -> float:
+def taught(images: Tensor, labels: Tensor, data: Data, of: tuple[int, ...] = ()) -> float:
     """Train the classifier on generated samples with labels, and test it on real ones.
 
     The classification accuracy score of Ravuri and Vinyals (2019), by the small classifier. The
@@ -70,17 +70,20 @@ def taught(images: Tensor, labels: Tensor, data: Data) -> float:
     labels : (n,) int64 tensor
     data : Data
         The real samples.
+    of : tuple of int
+        Labels whose real samples it is tested on; none for all.
 
     Returns
     -------
     float
-        Accuracy from 0 to 1; NaN if no image is finite.
+        Accuracy from 0 to 1; NaN if no image is finite, or nothing is there to test on.
     """
     finite = torch.isfinite(images.flatten(1)).all(1)
     images, labels = images[finite].cpu(), labels[finite.to(labels.device)].cpu()
-    if not len(images):
-        return math.nan
     test, _ = _parted(data)
+    test = test[np.isin(data.labels[test], of)] if of else test
+    if not (len(images) and len(test)):
+        return math.nan
     order = rng(0, "classifier", "taught").permutation(len(images))
     with torch.enable_grad():
         model = _trained(

@@ -77,9 +77,7 @@ def extractor(data: Data, kind: str = "auto", weights: str | None = None) -> Ext
     SettingError
         For a kind that there is not, or that does not fit the data.
     """
-    config.lookup("features", kind, dict.fromkeys(FEATURES))
-    if kind == "auto":
-        kind = "classifier" if data.classes > 1 and len(data.shape) == 3 else "coordinates"
+    kind = _chosen(data, kind)
     if kind == "inception":
         if len(data.shape) != 3 or data.shape[0] not in (1, 3):
             raise SettingError(
@@ -97,6 +95,20 @@ def extractor(data: Data, kind: str = "auto", weights: str | None = None) -> Ext
     return _classifier(data)
 
 
+def _chosen(data: Data, kind: str) -> str:
+    """Give the kind of features that ``auto`` stands for."""
+    config.lookup("features", kind, dict.fromkeys(FEATURES))
+    if kind == "auto":
+        return "classifier" if data.classes > 1 and len(data.shape) == 3 else "coordinates"
+    return kind
+
+
+def sees_classes(data: Data, kind: str = "auto") -> bool:
+    """Tell whether an extractor tells the classes of the data apart, or the modes of points."""
+    chosen = _chosen(data, kind)
+    return chosen == "classifier" or (chosen == "coordinates" and data.modes is not None)
+
+
 def reference(data: Data, kind: str = "auto", weights: str | None = None) -> Reference:
     """Give the real data's statistics, computed once per data set and cached.
 
@@ -111,7 +123,7 @@ def reference(data: Data, kind: str = "auto", weights: str | None = None) -> Ref
 @functools.lru_cache(maxsize=8)
 def _reference(data: Data, kind: str, weights: str | None, stamp: Stamp | None) -> Reference:
     measure = extractor(data, kind, weights)
-    path = _place(data, measure.key)
+    path = place(data, measure.key)
     kept = cached.recall(path)
     if kept is None:
         packed = _measured(data, np.arange(len(data)), measure, kind)
@@ -135,7 +147,7 @@ def _references(
     data: Data, kind: str, weights: str | None, stamp: Stamp | None
 ) -> tuple[Reference, ...]:
     measure = extractor(data, kind, weights)
-    path = _place(data, f"{measure.key}-classes")
+    path = place(data, f"{measure.key}-classes")
     kept = cached.recall(path)
     if kept is None:
         order = np.argsort(data.labels, kind="stable")
@@ -164,7 +176,7 @@ def halves(
             f"{len(data)}; give a larger data set"
         )
     measure = extractor(data, kind, weights)
-    path = _place(data, f"{measure.key}-halves")
+    path = place(data, f"{measure.key}-halves")
     kept = cached.recall(path)
     if kept is None:
         order = rng(0, "halves").permutation(len(data))
@@ -180,11 +192,16 @@ def _measured(data: Data, indices: Array, measure: Extractor, kind: str) -> Arra
     chunks = np.array_split(indices, max(1, -(-len(indices) // CHUNK)))
     packed = measure.statistics(data.batch(chunk) for chunk in chunks).to_array()
     if not np.isfinite(packed).all():
-        raise DataError(
-            f"features={kind!r} of {data.name}: expected finite numbers, got others from the "
-            "extractor; give other inception_weights, or use features='coordinates'"
-        )
+        raise not_finite(data, kind)
     return packed
+
+
+def not_finite(data: Data, kind: str) -> DataError:
+    """Say that real samples have features that are no finite numbers."""
+    return DataError(
+        f"features={kind!r} of {data.name}: expected finite numbers, got others from the "
+        "extractor; give other inception_weights, or use features='coordinates'"
+    )
 
 
 @functools.lru_cache(maxsize=8)
@@ -196,7 +213,7 @@ def _classifier(data: Data) -> Extractor:
 
 def _classifier_of(data: Data) -> Mapping[str, Array]:
     """Give the weights of a data set's classifier, and its accuracy."""
-    path = _place(data, f"classifier{VERSION}")
+    path = place(data, f"classifier{VERSION}")
     kept = cached.recall(path)
     if kept is None:
         trained, accuracy = classifier.train(data)
@@ -336,5 +353,6 @@ def _inception(weights: str | None, stamp: Stamp | None) -> Extractor:
     return Extractor(apply, f"inception-{digest}")
 
 
-def _place(data: Data, name: str) -> Path:
+def place(data: Data, name: str) -> Path:
+    """Say where the cache keeps what was computed of a data set."""
     return cache_dir() / "features" / f"{data.fingerprint}-{name}.safetensors"

@@ -15,15 +15,15 @@ from gandask.methods.testing.toy import step
 
 
 class TestGrid(Conformance):
-    method = tiny("grid")
+    method = tiny("grid", final_scores=("precision", "recall", "kid"))
 
 
 class TestMGGAN(Conformance):
-    method = tiny("mggan")
+    method = tiny("mggan", final_scores=("coverage", "fid_by_class"))
 
 
 class TestBPGAN(Conformance):
-    method = tiny("bpgan")
+    method = tiny("bpgan", final_scores=("density",))
 
 
 class TestMDGAN(Conformance):
@@ -59,7 +59,7 @@ class TestFederated(Conformance):
 
 
 class TestPerLabel(Conformance):
-    method = tiny("per_label")
+    method = tiny("per_label", final_scores=("precision", "fid_by_class"))
 
 
 class TestPerLabelInTurn(Conformance):
@@ -69,7 +69,7 @@ class TestPerLabelInTurn(Conformance):
 
 
 class TestPrivacy(Conformance):
-    method = tiny("privacy")
+    method = tiny("privacy", final_scores=("recall", "fid_by_class"))
 
 
 class TestToy(Conformance):

@@ -177,11 +177,12 @@ class Grid(Adversarial[GridView]):
     def layout(self) -> Layout:
         """Describe the result: ``(round, row, col)``."""
         rows, cols = self.shape
-        return Layout(
+        layout = Layout(
             coords={"row": range(rows), "col": range(cols), "neighbour": range(self._width)},
             roles={"cell": Role.numbered("cell", ("row", "col"), rows * cols)},
             variables=cells.variables(self.score_samples, self.final_samples),
         )
+        return self.with_final_scores(layout, {"cell": "the final mixture"})
 
     def figures(self) -> Mapping[str, Figure]:
         """Give the drawings of its own, by name."""
@@ -226,6 +227,9 @@ class Grid(Adversarial[GridView]):
 
     def advance(self, view: GridView, reports: Sequence[Report]) -> tuple[GridView, Plan]:
         """Decide selection, replacement and mixtures, and say what each cell does next."""
+        compared = self.compared(reports, self.rounds)
+        if compared:
+            return replace(view, records=compared, events=()), []
         grid, events = list(view.cells), []
         news = {topology.cell_of(report.slot): report for report in reports if report.round}
         for report in reports:
@@ -233,7 +237,8 @@ class Grid(Adversarial[GridView]):
             grid[index], happened = self._decide(grid[index], report)
             events += happened
         if all(cell.phase == "scored" for cell in grid):
-            return self._conclude(replace(view, cells=tuple(grid), events=tuple(events))), []
+            done = self._conclude(replace(view, cells=tuple(grid), events=tuple(events)))
+            return done, self.comparing(done.mixtures, self.rounds + 1)
         # mixtures see what all these reports brought, and the next round all these mixtures
         records = []
         for index, report in news.items():

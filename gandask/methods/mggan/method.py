@@ -220,7 +220,8 @@ class MGGAN(Adversarial[GroupView]):
             coords["value"] = range(math.prod(self.training.data.shape))
             known |= SNAPSHOTS
         roles = {"group": Role.numbered("group", ("group",), self.groups)}
-        return Layout(coords, roles, known)
+        whose = {"group": "the final generator", "": "the final mixture"}
+        return self.with_final_scores(Layout(coords, roles, known), whose)
 
     def figures(self) -> Mapping[str, Figure]:
         """Give the drawings of its own, by name."""
@@ -246,8 +247,13 @@ class MGGAN(Adversarial[GroupView]):
 
     def advance(self, view: GroupView, reports: Sequence[Report]) -> tuple[GroupView, Plan]:
         """Take the reports in, regroup where it is time, and say what each group does next."""
+        compared = self.compared(reports, view.round)
+        if compared:
+            return replace(view, records=compared, events=()), []
         if any(group.phase == "score" for group in view.groups):
-            return self._scored(view, reports), []
+            view = self._scored(view, reports)
+            over = all(group.phase == "scored" for group in view.groups)
+            return view, self.comparing(view.mixtures, view.round + 1) if over else []
         groups, records, events = list(view.groups), [], []
         told = {_index(report.slot): report for report in reports if report.round}
         for index, report in told.items():

@@ -41,7 +41,7 @@ from gandask.methods import tasks
 from gandask.methods.adversarial import Adversarial
 from gandask.methods.perlabel.budget import EPOCHS, SECONDS, Budget
 from gandask.methods.perlabel.tasks import score, train
-from gandask.methods.perlabel.view import SAMPLES, Label, LabelView, variables
+from gandask.methods.perlabel.view import ALL, SAMPLES, Label, LabelView, variables
 from gandask.scores import features, metrics
 from gandask.scores.metrics import Reference, Statistics
 from gandask.training import losses, networks
@@ -227,7 +227,17 @@ class PerLabel(Adversarial[LabelView]):
             coords["value"] = range(math.prod(self.training.data.shape))
             known |= SAMPLES
         slots = tuple(f"label/{label}" for label in self.chosen)
-        return Layout(coords, {"label": Role(("label",), slots)}, known)
+        layout = Layout(coords, {"label": Role(("label",), slots)}, known)
+        return self.with_final_scores(layout, {"": "the final mixture of all labels"})
+
+    def label_of(self, generator: str) -> int:
+        """Give the label of all samples of a generator."""
+        return int(generator.split("/")[1])
+
+    @property
+    def compared_labels(self) -> tuple[int, ...]:
+        """Labels whose real samples the mixture is compared with: those that are trained."""
+        return () if len(self.chosen) == len(self.counts) else tuple(sorted(self.chosen))
 
     def figures(self) -> Mapping[str, Figure]:
         """Give the drawings of its own, by name."""
@@ -245,6 +255,9 @@ class PerLabel(Adversarial[LabelView]):
 
     def advance(self, view: LabelView, reports: Sequence[Report]) -> tuple[LabelView, Plan]:
         """Take the reports in, and say what each label does next."""
+        compared = self.compared(reports, view.round)
+        if compared:
+            return replace(view, records=compared, events=()), []
         labels = {label.slot: label for label in view.labels}
         records: list[Record] = []
         events: list[Event] = []
@@ -259,6 +272,8 @@ class PerLabel(Adversarial[LabelView]):
         now = replace(view, labels=tuple(labels.values()))
         now, mixed = self._mixed(now)
         now = replace(now, records=(*records, *mixed), events=tuple(events))
+        if now.over:
+            return now, self.comparing({ALL: now.mixtures[ALL]}, now.round + 1)
         return self._planned(now, {report.slot for report in reports if report.round})
 
     def _take(self, label: Label, report: Report) -> tuple[Label, Record, list[Event]]:

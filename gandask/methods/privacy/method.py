@@ -67,7 +67,8 @@ class PrivacyGAN(Sharing):
         if self._taught:
             roles["teacher"] = Role((), (TEACHER,))
         coords = {"client": named, "student": named, **COORDS}
-        return Layout(coords, roles, variables(self.score_samples, self.final_samples))
+        layout = Layout(coords, roles, variables(self.score_samples, self.final_samples))
+        return self.with_final_scores(layout, {"student": "the final student"})
 
     def term(self, state: str) -> str:
         """Say what a state is, by its name: ``slot/number/kind/round``."""
@@ -249,7 +250,8 @@ class PrivacyGAN(Sharing):
             values, statistics, found = self._measured(heard, "final_")
             done = replace(one, heard=(), phase="done", statistics=statistics, score=found)
             wrong = self._nonsense(one, one.round, heard["examine"].values)
-            return done, [], [Record(one.client, one.round, values)], wrong
+            records = [Record(one.client, one.round, values)]
+            return done, [], [*records, *self.compared([*heard.values()], one.round)], wrong
         round = one.round + 1
         values, statistics, found = self._measured(heard, "")
         asked, learnt = heard["exchange"].values, heard["learn"].values
@@ -315,7 +317,9 @@ class PrivacyGAN(Sharing):
         given |= {"samples": self.final_samples, "shown": self.audit_samples}
         shown = [f"{one.student}/statistics/{after}", f"{one.student}/exhibit/{after}"]
         scoring = Task(one.student, after, score, (one.generator,), tuple(shown), given)
-        return [[scoring], [self._examining(one, one.round, after, shown, True, True)]]
+        comparing = self.comparing({one.student: {one.generator: 1.0}}, after)
+        examining = self._examining(one, one.round, after, shown, True, True)
+        return [[scoring, *(task for stage in comparing for task in stage)], [examining]]
 
     def _kept(self, view: PrivacyView) -> frozenset[str]:
         """Name what is shown, and what tasks to come read."""

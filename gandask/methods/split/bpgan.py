@@ -112,7 +112,9 @@ class BPGAN(Judging):
             self.final_samples,
             paced=self.paced is not None,
         )
-        return Layout(coords, roles, known)
+        whose = {"generator": "the final generator"}
+        whose |= {"": "the final mixture"} if members else {}
+        return self.with_final_scores(Layout(coords, roles, known), whose)
 
     def begin(self) -> tuple[SplitView, list[Task]]:
         """Give the view before the first exchange, and the tasks that make all networks."""

@@ -113,7 +113,8 @@ class DataParallel(Split):
             self.final_samples,
             paced=self.paced is not None,
         )
-        return Layout({"node": range(self.nodes)}, roles, known)
+        layout = Layout({"node": range(self.nodes)}, roles, known)
+        return self.with_final_scores(layout, {scored: "the final generator"})
 
     @functools.cached_property
     def _buffered(self) -> dict[str, bool]:

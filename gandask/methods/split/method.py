@@ -235,6 +235,8 @@ class Split(Adversarial[SplitView]):
 
     def advance(self, view: SplitView, reports: Sequence[Report]) -> tuple[SplitView, Plan]:
         """Take an exchange in, once all of it is told, and plan the next, or the last scores."""
+        if view.phase == "done":
+            return replace(view, records=self.compared(reports, view.round), events=()), []
         if self.paced and view.phase == "train":
             return self._went_on(self.paced, view, reports)
         heard = (*view.heard, *reports)
@@ -242,7 +244,8 @@ class Split(Adversarial[SplitView]):
             keeps = view.keeps | self._written(view, heard)
             return replace(view, heard=heard, keeps=keeps, records=(), events=()), []
         if view.phase == "score":
-            return self._concluded(view, heard), []
+            view = self._concluded(view, heard)
+            return view, self.comparing(view.mixtures, self.iterations + 1)
         done = view.round + 1
         told = {(report.slot, report.task): report for report in heard if report.round == done}
         records, events = self._told(told, done)
