@@ -99,6 +99,8 @@ class Method(abc.ABC, Generic[V]):
     name: ClassVar[str]
     schedules: ClassVar[Mapping[str, str]] = {}
     """Settings that may change while running, with the setting that says from which round on."""
+    extends: ClassVar[tuple[str, ...]] = ("rounds",)
+    """Settings that may be larger when a run is extended."""
     seed: int
 
     @property
@@ -122,6 +124,25 @@ class Method(abc.ABC, Generic[V]):
     def own_pace(self) -> bool:
         """Whether slots have to go on at their own pace, and not wait for all."""
         return False
+
+    @property
+    def stride(self) -> int:
+        """A length, in the first of `extends`, of whose multiples each can be extended exactly.
+
+        A run of another length ends with tasks that are not those of a longer one, such as scores
+        that only the last round has: it is extended from a checkpoint before these, if it has one.
+        """
+        return 1
+
+    def grows(self, key: str, longer: Self) -> bool:
+        """Tell whether a run may be extended to another value of a setting of `extends`.
+
+        Raises
+        ------
+        SettingError
+            If it may not, and there is more to say about it than both values.
+        """
+        return bool(getattr(longer, key) > getattr(self, key))
 
     def resolved(self) -> Self:
         """Give the same settings with all paths spelt out: every run begins so."""

@@ -35,7 +35,8 @@ from gandask.core import (
 )
 from gandask.methods import families, tasks
 from gandask.methods.adversarial import Adversarial
-from gandask.methods.mggan.regrouping import ADAPTIVE, POLICIES, Adjustment, grown, settled
+from gandask.methods.mggan.intervals import NEVER, Intervals
+from gandask.methods.mggan.regrouping import ADAPTIVE, POLICIES, Adjustment, settled
 from gandask.methods.mggan.tasks import train
 from gandask.methods.mggan.view import SNAPSHOTS, Group, GroupView, variables
 from gandask.scores import metrics
@@ -50,6 +51,7 @@ class MGGAN(Adversarial[GroupView]):
     """Train groups of GANs that are regrouped; its fields are its settings."""
 
     name: ClassVar[str] = "mggan"
+    extends: ClassVar[tuple[str, ...]] = ("iterations",)
 
     groups: int = setting(2, "generators, and discriminators; 1 is a plain GAN", minimum=1)
     iterations: int = setting(30_000, "steps of every generator", minimum=1)
@@ -163,15 +165,29 @@ class MGGAN(Adversarial[GroupView]):
     @property
     def rounds(self) -> int:
         """Number of rounds; with an adaptive interval, the most there can be."""
-        if self.regroups and self.interval == ADAPTIVE:
-            # a fall and its end take three windows; each interval may leave one round unfilled
-            shortest = min(3 * self.window, self.interval_limit)
-            looks = min(self.interval_limit, self.iterations) // self.window + 1
-            unfilled = looks + self.iterations // shortest + 1
-            return min(self.iterations, self._pieces(self.iterations) + unfilled)
-        interval = self._interval(()) or self.iterations
-        whole, rest = divmod(self.iterations, interval)
-        return whole * self._pieces(interval) + self._pieces(rest)
+        return self.intervals.rounds(self.iterations)
+
+    @property
+    def stride(self) -> int:
+        """Iterations after which a round ends, with a score: others end with what only they have.
+
+        With an adaptive interval it is not known.
+        """
+        interval = self.intervals.interval
+        if isinstance(interval, str):
+            return 1
+        return math.lcm(self.score_every, interval or self.iterations_per_round)
+
+    @functools.cached_property
+    def intervals(self) -> Intervals:
+        """The iterations between regroupings, and their rounds."""
+        return Intervals(
+            self.interval if self.regroups else NEVER,
+            self.window,
+            self.interval_growth,
+            self.interval_limit,
+            self.iterations_per_round,
+        )
 
     @property
     def adjustment(self) -> Adjustment:
@@ -278,7 +294,7 @@ class MGGAN(Adversarial[GroupView]):
         known = variables(self.score_samples, self.final_samples)
         ours = {key: values[key] for key in (*known, *SNAPSHOTS) if key in values}
         ours |= {"partner": group.partner, "last_iteration": values["last_iteration"]}
-        ours |= {"interval": self._interval(regroupings)} | self.adjustment.constants
+        ours |= {"interval": self.intervals.after(regroupings)} | self.adjustment.constants
         done = replace(
             group,
             round=report.round,
@@ -287,7 +303,7 @@ class MGGAN(Adversarial[GroupView]):
             loss=float(values["generator_loss"][-1]),
             scored=report.round if values["scored"] else group.scored,
         )
-        if done.iteration == self._stop(group.iteration, regroupings):
+        if done.iteration in (self.intervals.stop(group.iteration, regroupings), self.iterations):
             done = replace(done, phase="waiting")
         events, seen = [], values["generator_loss"]
         if values["finite"]:
@@ -340,31 +356,6 @@ class MGGAN(Adversarial[GroupView]):
             settled(group.losses, self.window, self.least_fall) for group in view.groups
         )
 
-    def _interval(self, regroupings: Sequence[int]) -> int:
-        """Give the regrouping interval T: 0 for never, -1 while it is not known."""
-        if not self.regroups:
-            return 0
-        if not isinstance(self.interval, str):
-            return self.interval
-        if not regroupings:
-            return -1
-        return grown(regroupings[0], self.interval_growth, self.interval_limit, len(regroupings))
-
-    def _stop(self, done: int, regroupings: Sequence[int]) -> int:
-        """Give the iteration where groups next wait: a regrouping, a look at the loss, the end."""
-        interval = self._interval(regroupings)
-        if interval == 0:
-            return self.iterations
-        if interval < 0:
-            following = min(done - done % self.window + self.window, self.interval_limit)
-        else:
-            following = (regroupings[-1] if regroupings else 0) + interval
-        return min(following, self.iterations)
-
-    def _pieces(self, iterations: int) -> int:
-        """Count the rounds that so many iterations without a regrouping take."""
-        return math.ceil(iterations / self.iterations_per_round)
-
     def _scorings(self, done: int) -> int:
         """Count the times that a generator is to be scored by an iteration, the end among them."""
         rest = done % self.score_every > 0
@@ -378,11 +369,12 @@ class MGGAN(Adversarial[GroupView]):
         if group.phase == "score":
             arguments |= {"samples": self.final_samples}
             return Task(group.slot, number, tasks.score, group.names[:1], arguments=arguments)
-        stop = self._stop(group.iteration, view.regroupings)
-        left = stop - group.iteration
-        last = group.iteration + math.ceil(left / self._pieces(left))
-        # Algorithm 1 begins with period B: it looks to no regrouping before the second
-        known = [*view.regroupings, stop] if stop < self.iterations else view.regroupings
+        place = group.iteration, view.regroupings
+        last = min(self.intervals.end(*place), self.iterations)
+        stop = self.intervals.stop(*place)
+        # Algorithm 1 begins with period B: it looks to no regrouping before the second, but to the
+        # next one though the run may end before
+        known = [*view.regroupings, *([] if stop is None else [stop])]
         arguments |= {
             "first": group.iteration + 1,
             "last": last,

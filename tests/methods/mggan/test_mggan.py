@@ -67,8 +67,9 @@ def spans(method, **how):
         # in even parts where it is longer than a task may be
         ({"interval": 25, "iterations": 50, "iterations_per_round": 20},
          [(1, 13), (14, 25), (26, 38), (39, 50)]),
-        ({"interval": 0, "iterations": 90}, [(1, 30), (31, 60), (61, 90)]),
-        ({"interval": 100, "iterations": 50}, [(1, 25), (26, 50)]),
+        # however long the run is: a longer one begins as a shorter one
+        ({"interval": 0, "iterations": 90}, [(1, 40), (41, 80), (81, 90)]),
+        ({"interval": 100, "iterations": 50}, [(1, 34), (35, 50)]),
         ({"interval": 1, "iterations": 3}, [(1, 1), (2, 2), (3, 3)]),
         ({"groups": 1, "interval": 5, "iterations": 30}, [(1, 30)]),
         ({"regrouping": "none", "interval": 5, "iterations": 30}, [(1, 30)]),
@@ -205,8 +206,8 @@ def test_algorithm_1_looks_to_no_regrouping_before_the_second():
         for _, tasks in walk(method)
         if tasks
     }
-    # the one at 30 ends period A; nothing is ahead of the last
-    assert looked == {1: (), 31: (60,), 61: (60, 90), 91: (90,)}
+    # the one at 30 ends period A; the run ends before the last
+    assert looked == {1: (), 31: (60,), 61: (60, 90), 91: (90, 120)}
 
 
 def test_learning_rate_and_loss_go_on_into_the_next_round():
@@ -399,9 +400,10 @@ def test_every_quantity_of_algorithm_1_can_be_followed():
         for i, iteration in enumerate(ds.iteration.values):
             varied = variation(before, losses[group, i])
             assert float(ds.loss_variation[group, i]) == varied
-            # the only regrouping of period B is at 60; its region ends at 64
-            near = 56 <= iteration <= 64
-            assert int(ds.regrouping[group, i]) == (60 if 31 <= iteration <= 65 else -1)
+            # of period B there is one at 60, whose region ends at 64; a longer run has one at 90
+            near = 56 <= iteration <= 64 or iteration >= 86
+            looked = 90 if iteration > 65 else 60 if iteration > 30 else -1
+            assert int(ds.regrouping[group, i]) == looked
             if near and varied <= 0.05:
                 rate = min(rate * 1.2, 1.5e-3)
                 raised += 1
