@@ -137,10 +137,10 @@ class PrivacyGAN(Sharing):
             (f"{token}/{round}", said),
             {"client": self.names[one.index], "round": round, "shape": shape},
         )
-        last, scored, audited = self._last(round), self._scored(round), self._audited(round)
+        scored, audited = self._scored(round), self._audited(round)
         teacher = _judge(one, round - 1) if self._live else self._frozen
-        writes = [*_pair(one, round)]
-        writes += [] if last else [f"{one.student}/fakes/{round + 1}"]
+        # those of the last round too: a longer run goes on from them
+        writes = [*_pair(one, round), f"{one.student}/fakes/{round + 1}"]
         writes += _judge(one, round) if self._live else ()
         shown = [f"{one.student}/statistics/{round}"] if scored else []
         shown += [f"{one.student}/exhibit/{round}"] if audited else []
@@ -150,7 +150,6 @@ class PrivacyGAN(Sharing):
             "slot": one.student,
             "round": round,
             "alpha": self.share(one.index, round),
-            "forges": not last,
             "scored": scored,
             "shown": self.audit_samples if audited else 0,
         }
@@ -332,7 +331,7 @@ class PrivacyGAN(Sharing):
         """Name what a couple goes on from after a round."""
         kept = {*_pair(one, round), f"{one.client}/token/{round}"}
         kept |= {*_judge(one, round)} if self._live else set()
-        return kept if self._last(round) else kept | {f"{one.student}/fakes/{round + 1}"}
+        return kept | {f"{one.student}/fakes/{round + 1}"}
 
     def _halfway(self, one: Couple) -> set[str]:
         """Name what of the round under way is there already, and others read, of it or later."""

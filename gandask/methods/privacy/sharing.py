@@ -42,6 +42,7 @@ class Sharing(Adversarial[PrivacyView]):
     """Settings of clients that share what they have learnt, and of a teacher."""
 
     schedules: ClassVar[Mapping[str, str]] = {"alpha": "alpha_schedule"}
+    extends: ClassVar[tuple[str, ...]] = ("iterations", "teacher_iterations")
 
     clients: Any = setting(2, "how many, simulated here; or the names of those that dial in")
     server: str | None = setting(
@@ -165,6 +166,27 @@ class Sharing(Adversarial[PrivacyView]):
     def rounds(self) -> int:
         """Number of rounds."""
         return -(-self.iterations // self.exchange_every)
+
+    @property
+    def stride(self) -> int:
+        """Iterations between scores: others end with a score that no longer run has."""
+        return self.exchange_every * (self.score_every if self.score_samples else 1)
+
+    def grows(self, key: str, longer: Self) -> bool:
+        """Tell whether a run may be extended: with the teacher that it has.
+
+        Raises
+        ------
+        SettingError
+            If the teacher would have learnt for longer from the start.
+        """
+        if self._taught and longer._lessons != self._lessons:
+            raise SettingError(
+                f"iterations={longer.iterations}: the teacher would have learnt for "
+                f"{longer._lessons}, and it has for {self._lessons}; say "
+                f"teacher_iterations={self._lessons} as well"
+            )
+        return key == "teacher_iterations" or super().grows(key, longer)
 
     @property
     def _alphas(self) -> tuple[float, ...]:

@@ -128,7 +128,6 @@ def learn(
     slot: str,
     round: int,
     alpha: float,
-    forges: bool,
     scored: bool,
     shown: int,
 ) -> Made:
@@ -141,8 +140,6 @@ def learn(
         discriminator, if there is one, and its moments, if it goes on learning.
     alpha : float
         Share of the client.
-    forges : bool
-        Whether a round follows.
     scored : bool
         Whether statistics of its samples are wanted.
     shown : int
@@ -151,7 +148,7 @@ def learn(
     Returns
     -------
     states
-        Weights, moments; the next fakes, if it `forges`; the teacher's discriminator and moments,
+        Weights, moments; the next fakes; the teacher's discriminator and moments,
         if it goes on learning; statistics, if `scored`; samples, if some are `shown`.
     values
         ``finite``; ``teacher_fooled`` with a teacher; ``statistics`` if `scored`.
@@ -172,10 +169,9 @@ def learn(
             values |= {"finite": _learned(learner, training, lesson, slot, round, blended)}
         written: list[State] = list(learner.states())
         module = learner.module
-        if forges:
-            with routine("forge"):
-                written.append(_forged(module, training, lesson, device, slot, round + 1))
-                written[0] = save_module(module)
+        with routine("forge"):
+            written.append(_forged(module, training, lesson, device, slot, round + 1))
+            written[0] = save_module(module)
         written += kept
         if scored:
             found = measured(training, [module], training.score_samples, device, round, slot)

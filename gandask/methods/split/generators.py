@@ -137,7 +137,6 @@ def adopt(
     slot: str,
     round: int,
     judges: Sequence[int],
-    forges: bool,
     scored: bool,
 ) -> Made:
     """Take the mean of all generators for its own, and make the next fakes.
@@ -152,7 +151,7 @@ def adopt(
             module = load_module(training.build_generator, mean, device).train()
         with routine("forge"):
             then = functools.partial(inputs, training, rules, device, slot, round + 1)
-            made = _forged(module, then, judges, rules) if forges else []
+            made = _forged(module, then, judges, rules)
         return (save_module(module), *made), _scored(training, module, device, round, slot, scored)
 
 

@@ -111,8 +111,6 @@ class Judging(Split):
 
     def _forged(self, generator: int, round: int) -> list[str]:
         """Name all fakes of a generator for an exchange, in the order in which they are made."""
-        if round > self.iterations:
-            return []
         pairs = [self._fakes(index, round) for index in self._judges(generator)]
         return [*dict.fromkeys(name for pair in pairs for name in pair)]
 
@@ -260,7 +258,7 @@ class Judging(Split):
             reads,
             (own, moments, *forged),
             judges=judges,
-            forges=bool(forged),
+            forges=not self._averages,
             scored=self.is_scored(round) and not self._averages,
         )
 
@@ -275,6 +273,5 @@ class Judging(Split):
             (f"{SERVER}/generator/{round}",),
             (weights(slot, GENERATOR, round)[0], *forged),
             judges=self._judges(index),
-            forges=bool(forged),
             scored=self.is_scored(round),
         )

@@ -12,7 +12,7 @@ import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -64,6 +64,8 @@ TERMS = {
 class Split(Adversarial[SplitView]):
     """Settings of methods that train one GAN, or a few, on several nodes at once."""
 
+    extends: ClassVar[tuple[str, ...]] = ("iterations",)
+
     base: Any = setting(
         "dcgan",
         "base GAN: a name in NETWORKS, or a pair of them: the generator of one and the "
@@ -110,6 +112,11 @@ class Split(Adversarial[SplitView]):
         """Number of exchanges."""
         return self.iterations
 
+    @property
+    def stride(self) -> int:
+        """Exchanges between scores: others end with a score that no longer run has."""
+        return self.score_every if self.score_samples else 1
+
     @functools.cached_property
     def training(self) -> Training:
         """What tasks are given."""
@@ -146,12 +153,11 @@ class Split(Adversarial[SplitView]):
 
     def _kept(self, round: int) -> frozenset[str]:
         """Name what an exchange leaves: networks, and all that the next one reads."""
-        kept = {*self._networks(round)}
-        if round < self.iterations:
-            tasks = [task for stage in self.exchange(round + 1) for task in stage]
-            written = {name for task in tasks for name in task.writes}
-            kept |= {name for task in tasks for name in task.reads if name not in written}
-        return frozenset(kept)
+        tasks = [task for stage in self.exchange(round + 1) for task in stage]
+        written = {name for task in tasks for name in task.writes}
+        read = (name for task in tasks for name in task.reads if name not in written)
+        # of the last one too: a longer run goes on from it
+        return frozenset((*self._networks(round), *read))
 
     def check(self) -> None:
         """Load the data, and refuse networks that do not fit and batches that a node cannot fill.

@@ -82,6 +82,12 @@ class Loop:
         made = self.generator.module(*second)
         self.generator.step(loss.generator(module(made, *second[1:])))
 
+    def forge(self, number):
+        """Make the fakes of an exchange, which batch normalisation counts."""
+        given = draws.inputs(self.training, self.rules, self.device, self.slot, number, 0)
+        for batch in (*given[0], *given[1]):
+            forged(self.generator.module, batch)
+
 
 def assert_equal(state, other):
     assert state.keys() == other.keys()
@@ -111,6 +117,7 @@ def test_one_judge_and_one_generator_are_the_ordinary_loop(base, share):
     with method.training.settled():
         for number in range(1, 5):
             loop.step(number, "judge/0")
+        loop.forge(5)  # they are there when a longer run goes on
     weights, moments = loop.generator.states()
     assert_equal(states["generator/0/generator/4"], weights)
     assert_equal(states["generator/0/generator/4/moments"], moments)
