@@ -113,6 +113,28 @@ def resume(
 
 
 @main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--checkpoint-every", type=click.IntRange(1), help="Rounds.", metavar="N")
+@where_options
+@trust_option
+@plain_errors
+@import_option
+def extend(
+    run: Path, checkpoint_every: int | None, trust: bool, assignments: tuple[str, ...], **where: Any
+) -> None:
+    """Let a run that has ended go on to more rounds, as if it had been asked for them at first.
+
+    Example: gandask extend runs/first --set rounds=400 --workers 4
+    """
+    from gandask.presets.source import read_run_settings
+    from gandask.store import Store
+
+    Store.open(run)
+    settings = read_run_settings(str(run), assignments, where, trust)
+    carry_out(settings, run, True, extend=True, checkpoint_every=checkpoint_every)
+
+
+@main.command()
 @where_options
 @click.option("--timeout", type=float, default=120.0, show_default=True, help="Seconds to wait.")
 @plain_errors
@@ -414,6 +436,7 @@ def carry_out(settings: RunSettings, store: Path | None, resumed: bool, **option
     from gandask.store import Store, refuse_existing
 
     done = resumed and store is not None and Store.open(store).state == "finished"
+    done = done and not options.get("extend")
     if not done:
         settings.method.check()  # before any worker starts
     if store and not resumed:

@@ -164,6 +164,11 @@ class Journal:
             self.hashed = _nothing()
         return cut
 
+    def take(self, path: Path) -> None:
+        """Have another file for this one, which is replaced."""
+        path.replace(self.path)
+        self.hashed = _nothing()
+
     def mend(self) -> None:
         """Cut off a last line that is not whole."""
         with self._opened(os.O_RDWR) as file:

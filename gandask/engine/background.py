@@ -31,6 +31,7 @@ def start(
     checkpoint_every: int | None = None,
     synchronous: bool | None = None,
     resume: bool = False,
+    extend: bool = False,
     force: bool = False,
     heartbeat: Heartbeat | None = None,
     strict_places: bool = False,
@@ -61,14 +62,14 @@ def start(
     >>> run.state
     'finished'
     """
-    if store is None and resume:
+    if store is None and (resume or extend):
         raise StoreError(engine.NO_STORE)
     ended: Future[xr.Dataset] = Future()
     with contextlib.ExitStack() as opened:
         reaching = opened.enter_context(engine.reached(client))
         folder = Path(tempfile.mkdtemp(prefix="gandask-"), method.name) if store is None else store
         given = {"checkpoint_every": checkpoint_every, "synchronous": synchronous}
-        begun = engine.begin(method, folder, resume, force, **given, heartbeat=heartbeat)
+        begun = engine.begin(method, folder, resume, force, extend, **given, heartbeat=heartbeat)
         if not isinstance(begun, Session):
             ended.set_result(begun)
             return Run(folder, ended, trust=True)

@@ -23,31 +23,46 @@ def stored(kept: Store, given: Method[Any]) -> Method[Any]:
         For other settings, and for a function that the settings given do not name.
     """
     found, began = kept.method(STORED), kept.begun_with(STORED)
+    refuse_functions(kept, found, given)
+    places = places_of(kept)
+    for key, then, now in differing(began, found, places):
+        if key not in {*found.schedules, *found.schedules.values()}:
+            raise StoreError(
+                f"{key}={now!r}: the run in {str(kept.path)!r} began with {then!r}, which cannot "
+                "change while running: put its files back as they were"
+            )
+    if differing(given, began, places):
+        for key, here, there in differing(given, found, places):
+            raise StoreError(
+                f"{key}={here!r}: the run in {str(kept.path)!r} has {there!r}; "
+                "continue it with its own settings, or choose another name"
+            )
+    return moved(found, given, places)
+
+
+def refuse_functions(kept: Store, found: Method[Any], given: Method[Any]) -> None:
+    """Raise StoreError for a function that a run names, and the settings given do not."""
     named = config.functions(found) - config.functions(given)
     if named:
         raise StoreError(
             f"{', '.join(sorted(named))}: the run in {str(kept.path)!r} names a function that the "
             "settings given do not; if it is your own, give it as well"
         )
+
+
+def places_of(kept: Store) -> set[str]:
+    """Name the settings that tell where things lie of which a run knows what they are."""
     facts = kept.description["facts"]
-    places = {name for fact, names in WHERE.items() if fact in facts for name in names}
-    for key, then, now in _differing(began, found, places):
-        if key not in {*found.schedules, *found.schedules.values()}:
-            raise StoreError(
-                f"{key}={now!r}: the run in {str(kept.path)!r} began with {then!r}, which cannot "
-                "change while running: put its files back as they were"
-            )
-    if _differing(given, began, places):
-        for key, here, there in _differing(given, found, places):
-            raise StoreError(
-                f"{key}={here!r}: the run in {str(kept.path)!r} has {there!r}; "
-                "continue it with its own settings, or choose another name"
-            )
+    return {name for fact, names in WHERE.items() if fact in facts for name in names}
+
+
+def moved(found: Method[Any], given: Method[Any], places: Collection[str]) -> Method[Any]:
+    """Give the settings of a run, with things where those given say."""
     known = {f.name for f in config.fields(found)}
-    return config.replace(found, {key: getattr(given, key) for key in places & known})
+    return config.replace(found, {key: getattr(given, key) for key in known.intersection(places)})
 
 
-def _differing(
+def differing(
     one: Method[Any], other: Method[Any], but: Collection[str]
 ) -> list[tuple[str, Any, Any]]:
     """Give the settings that differ, with both values."""

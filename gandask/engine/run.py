@@ -7,7 +7,7 @@ import importlib.util
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
@@ -15,7 +15,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from gandask import display, results
 from gandask.core import WHERE, Event, Hosting, Method, SettingError, StoreError
-from gandask.engine import resuming
+from gandask.engine import extending, resuming
 from gandask.engine.ending import heeded
 from gandask.engine.kept import KeptSession
 from gandask.engine.options import Options, of
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from distributed import Client
     from distributed.deploy import Cluster
 
-NO_STORE = "resume=True needs store=, the folder of the run to continue"
+NO_STORE = "resume=True and extend=True need store=, the folder of the run to continue"
 
 
 def run(
@@ -44,6 +44,7 @@ def run(
     checkpoint_every: int | None = None,
     synchronous: bool | None = None,
     resume: bool = False,
+    extend: bool = False,
     force: bool = False,
     heartbeat: Heartbeat | None = None,
     strict_places: bool = False,
@@ -69,6 +70,10 @@ def run(
         Otherwise each slot goes on at its own pace, and the result depends on theirs.
     resume : bool
         Continue the run in `store` after its last checkpoint.
+    extend : bool
+        Let the run in `store`, which has ended, go on with a larger setting of `Method.extends`,
+        such as ``rounds``: to what it would have come to with it from its start, bit for bit. With
+        settings that are the run's own it is continued.
     force : bool
         Continue it though another process seems to write it; that one is refused from then on.
     heartbeat : Heartbeat, optional
@@ -111,7 +116,7 @@ def run(
     """
     with reached(client) as reaching:
         given = {"checkpoint_every": checkpoint_every, "synchronous": synchronous}
-        begun = begin(method, store, resume, force, **given, heartbeat=heartbeat)
+        begun = begin(method, store, resume, force, extend, **given, heartbeat=heartbeat)
         if not isinstance(begun, Session):
             return begun
         with progress_bar(begun.method, progress) as bar:
@@ -134,6 +139,7 @@ def begin(
     store: str | os.PathLike[str] | None,
     resume: bool = False,
     force: bool = False,
+    extend: bool = False,
     **given: Any,
 ) -> Session | xr.Dataset:
     """Do all that can be refused: give a run that is ready to go, or what a finished one came to.
@@ -142,33 +148,40 @@ def begin(
     """
     options = Options().given(given)
     method = method.resolved()
-    if not resume:
-        _refuse_waiting(method, options)
+    if store is not None and (resume or extend):
+        return _take_up(method, Store.open(store), force, extend, given)
+    _refuse_waiting(method, options)
+    method.check()
     if store is None:
-        method.check()
-        if resume:
+        if resume or extend:
             raise StoreError(NO_STORE)
         layouts.refuse_larger(method.layout(), method.rounds)
         return Session(method, method.prepare(), options)
-    if not resume:
-        method.check()
-        refuse_existing(Store(store))
-        facts = method.prepare()
-        kept = create(store, method, facts)
-        with _failing(kept):
-            return KeptSession(method, facts, options, kept)
-    kept = Store.open(store)
+    refuse_existing(Store(store))
+    facts = method.prepare()
+    kept = create(store, method, facts)
+    with _failing(kept):
+        return KeptSession(method, facts, options, kept)
+
+
+def _take_up(
+    method: Method[Any], kept: Store, force: bool, extend: bool, given: Mapping[str, Any]
+) -> Session | xr.Dataset:
+    """Continue a stored run, or extend it first; see `begin`."""
     kept.described.refuse_older()
-    method = resuming.stored(kept, method)
+    extending.complete(kept, force)
+    longer = extending.asked(kept, method, force) if extend else None
+    method = longer or resuming.stored(kept, method)
     finished = kept.read_dataset() if kept.state == "finished" else None
-    if finished is not None:
+    if finished is not None and longer is None:
         return finished
     method.check()
     facts = method.prepare()
     resuming.refuse_others(kept, facts)
     options = of(kept).given(given)
     _refuse_waiting(method, options)
-    kept.claim(force)
+    planned = extending.planned(kept, method, options) if longer else None
+    extending.claim(kept, planned, force)
     with _failing(kept):
         return KeptSession(method, facts, options, kept, resumed=True)
 
@@ -241,7 +254,9 @@ def _writing(kept: Store | None, session: Session, link: str | None) -> Iterator
     """Write down that a run is going on, and how it ends, if it does not end well."""
     try:
         if kept:
-            told = {"dask_dashboard": link, "options": session.options.told()}
+            told: dict[str, Any] = {"dask_dashboard": link, "options": session.options.told()}
+            if not session.synchronous:
+                told["own_pace"] = True  # from then on: whoever continues it may wait for all
             kept.describe("running", kept.description["round"], **told)
             kept.described.busy[kept.path] = kept.described.writer
         yield

@@ -130,27 +130,49 @@ class Checkpoints:
                 f"the workers did not write {partial / missing[0]} where the client reads it: "
                 "store must be a folder that they share"
             )
-        size = log.size
-        told = {
-            "round": view.round,
-            "log_bytes": size,
-            "log": log.digest(size),
-            "token": partial.name.removeprefix("partial-"),
-            "files": {name: list(states) for name, states in files.items()},
-            "mixtures": {slot: dict(weights) for slot, weights in view.mixtures.items()},
-            "best": view.best,
-        }
-        write_whole(partial / "checkpoint.json", description(told))
-        number = f".{self.fence}" if self.fence > 1 else ""
-        folder = self.path / f"round-{view.round:06d}{number}"
+        token = partial.name.removeprefix("partial-")
+        _describe(partial, token, view, files, log)
+        folder = self._named(view.round)
         if folder.exists():
-            folder.replace(self.path / f"replaced-{told['token']}")
+            folder.replace(self.path / f"replaced-{token}")
         partial.replace(folder)
         sync(folder.parent)
         # what somebody still reads cannot be removed from every file system: it is left
         for old in (*self.path.glob("replaced-*"), *self._before()[:-2]):
             shutil.rmtree(old, ignore_errors=True)
         return folder
+
+    def take_over(
+        self,
+        other: Path,
+        token: str,
+        view: View,
+        files: Mapping[str, Sequence[str]],
+        log: Journal,
+    ) -> None:
+        """Make a checkpoint of another's files: of the same states, after another log.
+
+        Parameters
+        ----------
+        other : Path
+            Folder of the checkpoint that has the files.
+        token : str
+            That of the other.
+        view, files, log
+            As `seal` takes them.
+        """
+        folder = self._named(view.round)
+        folder.mkdir(parents=True)
+        for name in files:
+            _linked(other / name, folder / name)
+        _describe(folder, token, view, files, log)
+        sync(folder)
+        sync(self.path)
+
+    def _named(self, round: int) -> Path:
+        """Give the folder of this writer's checkpoint after a round."""
+        number = f".{self.fence}" if self.fence > 1 else ""
+        return self.path / f"round-{round:06d}{number}"
 
     def _before(self) -> list[Path]:
         """List the valid checkpoints but those of writers that came later, oldest first."""
@@ -162,6 +184,13 @@ class Checkpoints:
 
         It comes last, with what describes it; those before it come with what is wrong with them.
         """
+        for folder, told in self.examined(log):
+            yield folder, told
+            if not isinstance(told, StoreError):
+                return
+
+    def examined(self, log: Journal) -> Iterator[tuple[Path, dict[str, Any] | StoreError]]:
+        """Go through all checkpoints, the newest first: what each holds, or is wrong with it."""
         for folder in reversed(self.all()):
             try:
                 told = described(folder)
@@ -176,7 +205,6 @@ class Checkpoints:
                 yield folder, error
             else:
                 yield folder, told
-                return
 
     def all(self) -> list[Path]:
         """List the valid checkpoints, oldest first."""
@@ -185,3 +213,29 @@ class Checkpoints:
     def last(self) -> tuple[Path, dict[str, Any]] | None:
         """Give folder and description of the newest checkpoint that has all its files."""
         return last_checkpoint(self.path)
+
+
+def _describe(
+    folder: Path, token: str, view: View, files: Mapping[str, Sequence[str]], log: Journal
+) -> None:
+    """Write what a checkpoint holds, and which reports it stands on: with it, it is valid."""
+    size = log.size
+    told = {
+        "round": view.round,
+        "log_bytes": size,
+        "log": log.digest(size),
+        "token": token,
+        "files": {name: list(states) for name, states in files.items()},
+        "mixtures": {slot: dict(weights) for slot, weights in view.mixtures.items()},
+        "best": view.best,
+    }
+    write_whole(folder / "checkpoint.json", description(told))
+
+
+def _linked(path: Path, other: Path) -> None:
+    """Give a file another name too, or copy it where its file system has no such links."""
+    try:
+        other.hardlink_to(path)
+    except OSError:
+        shutil.copyfile(path, other)
+        sync(other)

@@ -6,7 +6,8 @@ step of the method, appended durably), ``steps.jsonl`` (the same as columns, wit
 made of them: for readers), ``events.jsonl`` (what the machine did), ``commands.jsonl`` (what was
 asked of the run from outside), ``heartbeat.json`` (what every slot is doing),
 ``checkpoints/round-000010/*.safetensors``, ``dataset.zarr``, ``samples/`` and ``run.lock``, which
-is empty, and locked as long as the run is written. Nothing in it is a pickle, and nothing in it is
+is empty, and locked as long as the run is written; for a moment ``extending/``, while it becomes a
+longer run (`extension.py`). Nothing in it is a pickle, and nothing in it is
 executed. A function that ``config.toml`` names as ``module:function`` is imported if the user names
 it too, or trusts the run. Nothing is written through a link in it.
 """
@@ -141,6 +142,7 @@ class Store:
         dataset = self.path / "dataset.zarr"
         written = [*(journal.path for journal in journals), self.checkpoints.path, dataset]
         written += [self.described.lock_file, dataset.with_name("dataset.zarr.partial")]
+        written += [self.path / "extending", self.path / "samples"]
         for path in (*written, *self.checkpoints.path.glob("*")):
             if path.is_symlink():
                 raise StoreError(
@@ -262,8 +264,7 @@ class Store:
 
     def ask(self, command: Command) -> None:
         """Ask something of the run, which looks there after every step."""
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        self.commands.append({"time": now, **asdict(command)})
+        self.commands.append(stamped(**asdict(command)))
 
     def heard(self) -> Bookmark:
         """Give the bookmark after the last command that the run has heeded: of a new one, none."""
@@ -297,8 +298,7 @@ class Store:
 
     def note(self, event: Event) -> None:
         """Append something the machine did; unlike reports, it stays when rounds are cut off."""
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        self.happened.append({"time": now, "event": asdict(event)})
+        self.happened.append(stamped(event=asdict(event)))
 
     def noted(self, begin: Bookmark | None = None) -> list[Event]:
         """Read what the machine did, since `begin` if there is one."""
@@ -320,10 +320,11 @@ class Store:
         except DAMAGED:
             return {}
 
-    def steps(self) -> Iterator[tuple[float, list[Report]]]:
-        """Read the log: time and reports of each step."""
+    def steps(self, begin: Bookmark | None = None) -> Iterator[tuple[float, list[Report]]]:
+        """Read the log: time and reports of each step, since `begin` if there is one."""
         return self.log.read(
-            lambda step: (float(step["elapsed"]), [_report(**told) for told in step["reports"]])
+            lambda step: (float(step["elapsed"]), [_report(**told) for told in step["reports"]]),
+            begin,
         )
 
     def truncate(self, size: int) -> int:
@@ -380,6 +381,11 @@ class Store:
                 "Dataset is made from the log"
             )
         return found
+
+
+def stamped(**told: Any) -> dict[str, Any]:
+    """Give a line of a journal the time, for people."""
+    return {"time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), **told}
 
 
 def _report(sizes: Sequence[int] = (), **told: Any) -> Report:

@@ -17,6 +17,7 @@ import xarray as xr
 from gandask import config
 from gandask.core import Array, Method, Plan, Report, slot_of
 from gandask.core.journal import encoded
+from gandask.engine.kept import KeptSession
 from gandask.engine.run import run
 from gandask.methods import METHODS
 from gandask.methods.testing.walk import Walk, equal, walk
@@ -80,6 +81,9 @@ class Conformance:
     method : Method
         With the smallest settings that exercise all of it: a few rounds, seconds at most. Its
         module has to be importable by workers.
+    shorter : mapping
+        Settings of a run that is extended to it; by default less of the first in `Method.extends`:
+        as many strides as there can be, or else half.
 
     Examples
     --------
@@ -89,6 +93,7 @@ class Conformance:
     """
 
     method: ClassVar[Method[Any]]
+    shorter: ClassVar[Mapping[str, Any]] = {}
 
     @pytest.fixture(autouse=True)
     def _registered(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,6 +232,24 @@ class Conformance:
         dataset = run(self.method, store=tmp_path / "run", resume=True, progress=False)
         assert_same(walk.dataset, dataset)
 
+    def test_a_run_that_is_extended_comes_to_the_same(self, walk: Walk, tmp_path: Path) -> None:
+        """As the one that was asked for so much from its start."""
+        self._run_shorter(tmp_path / "run")
+        dataset = run(self.method, store=tmp_path / "run", extend=True, progress=False)
+        assert_same(walk.dataset, dataset)
+
+    def test_an_extension_that_is_resumed_comes_to_the_same(
+        self, walk: Walk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Stopped after its first step."""
+        self._run_shorter(tmp_path / "run")
+        with monkeypatch.context() as patch:
+            patch.setattr(KeptSession, "rest", _interrupt_here)
+            with pytest.raises(InterruptedHereError):
+                run(self.method, store=tmp_path / "run", extend=True, progress=False)
+        dataset = run(self.method, store=tmp_path / "run", resume=True, progress=False)
+        assert_same(walk.dataset, dataset)
+
     @pytest.mark.parametrize("workers", WORKERS)
     def test_workers_come_to_the_same(
         self, workers: int, walk: Walk, clients: Mapping[int, Client]
@@ -254,6 +277,18 @@ class Conformance:
         dataset = run(self.method, store=tmp_path / "run", **again)
         assert dataset.sizes["round"] == walk.dataset.sizes["round"]
 
+    def _run_shorter(self, store: Path) -> None:
+        """Run what is then extended."""
+        less = self.shorter
+        if not less:
+            key, stride = self.method.extends[0], self.method.stride
+            length = getattr(self.method, key)
+            less = {key: (length - 1) // stride * stride or length // 2}
+            if not less[key]:
+                pytest.skip(f"{key} is the least that there is")
+        shorter = config.replace(self.method, less)
+        run(shorter, store=store, checkpoint_every=1, progress=False)
+
     def _samples(self, walk: Walk, name: str, seed: int) -> Array:
         return self.method.generate(name, walk.states[name], 3, seed, walk.facts)
 
@@ -271,6 +306,10 @@ class Conformance:
                     synchronous=synchronous,
                     progress=False,
                 )
+
+
+def _interrupt_here(self: KeptSession, last: bool) -> None:
+    raise InterruptedHereError
 
 
 def _keys(plan: Plan) -> list[list[Any]]:

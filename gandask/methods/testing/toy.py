@@ -283,7 +283,7 @@ class Toy(Method[ToyView]):
     def _go_on(self, view: ToyView) -> tuple[ToyView, Plan]:
         """Plan what those nodes do that have nothing to do."""
         ready = [slot for slot in self.slots if view.done[slot] == view.begun[slot]]
-        if len(ready) < self.nodes:
+        if len(ready) < self.nodes or view.round < max(view.done.values()):
             waited_for = (self.meeting, self.rounds)
             alone = [slot for slot in ready if view.done[slot] not in waited_for]
             ready = [] if self.server else alone
