@@ -16,7 +16,7 @@ from gandask.core.errors import (
 )
 from gandask.core.hosting import Hosted, Hosting
 from gandask.core.layout import Figure, Layout, Role, Variable
-from gandask.core.method import IDENTITY, WHERE, Method, View, alike
+from gandask.core.method import IDENTITY, WHERE, Method, View, alike, nearest_multiple
 from gandask.core.tasks import (
     NON_FINITE,
     Array,
@@ -70,6 +70,7 @@ __all__ = [
     "apart",
     "better_together",
     "listening",
+    "nearest_multiple",
     "progress",
     "reach",
     "rng",

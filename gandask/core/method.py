@@ -57,6 +57,17 @@ def alike(then: Any, now: Any) -> bool:
     return True
 
 
+def nearest_multiple(length: int, stride: int) -> int:
+    """Give the multiple of a number that is nearest to a length, and above 0.
+
+    Examples
+    --------
+    >>> nearest_multiple(1990, 500), nearest_multiple(3, 500)
+    (2000, 500)
+    """
+    return max(1, round(length / stride)) * stride
+
+
 class View(Protocol):
     """What a method knows between two plans: numbers and names, never weights."""
 
@@ -125,14 +136,13 @@ class Method(abc.ABC, Generic[V]):
         """Whether slots have to go on at their own pace, and not wait for all."""
         return False
 
-    @property
-    def stride(self) -> int:
-        """A length, in the first of `extends`, of whose multiples each can be extended exactly.
+    def nearest(self) -> Mapping[str, Any]:
+        """Give the settings of the nearest length, if it is another, that can be extended exactly.
 
         A run of another length ends with tasks that are not those of a longer one, such as scores
         that only the last round has: it is extended from a checkpoint before these, if it has one.
         """
-        return 1
+        return {}
 
     def grows(self, key: str, longer: Self) -> bool:
         """Tell whether a run may be extended to another value of a setting of `extends`.

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from gandask import config
-from gandask.core import Event, Method, Plan, Report, SettingError, StoreError, Task, View
+from gandask.core import IDENTITY, Event, Method, Plan, Report, SettingError, StoreError, Task, View
 from gandask.core.journal import Bookmark
 from gandask.engine import resuming
 from gandask.engine.ledger import Key, Ledger
@@ -79,8 +79,18 @@ def _changes(found: Method[Any], given: Method[Any]) -> dict[str, Any]:
     return {key: getattr(given, key) for key in keys if key in found.extends}
 
 
-def planned(kept: Store, longer: Method[Any], options: Options) -> Extension:
+def planned(
+    kept: Store, longer: Method[Any], facts: Mapping[str, Any], options: Options
+) -> Extension:
     """Find what of a run is the beginning of the longer one: nothing is changed yet.
+
+    Parameters
+    ----------
+    longer : Method
+    facts : mapping
+        What its preparation finds.
+    options : Options
+        How it is to go on.
 
     Raises
     ------
@@ -106,8 +116,10 @@ def planned(kept: Store, longer: Method[Any], options: Options) -> Extension:
         lacking = needed.difference(*told["files"].values())
         if not lacking:
             steered = kept.description.get("begun_with")
+            known = kept.description["facts"]
             return Extension(
                 longer,
+                known | {key: value for key, value in facts.items() if key not in IDENTITY},
                 config.replace(kept.begun_with(STORED), changes) if steered else None,
                 shared.taken,
                 folder,
@@ -152,13 +164,10 @@ def _why(found: Method[Any], reasons: list[str]) -> str:
     """Say why no checkpoint will do, and which length would have done."""
     if not reasons:
         return "it has no checkpoint; continue it first (resume=True)"
-    key, stride = found.extends[0], found.stride
-    nearest = ""
-    if stride > 1:
-        length = max(1, round(getattr(found, key) / stride)) * stride
-        nearest = f"; the nearest length that can be is {key}={length}"
+    nearest = ", ".join(f"{key}={value!r}" for key, value in found.nearest().items())
+    told = f"; the nearest length that can be is {nearest}" if nearest else ""
     return (
-        f"{reasons[0]}; checkpoints before that (checkpoint_every) would help{nearest}; begin the "
+        f"{reasons[0]}; checkpoints before that (checkpoint_every) would help{told}; begin the "
         "longer run anew"
     )
 

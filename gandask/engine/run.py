@@ -180,7 +180,7 @@ def _take_up(
     resuming.refuse_others(kept, facts)
     options = of(kept).given(given)
     _refuse_waiting(method, options)
-    planned = extending.planned(kept, method, options) if longer else None
+    planned = extending.planned(kept, method, facts, options) if longer else None
     extending.claim(kept, planned, force)
     with _failing(kept):
         return KeptSession(method, facts, options, kept, resumed=True)

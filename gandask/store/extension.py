@@ -37,6 +37,8 @@ class Extension:
     ----------
     method : Method
         Its settings.
+    facts : mapping
+        What is known of it.
     begun_with : Method, optional
         What it would have begun with, if it was changed while it ran.
     taken : sequence
@@ -52,6 +54,7 @@ class Extension:
     """
 
     method: Method[Any]
+    facts: Mapping[str, Any]
     begun_with: Method[Any] | None
     taken: Taken
     folder: Path
@@ -79,7 +82,8 @@ def extend(store: Store, extension: Extension) -> None:
         shutil.rmtree(store.path / FOLDER, ignore_errors=True)
         raise
     begun = extension.begun_with and config.to_toml(extension.begun_with)
-    asked = {"settings": digest(text), "begun_with": begun, "erases": bool(gone)}
+    asked: dict[str, Any] = {"settings": digest(text), "begun_with": begun, "erases": bool(gone)}
+    asked["facts"] = dict(extension.facts)
     # either is the right one, until it is known which
     both = f"{digest(store.settings)} {digest(text)}"
     store.describe("running", extension.view.round, settings=both, extending=asked)
@@ -99,7 +103,8 @@ def settle(store: Store) -> None:
     if settings == asked["settings"]:
         _replace(store, erases=asked["erases"])
         begun = {"begun_with": asked["begun_with"]} if asked["begun_with"] else {}
-        store.describe("running", round, settings=settings, extending=None, **begun)
+        told = {"settings": settings, "facts": asked["facts"], "extending": None}
+        store.describe("running", round, **told, **begun)
     else:
         store.describe("running", round, settings=settings, extending=None)
     shutil.rmtree(store.path / FOLDER, ignore_errors=True)

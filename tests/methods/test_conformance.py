@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import subprocess
 import sys
+from typing import ClassVar
 
 import pytest
 from conftest import TINY, tiny
@@ -60,12 +61,14 @@ class TestFederated(Conformance):
 
 class TestPerLabel(Conformance):
     method = tiny("per_label", final_scores=("precision", "fid_by_class"))
+    shorter: ClassVar = {"budget": "iterations:4", "labels": (0, 7)}
 
 
 class TestPerLabelInTurn(Conformance):
     """One label after the other, with a critic that takes several steps."""
 
     method = tiny("per_label", at_once=1, loss="wgan_gp", labels=None, score_samples=0)
+    shorter: ClassVar = {"labels": (0, 1, 2)}
 
 
 class TestPrivacy(Conformance):

@@ -31,6 +31,7 @@ from gandask.core import (
     Role,
     SettingError,
     Task,
+    nearest_multiple,
     rng,
 )
 from gandask.methods import families, tasks
@@ -167,16 +168,13 @@ class MGGAN(Adversarial[GroupView]):
         """Number of rounds; with an adaptive interval, the most there can be."""
         return self.intervals.rounds(self.iterations)
 
-    @property
-    def stride(self) -> int:
-        """Iterations after which a round ends, with a score: others end with what only they have.
-
-        With an adaptive interval it is not known.
-        """
+    def nearest(self) -> Mapping[str, Any]:
+        """Give the nearest length that ends with a round, and a score: no adaptive one is known."""
         interval = self.intervals.interval
         if isinstance(interval, str):
-            return 1
-        return math.lcm(self.score_every, interval or self.iterations_per_round)
+            return {}
+        stride = math.lcm(self.score_every, interval or self.iterations_per_round)
+        return {"iterations": nearest_multiple(self.iterations, stride)}
 
     @functools.cached_property
     def intervals(self) -> Intervals:

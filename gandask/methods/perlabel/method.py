@@ -17,7 +17,7 @@ import functools
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -36,10 +36,11 @@ from gandask.core import (
     SettingError,
     StoreError,
     Task,
+    nearest_multiple,
 )
 from gandask.methods import tasks
 from gandask.methods.adversarial import Adversarial
-from gandask.methods.perlabel.budget import EPOCHS, SECONDS, Budget
+from gandask.methods.perlabel.budget import EPOCHS, ITERATIONS, SECONDS, Budget
 from gandask.methods.perlabel.tasks import score, train
 from gandask.methods.perlabel.view import ALL, SAMPLES, Label, LabelView, variables
 from gandask.scores import features, metrics
@@ -57,6 +58,7 @@ class PerLabel(Adversarial[LabelView]):
     """Train a GAN for each label of the data; its fields are its settings."""
 
     name: ClassVar[str] = "per_label"
+    extends: ClassVar[tuple[str, ...]] = ("budget", "labels")
 
     labels: tuple[int, ...] | None = setting(
         None, "which labels of the data; all by default", minimum=0
@@ -113,6 +115,19 @@ class PerLabel(Adversarial[LabelView]):
                 f"budget={self.budget!r}, share='samples': epochs are in proportion to a label's "
                 "samples already; choose share='equal', or a budget in iterations or seconds"
             )
+
+    def nearest(self) -> Mapping[str, Any]:
+        """Give the nearest budget that ends with a round, where it is told in iterations."""
+        budget = Budget.read(self.budget)
+        if budget.unit != ITERATIONS or self.share != "equal":
+            return {}
+        iterations = nearest_multiple(int(budget.amount), self.iterations_per_round)
+        return {"budget": f"{ITERATIONS}:{iterations}"}
+
+    def grows(self, key: str, longer: Self) -> bool:
+        """Tell whether a run may be extended: to more of a budget, to more labels, or fewer."""
+        then, now = Budget.read(self.budget), Budget.read(longer.budget)
+        return key == "labels" or (now.unit == then.unit and now.amount > then.amount)
 
     # ---- what it is of
 

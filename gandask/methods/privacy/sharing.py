@@ -23,6 +23,7 @@ from gandask.core import (
     Hosted,
     Hosting,
     SettingError,
+    nearest_multiple,
 )
 from gandask.methods.adversarial import Adversarial
 from gandask.methods.privacy import hosting as hosts
@@ -167,10 +168,10 @@ class Sharing(Adversarial[PrivacyView]):
         """Number of rounds."""
         return -(-self.iterations // self.exchange_every)
 
-    @property
-    def stride(self) -> int:
-        """Iterations between scores: others end with a score that no longer run has."""
-        return self.exchange_every * (self.score_every if self.score_samples else 1)
+    def nearest(self) -> Mapping[str, Any]:
+        """Give the nearest length that ends where scores are due."""
+        stride = self.exchange_every * (self.score_every if self.score_samples else 1)
+        return {"iterations": nearest_multiple(self.iterations, stride)}
 
     def grows(self, key: str, longer: Self) -> bool:
         """Tell whether a run may be extended: with the teacher that it has.

@@ -27,6 +27,7 @@ from gandask.core import (
     Report,
     SettingError,
     Task,
+    nearest_multiple,
     rng,
 )
 from gandask.methods import families, tasks
@@ -112,10 +113,10 @@ class Split(Adversarial[SplitView]):
         """Number of exchanges."""
         return self.iterations
 
-    @property
-    def stride(self) -> int:
-        """Exchanges between scores: others end with a score that no longer run has."""
-        return self.score_every if self.score_samples else 1
+    def nearest(self) -> Mapping[str, Any]:
+        """Give the nearest length that ends where scores are due."""
+        stride = self.score_every if self.score_samples else 1
+        return {"iterations": nearest_multiple(self.iterations, stride)}
 
     @functools.cached_property
     def training(self) -> Training:

@@ -82,8 +82,8 @@ class Conformance:
         With the smallest settings that exercise all of it: a few rounds, seconds at most. Its
         module has to be importable by workers.
     shorter : mapping
-        Settings of a run that is extended to it; by default less of the first in `Method.extends`:
-        as many strides as there can be, or else half.
+        Settings of a run that is extended to it; by default half of the first in `Method.extends`,
+        or the nearest that can be extended exactly.
 
     Examples
     --------
@@ -279,13 +279,15 @@ class Conformance:
 
     def _run_shorter(self, store: Path) -> None:
         """Run what is then extended."""
-        less = self.shorter
+        less = dict(self.shorter)
         if not less:
-            key, stride = self.method.extends[0], self.method.stride
-            length = getattr(self.method, key)
-            less = {key: (length - 1) // stride * stride or length // 2}
-            if not less[key]:
+            (key, *_), whole = self.method.extends, self.method
+            length = getattr(whole, key)
+            if length < 2:
                 pytest.skip(f"{key} is the least that there is")
+            less = {key: length // 2}
+            nearest = config.replace(whole, less).nearest()
+            less |= nearest if nearest.get(key, length) < length else {}
         shorter = config.replace(self.method, less)
         run(shorter, store=store, checkpoint_every=1, progress=False)
 
