@@ -271,7 +271,7 @@ def test_train_refuses_a_file_of_any_depth_and_length(tmp_path, text):
 def test_train_refuses_what_a_store_cannot_do(settings, finished):
     before = (finished / "config.toml").read_text()
     assert "exists already" in refused("train", settings, "--store", finished)
-    assert "resume=True needs store=" in refused("train", settings, "--resume")
+    assert "resume=True and extend=True need store=" in refused("train", settings, "--resume")
     other = ("train", settings, "--store", finished, "--resume", "--set", "seed=5")
     assert refused(*other).startswith("seed=5: the run in ")
     assert (finished / "config.toml").read_text() == before
