@@ -371,7 +371,7 @@ def test_a_started_run_is_the_same_run(assert_same):
 def test_what_is_refused_is_refused_at_once(tmp_path):
     with pytest.raises(gd.SettingError, match="checkpoint_every"):
         gd.start(Toy(), checkpoint_every=0)
-    with pytest.raises(gd.StoreError, match="resume=True needs store="):
+    with pytest.raises(gd.StoreError, match="extend=True need store="):
         gd.start(Toy(), resume=True)
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "mine.txt").touch()
