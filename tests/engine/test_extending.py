@@ -8,8 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
-from pathlib import Path
 
 import pytest
 import toy
@@ -186,45 +184,64 @@ def test_slots_come_and_go_and_leave_the_others(tmp_path, apart, before, after):
 # ---- killed at any moment
 
 
-def killed_at(moment, work):
-    """Do some work in a process of its own, which is killed when it has changed so many files."""
-    left = [moment]
+MOMENTS = range(0, 34, 2)
+"""Changes of files and folders on the way, of which a process is killed before one."""
 
-    def counted(function):
-        def perform(*args, **kwargs):
-            left[0] -= 1
-            if left[0] < 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return function(*args, **kwargs)
+KILLING = """
+import os, pathlib, signal, sys
+import gandask as gd, toy
+from gandask.methods.testing import Toy
+from gandask.store import Store, extension
 
-        return perform
+def counted(function):
+    def perform(*args, **kwargs):
+        left[0] -= 1
+        if left[0] < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*args, **kwargs)
+    return perform
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # there are threads, and none of them matters
-        child = os.fork()
-    if child:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    try:
-        for owner, name in (
-            (extension, "write_whole"), (extension, "sync"), (Path, "replace"), (Path, "mkdir"),
-            (extension.shutil, "rmtree"), (Store, "describe"), (Store, "claim"),
-        ):  # fmt: skip
-            setattr(owner, name, counted(getattr(owner, name)))
-        work()
-    finally:
+for owner, name in (
+    (extension, "write_whole"), (extension, "sync"), (pathlib.Path, "replace"),
+    (pathlib.Path, "mkdir"), (extension.shutil, "rmtree"), (Store, "describe"), (Store, "claim"),
+):
+    setattr(owner, name, counted(getattr(owner, name)))
+for folder in sorted(pathlib.Path(sys.argv[1]).iterdir()):
+    left = [int(folder.name)]
+    child = os.fork()
+    if not child:
+        gd.run(Toy(rounds=7), store=folder / "run", extend=True, progress=False)
         os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL, folder
+"""
 
 
-@pytest.mark.parametrize("moment", range(0, 34, 2))
-def test_killed_while_it_becomes_the_longer_run(short, asked, moment):
-    assert killed_at(moment, lambda: extended(LONG, short)) == -signal.SIGKILL
-    method = Store.open(short).method(gd.METHODS)
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """Runs whose extension was killed, by the moment."""
+    folder = tmp_path_factory.mktemp("killed")
+    for moment in MOMENTS:
+        store = folder / str(moment) / "run"
+        gd.run(SHORT, store=store, checkpoint_every=2, progress=False)
+    # where there are no threads yet that a fork would leave behind
+    subprocess.run([sys.executable, "-c", KILLING, str(folder)], env=elsewhere(), check=True)
+    return folder
+
+
+def elsewhere():
+    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_killed_while_it_becomes_the_longer_run(killed, asked, moment):
+    store = killed / str(moment) / "run"
+    method = Store.open(store).method(gd.METHODS)
     assert method in (SHORT, LONG)
-    ds = gd.run(method, store=short, resume=True, progress=False)
+    ds = gd.run(method, store=store, resume=True, progress=False)
     assert_same(ds, asked if method == LONG else gd.run(SHORT, progress=False))
-    assert not Store.open(short).description.get("extending")
-    assert_same(extended(LONG, short), asked)
-    assert not (short / extension.FOLDER).exists()
+    assert not Store.open(store).description.get("extending")
+    assert_same(extended(LONG, store), asked)
+    assert not (store / extension.FOLDER).exists()
 
 
 def test_what_cannot_be_written_leaves_the_run_as_it_was(short, asked, monkeypatch):
@@ -247,8 +264,7 @@ def test_a_process_that_is_really_killed_is_resumed(tmp_path):
     gd.run(Toy(rounds=2, **slow), store=store, checkpoint_every=1, progress=False)
     code = "import toy, sys; from gandask.__main__ import main; main()"
     arguments = ["extend", str(store), "--set", "rounds=6"]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    process = subprocess.Popen([sys.executable, "-c", code, *arguments], env=environment)
+    process = subprocess.Popen([sys.executable, "-c", code, *arguments], env=elsewhere())
     deadline = time.monotonic() + 90
     while Store.open(store).description["round"] < 4:
         assert time.monotonic() < deadline
