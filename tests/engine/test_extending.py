@@ -18,8 +18,9 @@ import gandask as gd
 from gandask.__main__ import main
 from gandask.core import Task
 from gandask.core.files import write_whole
+from gandask.engine import extending
 from gandask.methods.testing import Toy, assert_same
-from gandask.methods.testing.toy import ToyView
+from gandask.methods.testing.toy import ToyView, step
 from gandask.store import Store, extension
 
 assert toy.METHODS["toy"] is Toy
@@ -344,6 +345,13 @@ def test_a_teacher_is_the_one_that_there_is(tmp_path):
                  tmp_path / "run")  # fmt: skip
     longer = tiny("privacy", iterations=3, score_every=1, teacher_iterations=2)
     assert_same(extended(longer, tmp_path / "run"), gd.run(longer, progress=False))
+
+
+def test_a_task_on_states_that_are_others_is_another():
+    task = Task("node/0", 3, step, ("node/0/point/2", "node/1/point/2"), ("node/0/point/3",))
+    assert extending._difference(task, task, {*task.reads}) == ""
+    told = "step of node/0, round 3, is not that of a longer run"
+    assert extending._difference(task, task, {task.reads[0]}) == told
 
 
 # ---- the command
