@@ -171,7 +171,8 @@ def latest(dataset: xr.Dataset) -> xr.Dataset | None:
         return None
     then = dataset.isel(round=np.flatnonzero(scored)[-1])
     place = place_of_best(then[str(scores.name)])
-    names = dict.fromkeys([str(scores.name), *_finals(dataset).values()])
+    known = [name for name in _finals(dataset).values() if name in then]
+    names = dict.fromkeys([str(scores.name), *known])
     return None if place is None else then[[*names]].sel(place)
 
 
@@ -330,7 +331,10 @@ def _score(dataset: xr.Dataset) -> str:
 
 
 def _finals(dataset: xr.Dataset, of_all: bool = False) -> dict[str, str]:
-    """Name the final scores of units, or of all, with the variable by round that each ends."""
+    """Name the final scores of units, or of all, with what each is called by round.
+
+    Those that are of the end alone are called what they would be.
+    """
     scores = dataset.get(_score(dataset))
     if scores is None:
         return {}
@@ -339,11 +343,21 @@ def _finals(dataset: xr.Dataset, of_all: bool = False) -> dict[str, str]:
     images = np.size(dataset.attrs.get("sample_shape", ())) > 1
     found = {}
     for name, variable in dataset.data_vars.items():
-        of = str(variable.attrs.get("final_of", ""))
+        of = _ended(dataset, str(name))
         # every sample of an image counts as one of high quality: only points have modes to be near
-        if of in dataset and variable.dims == units and not (images and _of_points(of)):
+        if of and variable.dims == units and not (images and _of_points(of)):
             found[str(name)] = of
     return found
+
+
+def _ended(dataset: xr.Dataset, name: str) -> str:
+    """Say what a final score is called by round; nothing of what is none."""
+    told, begin = dataset[name].attrs, "final_"
+    alone = "final_of" not in told and {"better", "samples"} <= told.keys()
+    if alone and name.startswith(begin) and "round" not in dataset[name].dims:
+        return name.removeprefix(begin)
+    of = str(told.get("final_of", ""))
+    return of if of in dataset else ""
 
 
 def _of_points(name: str) -> bool:

@@ -6,6 +6,7 @@ import torch
 from conftest import tiny
 
 import gandask as gd
+from gandask import results
 from gandask.methods.comparing import Member, compare
 from gandask.methods.testing.walk import walk
 from gandask.results import without_timings
@@ -75,6 +76,18 @@ def test_nothing_else_changes(walked):
         assert alike[name].identical(without[name].drop_vars("class", errors="ignore")), name
 
 
+def test_a_run_says_them_beside_its_other_scores(walked):
+    found = results.outcome(walked.dataset)
+    assert {"fid", "precision", "recall", "kid"} <= set(found.data_vars)
+    assert "fid_by_class" not in found  # it is more than one number
+    together = results.of_all(walked.dataset)
+    assert "final_mixture_recall" in together
+    told = results.summary(walked.dataset)
+    assert f"  precision        {float(found.precision):.4g}" in told
+    early = walked.dataset.drop_vars([n for n in walked.dataset if str(n).startswith("final_")])
+    assert "precision" not in results.outcome(early)
+
+
 def test_what_they_are_is_said(walked):
     told = walked.dataset.final_mixture_fid_by_class
     assert told.dims == ("class",)
@@ -128,7 +141,10 @@ def test_a_generator_of_numbers_that_are_none_is_scored_as_the_worst():
 
 def test_what_is_compared_of_private_data_never_leaves_a_client():
     method = tiny("privacy", final_scores=("precision",))
-    tasks = [one.task for one in walk(method).performed if one.task.function is compare]
+    walked = walk(method)
+    assert walked.dataset.final_precision.dims == ("client",)  # as all that is told of its student
+    assert np.isfinite(walked.dataset.final_precision).all()
+    tasks = [one.task for one in walked.performed if one.task.function is compare]
     assert len(tasks) == 2
     for task in tasks:
         assert task.slot.startswith("student/")

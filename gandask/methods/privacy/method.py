@@ -68,7 +68,7 @@ class PrivacyGAN(Sharing):
             roles["teacher"] = Role((), (TEACHER,))
         coords = {"client": named, "student": named, **COORDS}
         layout = Layout(coords, roles, variables(self.score_samples, self.final_samples))
-        return self.with_final_scores(layout, {"student": "the final student"})
+        return self.with_final_scores(layout, {"client": "the final student"})
 
     def term(self, state: str) -> str:
         """Say what a state is, by its name: ``slot/number/kind/round``."""
@@ -316,7 +316,7 @@ class PrivacyGAN(Sharing):
         given |= {"samples": self.final_samples, "shown": self.audit_samples}
         shown = [f"{one.student}/statistics/{after}", f"{one.student}/exhibit/{after}"]
         scoring = Task(one.student, after, score, (one.generator,), tuple(shown), given)
-        comparing = self.comparing({one.student: {one.generator: 1.0}}, after)
+        comparing = self.comparing({one.client: {one.generator: 1.0}}, after)
         examining = self._examining(one, one.round, after, shown, True, True)
         return [[scoring, *(task for stage in comparing for task in stage)], [examining]]
 
