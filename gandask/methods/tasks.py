@@ -102,6 +102,18 @@ def score(*states: State, training: Training, slot: str, round: int, samples: in
         return (), measured(training, generators, samples, device, round, slot, "final")
 
 
+def kept(
+    training: Training, generator: nn.Module, count: int, device: torch.device, slot: str
+) -> dict[str, Array]:
+    """Draw the samples to keep, from the same noise each time: ``samples``, (count, numbers)."""
+    if not count:
+        return {}
+    with routine("score"), torch.no_grad():
+        noise = Noise(training, device, slot, "kept").draw(count)
+        drawn = generator.eval()(*noise).flatten(1).cpu().numpy()
+    return {"samples": drawn}
+
+
 def samples(training: Training, name: str, state: State, count: int, seed: int) -> Array:
     """Draw samples from a generator, outside of any run.
 

@@ -11,9 +11,9 @@ import torch
 
 from gandask.core import Array, Made, State, progress, routine
 from gandask.methods.mggan.regrouping import Adjustment, variation
-from gandask.methods.tasks import batches, measured
+from gandask.methods.tasks import batches, kept, measured
 from gandask.training.pair import Pair, Samples
-from gandask.training.settings import Noise, Training, real_batch
+from gandask.training.settings import Training, real_batch
 
 
 def train(
@@ -70,10 +70,8 @@ def train(
         if values["finite"] and scored and training.score_samples:
             values |= measured(training, [generator], training.score_samples, device, round, slot)
         if values["finite"] and scored and kept_samples:
-            noise = Noise(training, device, slot, "kept").draw(kept_samples)
-            with routine("score"), torch.no_grad():
-                kept = generator.eval()(*noise).flatten(1).cpu().numpy()
-            values |= {"samples": kept[None], "snapshot_iteration": [last]}
+            shown = kept(training, generator, kept_samples, device, slot)["samples"]
+            values |= {"samples": shown[None], "snapshot_iteration": [last]}
     return (*pair.generator.states(), *pair.discriminator.states()), values
 
 

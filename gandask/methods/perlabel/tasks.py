@@ -10,16 +10,13 @@ import functools
 import itertools
 import time
 
-import torch
-from torch import nn
-
 from gandask import data as data_sets
 from gandask.core import Array, Made, State, progress, rng, routine
 from gandask.data import Data
-from gandask.methods.tasks import batches, measured
+from gandask.methods.tasks import batches, kept, measured
 from gandask.training.learner import load_module
 from gandask.training.pair import Pair
-from gandask.training.settings import Noise, Training, real_batch
+from gandask.training.settings import Training, real_batch
 
 
 def train(
@@ -86,18 +83,6 @@ def score(
             generator = load_module(training.build_generator, state, device)
         values = measured(training, [generator], samples, device, round, slot, "final")
         return (), values | kept(training, generator, kept_samples, device, slot)
-
-
-def kept(
-    training: Training, generator: nn.Module, count: int, device: torch.device, slot: str
-) -> dict[str, Array]:
-    """Draw the samples to keep, from the same noise each time: ``samples``, (count, numbers)."""
-    if not count:
-        return {}
-    with routine("score"), torch.no_grad():
-        noise = Noise(training, device, slot, "kept").draw(count)
-        drawn = generator.eval()(*noise).flatten(1).cpu().numpy()
-    return {"samples": drawn}
 
 
 def rows(training: Training, slot: str, label: int) -> Array:
