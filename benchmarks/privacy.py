@@ -190,21 +190,12 @@ def iid(asked: argparse.Namespace, seed: int) -> Contenders:
 
 def mnist(asked: argparse.Namespace, seed: int) -> Contenders:
     """Give clients of 600 and of 6,000 samples."""
-    given = {
-        "clients": 1,
+    given = of_images(asked, seed) | {
         "data": "mnist",
-        "data_dir": asked.data_dir,
         "base": asked.base,
-        "split": asked.split,
         "public_fraction": 0.4,
         "iterations": asked.iterations or 2000,
         "teacher_iterations": 1500,
-        "batch_size": 64,
-        "learning_rate": 2e-4,
-        "adam_betas": (0.5, 0.999),
-        "final_samples": 5000,
-        "device": asked.device,
-        "seed": seed,
     }
     found = {}
     for count in (600, 6000):
@@ -215,16 +206,23 @@ def mnist(asked: argparse.Namespace, seed: int) -> Contenders:
 
 def cifar10(asked: argparse.Namespace, seed: int) -> Contenders:
     """Give a client of 1,000 images, 16 pixels wide."""
-    given = {
-        "clients": 1,
+    given = of_images(asked, seed) | {
         "data": "cifar10.zip/train",
-        "data_dir": asked.data_dir,
         "image_size": 16,
         "base": "dcgan",
-        "split": asked.split,
         "local_samples": 1000,
         "iterations": asked.iterations or 1000,
         "teacher_iterations": 1000,
+    }
+    return sweep(given, FEW, FEW[:2])
+
+
+def of_images(asked: argparse.Namespace, seed: int) -> dict[str, Any]:
+    """Give the settings that both sets of images have."""
+    return {
+        "clients": 1,
+        "data_dir": asked.data_dir,
+        "split": asked.split,
         "batch_size": 64,
         "learning_rate": 2e-4,
         "adam_betas": (0.5, 0.999),
@@ -232,7 +230,6 @@ def cifar10(asked: argparse.Namespace, seed: int) -> Contenders:
         "device": asked.device,
         "seed": seed,
     }
-    return sweep(given, FEW, FEW[:2])
 
 
 def audit(asked: argparse.Namespace, seed: int) -> Contenders:
