@@ -100,8 +100,8 @@ def ensembles(
         objective=objective, size=size, at_most=at_most, search=search, seed=seed,
         samples=samples, least_weight=least_weight,
     )  # fmt: skip
-    if isinstance(runs, str | os.PathLike | Run):
-        raise SettingError(f"runs={runs!r}: expected a list of runs, got one: [{runs!r}]")
+    if isinstance(runs, str | os.PathLike | Run) or not isinstance(runs, Iterable):
+        raise SettingError(f"runs={runs!r}: expected a list of runs, such as ['runs/a', 'runs/b']")
     opened = [one if isinstance(one, Run) else open_run(one) for one in runs]
     known = sources(opened)
     every = candidates(known)

@@ -328,7 +328,7 @@ class Run:
         slots = {label: slot for label, (slot, _) in known.items()}
         shares = distribution(labels, {label: count for label, (_, count) in known.items()})
         begun = self._checkpoint[1]["mixtures"]
-        lacking = [label for label in shares if slots[label] not in begun]
+        lacking = [one for one, share in shares.items() if share and slots[one] not in begun]
         if lacking:
             raise StoreError(
                 f"{self.store.path}: at its last checkpoint, label {lacking[0]} had not begun; "

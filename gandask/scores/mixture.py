@@ -147,7 +147,8 @@ class Sampler:
             if size
         }
         # of no samples, too, the shape is a generator's
-        known = [*parts.values()] or [self.ensembles(next(iter(self.shares))).sample(0, seed)]
+        most = [*self.shares][int(shares.argmax())]
+        known = [*parts.values()] or [self.ensembles(most).sample(0, seed)]
         labels = np.repeat(np.array([*self.shares], np.int64), counts)
         order = chance.permutation(count)
         return torch.cat(known)[torch.from_numpy(order)], torch.from_numpy(labels[order])
@@ -200,7 +201,8 @@ def distribution(labels: Any, counts: Mapping[int, float]) -> dict[int, float]:
             f"labels={labels!r}: expected 'empirical', 'uniform', or the weight of each label such "
             "as {3: 0.5, 7: 0.5}, none below 0 and one above"
         )
-    return {label: weight / sum(weights) for label, weight in zip(chosen, weights, strict=True)}
+    shares = zip(chosen, (weight / sum(weights) for weight in weights), strict=True)
+    return dict(sorted(shares))
 
 
 def _refuse_broken(count: Any, seed: Any) -> None:

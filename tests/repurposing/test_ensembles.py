@@ -327,8 +327,9 @@ def test_runs_that_do_not_go_together_are_named(runs, tmp_path, monkeypatch):
         gd.ensembles([runs[0], runs[0]], **WANTED)
     with pytest.raises(gd.SettingError, match=r"runs=\[\]"):
         gd.ensembles([], **WANTED)
-    with pytest.raises(gd.SettingError, match="expected a list of runs"):
-        gd.ensembles(runs[0], **WANTED)
+    for given in (runs[0], None, 3):
+        with pytest.raises(gd.SettingError, match="expected a list of runs"):
+            gd.ensembles(given, **WANTED)
 
 
 def test_a_run_without_a_checkpoint_is_refused(tmp_path, runs):

@@ -110,6 +110,9 @@ class PerLabel(Adversarial[LabelView]):
             raise SettingError(
                 f"labels={[*self.labels]}: expected one or more, each once, or None for all"
             )
+        if self.labels is not None:
+            # what they come to together is added up in this order
+            object.__setattr__(self, "labels", tuple(sorted(self.labels)))
         if Budget.read(self.budget).unit == EPOCHS and self.share == "samples":
             raise SettingError(
                 f"budget={self.budget!r}, share='samples': epochs are in proportion to a label's "

@@ -146,6 +146,10 @@ def test_a_label_is_the_same_whichever_others_there_are(walked, changes):
         assert equal(state, walked.states[name])
 
 
+def test_the_order_in_which_labels_are_given_is_nobodys():
+    assert per_label(labels=[7, 0, 3]) == per_label(labels=(0, 3, 7))
+
+
 def test_a_task_knows_of_no_other_label_and_not_how_long_the_run_is():
     def of_three(method):
         every = [task for _, performed in steps(method) for task in performed]

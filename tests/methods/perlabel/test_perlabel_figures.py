@@ -76,4 +76,5 @@ def test_runs_are_drawn(changes, tmp_path):
     gd.run(tiny("per_label", **changes), store=tmp_path / "run", progress=False)
     plot = gd.open_run(tmp_path / "run").plot
     for drawn in (plot.tiles(), plot.quality(), plot.map(), plot.trace()):
+        assert not isinstance(drawn, hv.Text)  # which a figure of nothing is
         hv.render(drawn)

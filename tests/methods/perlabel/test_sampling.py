@@ -55,6 +55,11 @@ def test_a_seed_gives_the_same_again_and_another_something_else(run):
         assert not torch.equal(one[1], other[1])
 
 
+def test_the_order_of_weights_is_nobodys(run):
+    one, other = (run.sampler(asked).sample(9) for asked in ({7: 1, 0: 2}, {0: 2, 7: 1}))
+    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
 def test_none_are_none(run):
     images, labels = run.sampler().sample(0)
     assert (images.shape, labels.shape) == ((0, 1, 8, 8), (0,))
@@ -141,3 +146,5 @@ def test_a_label_that_has_not_begun_is_named(tmp_path, monkeypatch):
     with pytest.raises(gd.StoreError, match=r"label [37] had not begun"):
         run.sampler()
     assert len(run.sampler({0: 1.0}).sample(4, label=0)) == 4
+    without = run.sampler({7: 0, 3: 0, 0: 1})
+    assert [len(without.sample(count)[0]) for count in (0, 4)] == [0, 4]
