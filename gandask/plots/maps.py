@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from bokeh.models import CustomJSHover, HoverTool
 from gandask.plots import selection
 from gandask.plots.style import (
     CELL_SIZES,
+    CHARACTER,
     COLOURS,
     GRID_SIZE,
     INKS,
@@ -38,6 +40,7 @@ NO_ROUND = "no round is done yet"
 TRUTH = ("yes", "no")
 LOOKED_THROUGH = 20_000  # values, for the names that a variable holds
 STRONG, THIN = 4.0, 2.0  # pixels of an outline
+LINE = 14  # pixels of a label's height
 ALONE = "line"  # the vertical dimension of a map that has none
 MOST = 2  # dimensions
 
@@ -117,11 +120,14 @@ def _over_units(ds: xr.Dataset, name: str, round: int) -> tuple[xr.DataArray, st
     return (values if len(unit) == MOST else values.expand_dims(ALONE)), title
 
 
-def _ticks(labels: Sequence[Any]) -> Any:
+def _ticks(labels: Sequence[Any], side: int, *, across: bool) -> Any:
     """Mark positions along an axis by their labels, as many as can be told apart."""
     if _plain(labels):
         return whole_numbers()
-    return [(place, str(label)) for place, label in enumerate(labels)]
+    told = [str(label) for label in labels]
+    wide = max((len(label) for label in told), default=0) * CHARACTER if across else LINE
+    every = math.ceil(wide / side)
+    return [*enumerate(told)][:: max(1, every)]
 
 
 def _heat_map(values: xr.DataArray, side: int) -> hv.HeatMap:
@@ -140,8 +146,8 @@ def _heat_map(values: xr.DataArray, side: int) -> hv.HeatMap:
         frame_height=side * rows,
         xlim=(-0.5, cols - 0.5),
         ylim=(-0.5, rows - 0.5),
-        xticks=_ticks(values[across].values.tolist()),
-        yticks=_ticks(values[down].values.tolist()),
+        xticks=_ticks(values[across].values.tolist(), side, across=True),
+        yticks=_ticks(values[down].values.tolist(), side, across=False),
         yaxis=None if down == ALONE else "left",
         invert_yaxis=True,
     )

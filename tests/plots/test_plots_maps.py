@@ -172,6 +172,15 @@ def test_units_are_called_by_their_labels():
     assert told.args["labels"] == ["north", "east", "south"]
 
 
+def test_of_labels_that_would_overlap_some_are_marked():
+    names = [f"at most 6, {place}" for place in range(40)]
+    known = xr.DataArray(np.arange(40.0), {"unit": names}, name="fid", attrs={"long_name": "FID"})
+    drawn = hv.render(plots.map(xr.Dataset({"fid": known}), "fid"))
+    marked = drawn.xaxis[0].ticker.ticks
+    apart = drawn.frame_width / 40 * np.diff(marked).min()
+    assert len(marked) > 2 and apart >= 7 * max(map(len, names))
+
+
 def test_the_variable_is_the_score_unless_another_is_asked_for():
     ds = dataset()
     assert plots.map(ds).get(0).vdims[0].name == "fid"

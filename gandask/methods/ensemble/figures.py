@@ -17,10 +17,12 @@ from gandask.plots.style import (
     MEDIAN,
     MUTED,
     STILL,
+    WIDE,
     dimension,
     legend,
     message,
     upright,
+    wrapped,
 )
 from gandask.scores.metrics import METRICS
 
@@ -102,6 +104,7 @@ def front(ds: xr.Dataset) -> hv.Element:
         hv.opts.Overlay(
             **legend([*known]),
             **upright(float(values.min()), float(values.max())),
+            ylabel=wrapped(up, WIDE["height"] - 100),
             show_legend=True,
         )
     )

@@ -23,6 +23,7 @@ from gandask.plots.style import (
     number,
     upright,
     whole_numbers,
+    wrapped,
 )
 
 if TYPE_CHECKING:
@@ -30,20 +31,21 @@ if TYPE_CHECKING:
 
 MOST = 60  # tiles of labels: more cannot be looked at
 SAMPLES = 4  # in a tile, side by side
+ROOM = 540  # pixels side by side, where it is not said
 NARROWEST = 120  # pixels of a tile: a caption's width
 CAPTION, MARGIN, BAR = 34, 12, 6  # pixels: below a tile's samples, around it, and of its progress
 WHITE = 255
 
 
-def tiles(ds: xr.Dataset, columns: int = 5) -> hv.Overlay | hv.Text:
+def tiles(ds: xr.Dataset, columns: int | None = None) -> hv.Overlay | hv.Text:
     """Draw a tile for each label: samples where they are kept, score, and progress.
 
     Parameters
     ----------
     ds : Dataset
         Of PerLabel.
-    columns : int
-        Tiles side by side.
+    columns : int, optional
+        Tiles side by side: by default as many as a report has room for.
 
     Raises
     ------
@@ -58,9 +60,9 @@ def tiles(ds: xr.Dataset, columns: int = 5) -> hv.Overlay | hv.Text:
     shown = _pictures(ds, len(labels))
     wide = max(NARROWEST, shown.shape[2]) + MARGIN
     high = shown.shape[1] + CAPTION + MARGIN
-    columns = max(1, min(columns, len(labels)))
+    columns = max(1, min(columns or (ROOM + MARGIN) // wide, len(labels)))
     rows = math.ceil(len(labels) / columns)
-    canvas = np.full((rows * high, columns * wide, 3), WHITE, np.uint8)
+    canvas = np.full((rows * high, columns * wide - MARGIN, 3), WHITE, np.uint8)
     texts, bars = [], []
     title = numbers(ds, name).attrs["long_name"].split(" against")[0]
     for place, label in enumerate(labels):
@@ -112,7 +114,8 @@ def quality(ds: xr.Dataset) -> hv.Element:
         layers.append(hv.HLine(end, label="at the end").opts(color=MUTED, line_dash="dashed"))
     every = [*known.values.tolist(), *([end] if np.isfinite(end) else [])]
     options = WIDE | upright(min(every), max(every)) | {"xticks": whole_numbers()}
-    return hv.Overlay(layers).opts(hv.opts.Overlay(**options, xlabel="round", show_legend=False))
+    labels = {"xlabel": "round", "ylabel": wrapped(axes[1], WIDE["height"] - 100)}
+    return hv.Overlay(layers).opts(hv.opts.Overlay(**options, **labels, show_legend=False))
 
 
 def _last(ds: xr.Dataset, name: str) -> Array:

@@ -44,6 +44,13 @@ def test_a_tile_tells_of_a_label():
     hv.render(drawn)
 
 
+def test_a_report_has_room_for_all_tiles():
+    for kept in (0, 2, 4):
+        drawn = figures.tiles(dataset(kept=kept, labels=10))
+        assert 300 < hv.render(drawn).frame_width <= 540
+        assert len(columns([*drawn][2], "text")) == 10
+
+
 def test_without_samples_there_are_captions_alone():
     picture, _, texts = figures.tiles(dataset(kept=0))
     assert len(columns(texts, "text")) == 3
