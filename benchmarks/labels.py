@@ -13,7 +13,9 @@ The conditional GAN has the same networks with the label joined to their inputs.
 iterations as all labels together (*same batches*); as many as it does in the time that these took
 one after the other (*same time*); and as many as it does in the time of one of them, since every
 label may have a worker of its own (*same time, a worker for each label*). Times are those of the
-two runs before it, on this machine. Both kinds are scored on as many samples.
+two runs before it, on this machine. Both kinds are scored on as many samples, of each label as
+many as its share of the data says; *accuracy* is that of a classifier which these samples have
+taught, on real ones.
 """
 
 from __future__ import annotations
@@ -32,16 +34,18 @@ import measuring
 import numpy as np
 import torch
 import xarray as xr
+from torch import Tensor
 
 import gandask as gd
 from gandask.scores import features, metrics
+from gandask.scores.classifier import taught
+from gandask.scores.mixture import apportion
 from gandask.training import networks
 from gandask.training.learner import load_module
 from gandask.training.settings import Noise
 
 KINDS = {"DC": "bce", "W": "wgan_gp"}
 SAME, TIME, ALONE = "same batches", "same time", "same time, a worker for each label"
-SCORES = ("fid", "inception_score", "tvd")
 DATA = {"cifar10": "cifar10.zip/train"}
 STEPS = {"bce": 1, "wgan_gp": 5}
 
@@ -72,6 +76,7 @@ def settings(asked: argparse.Namespace, kind: str, seed: int) -> dict[str, Any]:
         "batch_size": 32 if small else 64,
         "learning_rate": 1e-3 if small else 2e-4,
         "score_samples": 0,
+        "final_samples": 2,  # scored here, both kinds alike
         "device": asked.device,
         "seed": seed,
     }
@@ -87,20 +92,17 @@ def iterations(asked: argparse.Namespace) -> int:
 
 def per_label(asked: argparse.Namespace, kind: str, seed: int) -> xr.Dataset:
     """Train a GAN for each label."""
-    ds = gd.run(
-        gd.PerLabel(
-            **settings(asked, kind, seed),
-            budget=f"iterations:{iterations(asked)}",
-            final_samples=asked.samples // 10,
-        ),
-        progress=False,
-    )
-    found = {name: float(ds[f"final_mixture_{name}"]) for name in SCORES}
-    return table(found, ds["final_fid"].values, int(ds["batches"].sum()), ds)
+    budget = f"iterations:{iterations(asked)}"
+    method = gd.PerLabel(**settings(asked, kind, seed), budget=budget)
+    with tempfile.TemporaryDirectory() as folder:
+        ds = gd.run(method, store=Path(folder) / "run", progress=False)
+        sampler = gd.open_run(Path(folder) / "run").sampler(labels="empirical")
+        images, labels = sampler.sample(asked.samples, seed=seed)
+    return table(method, images, labels, int(ds["batches"].sum()), ds)
 
 
 def conditional(asked: argparse.Namespace, kind: str, seed: int, count: int) -> xr.Dataset:
-    """Train one conditional GAN for so many iterations, and score it by label too."""
+    """Train one conditional GAN for so many iterations."""
     given = settings(asked, kind, seed)
     method = gd.MGGAN(
         **given | {"base": f"conditional_{given['base']}"},
@@ -108,38 +110,47 @@ def conditional(asked: argparse.Namespace, kind: str, seed: int, count: int) -> 
         interval=0,
         iterations=count,
         iterations_per_round=100,
-        final_samples=asked.samples,
     )
     with tempfile.TemporaryDirectory() as folder:
         ds = gd.run(method, store=Path(folder) / "run", progress=False)
         ((_, state),) = gd.open_run(Path(folder) / "run").mixture("group/0").states.items()
-    found = {name: float(ds[f"final_{name}"].item()) for name in SCORES}
-    return table(found, by_label(method, state, asked.samples), count, ds)
+    images, labels = drawn(method, state, asked.samples)
+    return table(method, images, labels, count, ds)
 
 
-def by_label(method: gd.MGGAN, state: Mapping[str, Any], count: int) -> np.ndarray[Any, Any]:
-    """Score the samples of each label, of as many as asked for in all."""
+def drawn(method: gd.MGGAN, state: Mapping[str, Any], count: int) -> tuple[Tensor, Tensor]:
+    """Draw samples of a conditional GAN, of each label as many as its share of the data says."""
     training = method.training
-    known = features.references(training.data, training.features)
-    extractor = features.extractor(training.data, training.features)
+    shares = np.bincount(training.data.labels) / len(training.data)
+    labels = torch.from_numpy(np.repeat(np.arange(len(shares)), apportion(shares, count)))
     with training.settled() as device, torch.no_grad():
         generator = load_module(training.build_generator, state, device)
-        noise = Noise(training, device, "by label")
-        drawn = [noise.draw(features.CHUNK) for _ in range(-(-count // features.CHUNK))]
-        labels = torch.cat([labels for _, labels in drawn])
-        images = torch.cat([generator(*inputs) for inputs in drawn])
-        return np.array(
-            [
-                metrics.fid(real, extractor.statistics(iter(images[labels == label].split(500))))
-                for label, real in enumerate(known)
-            ]
-        )
+        noise = Noise(training, device, "samples")
+        parts = [
+            generator(noise.draw(len(part))[0], part)
+            for part in torch.split(labels, features.CHUNK)
+        ]
+    return torch.cat(parts), labels
 
 
 def table(
-    found: Mapping[str, float], by_label: np.ndarray[Any, Any], batches: int, ds: xr.Dataset
+    method: gd.MGGAN | gd.PerLabel, images: Tensor, labels: Tensor, batches: int, ds: xr.Dataset
 ) -> xr.Dataset:
-    """Put together what is kept of a run."""
+    """Score samples as those of any method, and put together what is kept of a run."""
+    training = method.training
+    data = training.data
+    with training.settled():
+        extractor = features.extractor(data, training.features)
+
+        def measured(chosen: Tensor) -> metrics.Statistics:
+            return extractor.statistics(iter(torch.split(chosen, features.CHUNK)))
+
+        found = metrics.scores(features.reference(data, training.features), measured(images))
+        by_label = [
+            metrics.fid(real, measured(images[labels == label]))
+            for label, real in enumerate(features.references(data, training.features))
+        ]
+        found["accuracy"] = taught(images, labels, data)
     trained = ds["seconds"].sel(routine=["batch", "train"])
     told = {"batches": batches, "seconds": float(trained.sum())}
     return xr.Dataset({**found, **told, "fid_by_label": ("label", by_label)})
@@ -200,8 +211,9 @@ def told(values: xr.DataArray, digits: int) -> str:
 def tell(asked: argparse.Namespace) -> None:
     """Print what is there, in the mean over seeds."""
     print(f"\n**{asked.part}**\n")
-    print("| | seeds | iterations | FID | FID of a label, mean | inception score | TVD | time |")
-    print("|---|---|---|---|---|---|---|---|")
+    columns = ["", "seeds", "iterations", "FID", "FID of a label, mean", "inception score", "TVD"]
+    columns += ["accuracy", "time"]
+    print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
     for kind in KINDS:
         first: xr.Dataset | None = None
         for name in ("per label", SAME, TIME, ALONE):
@@ -215,7 +227,8 @@ def tell(asked: argparse.Namespace) -> None:
             # of the same machine, in one run of this benchmark: a ratio alone means something
             ratio = float(one["seconds"].mean() / first["seconds"].mean())
             cells = [told(one["fid"], 1), told(one["fid_by_label"].mean("label"), 1)]
-            cells += [told(one["inception_score"], 2), told(one["tvd"], 3), f"{ratio:.2f} ×"]
+            cells += [told(one["inception_score"], 2), told(one["tvd"], 3)]
+            cells += [f"{100 * float(one['accuracy'].mean()):.1f} %", f"{ratio:.2f} ×"]
             row = [f"{kind}, {name}", one.sizes["seed"], told(one["batches"], 0), *cells]
             print(f"| {' | '.join(map(str, row))} |")
 
