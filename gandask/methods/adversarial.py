@@ -15,8 +15,6 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any, Self, TypeVar
 
-import numpy as np
-
 from gandask import config, data
 from gandask.checks import refuse_address, spelt_out
 from gandask.config import setting, settings
@@ -37,8 +35,8 @@ from gandask.core import (
 from gandask.data import Data
 from gandask.methods.comparing import Member, compare
 from gandask.methods.tasks import samples
-from gandask.scores import features, final, mixture
-from gandask.scores.metrics import METRICS, Reference, Statistics
+from gandask.scores import features, final
+from gandask.scores.metrics import METRICS, Reference
 from gandask.training import networks
 from gandask.training.identity import of_functions
 from gandask.training.losses import Loss
@@ -90,7 +88,9 @@ class Adversarial(Method[V]):
     learning_rate: float = setting(2e-4, "initial Adam learning rate", above=0)
     adam_betas: tuple[float, float] = setting((0.5, 0.999), "Adam β", minimum=0, below=1)
     score: str = setting(
-        "fid", f"what mixtures improve: {', '.join(METRICS)}", suggested=tuple(METRICS)
+        "fid",
+        f"what is shown of a run, and what mixtures improve: {', '.join(METRICS)}",
+        suggested=tuple(METRICS),
     )
     score_samples: int = setting(
         1000, "samples per generator whenever it is scored; 0: at the end alone", minimum=0
@@ -101,8 +101,6 @@ class Adversarial(Method[V]):
         "scores that are computed from samples themselves, at the end, of every ensemble",
         choices=tuple(final.SCORES),
     )
-    mixture_sigma: float = setting(0.01, "mutation of mixture weights", minimum=0)
-    mixture_generations: int = setting(1, "of the mixture's evolution", minimum=0)
     features: str = setting("auto", "what samples are scored by", choices=features.FEATURES)
     inception_weights: str | None = setting(None, "InceptionV3 weights file")
     precision: str = setting(
@@ -322,23 +320,6 @@ class Adversarial(Method[V]):
     def _compared_samples(self) -> int:
         shape = self.training.data.shape
         return final.count(self.final_scores, self.final_samples, shape)
-
-    # ---- mixtures
-
-    def _evolved(
-        self,
-        weights: Array,
-        packed: Sequence[Array | None],
-        generations: int,
-        chance: np.random.Generator,
-    ) -> tuple[Array, Statistics | None]:
-        """Evolve the weights of a mixture, once the statistics of all its members are there."""
-        known = [Statistics.from_array(p) for p in packed if p is not None]
-        if len(known) < len(packed):
-            return weights, None
-        return mixture.evolve(
-            weights, known, self._real, self.score, self.mixture_sigma, generations, chance
-        )
 
     @property
     def measured_by(self) -> tuple[Data, str, str | None]:

@@ -9,7 +9,7 @@ from typing import ClassVar
 import pytest
 from conftest import TINY, tiny
 
-from gandask.core import MethodError, StoreError, Task
+from gandask.core import MethodError, SettingError, StoreError, Task
 from gandask.methods import METHODS
 from gandask.methods.testing import Conformance, Toy, walk
 from gandask.methods.testing.toy import step
@@ -94,6 +94,16 @@ def test_every_method_is_held_to_it():
     suites = [*gans, TestToy, TestToyOfTwoRoles, TestToyAlone]
     ours = {name for name, cls in METHODS.items() if cls.__module__.startswith("gandask.")}
     assert {suite.method.name for suite in suites} == ours == {*TINY}
+
+
+@pytest.mark.parametrize("key", ["mixture_sigma", "mixture_generations"])
+@pytest.mark.parametrize("name", TINY)
+def test_methods_that_evolve_no_mixture_have_no_settings_of_it(name, key):
+    if name in ("grid", "mggan", "bpgan"):
+        assert getattr(tiny(name, **{key: 2}), key) == 2
+    else:
+        with pytest.raises(SettingError, match=f"has no setting '{key}'"):
+            tiny(name, **{key: 2})
 
 
 # ---- what the suite finds

@@ -35,12 +35,12 @@ from gandask.core import (
     Task,
     rng,
 )
-from gandask.methods.adversarial import Adversarial
 from gandask.methods.grid import topology
 from gandask.methods.grid import view as cells
 from gandask.methods.grid.tasks import CellSettings, fitness, train, train_together
 from gandask.methods.grid.topology import Schedule
 from gandask.methods.grid.view import FITNESS, Cell, GridView, Individual, Population
+from gandask.methods.mixing import Mixing
 from gandask.methods.tasks import initialise, score
 from gandask.scores import metrics
 from gandask.scores.metrics import Statistics
@@ -52,7 +52,7 @@ LOSS_SETS = {"mustangs": ("bce", "least_squares", "heuristic")}
 
 
 @settings
-class Grid(Adversarial[GridView]):
+class Grid(Mixing[GridView]):
     """Train a grid of GANs by cellular coevolution; its fields are its settings."""
 
     name: ClassVar[str] = "grid"

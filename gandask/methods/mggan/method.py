@@ -35,11 +35,11 @@ from gandask.core import (
     rng,
 )
 from gandask.methods import families, tasks
-from gandask.methods.adversarial import Adversarial
 from gandask.methods.mggan.intervals import NEVER, Intervals
 from gandask.methods.mggan.regrouping import ADAPTIVE, POLICIES, Adjustment, settled
 from gandask.methods.mggan.tasks import train
 from gandask.methods.mggan.view import SNAPSHOTS, Group, GroupView, variables
+from gandask.methods.mixing import Mixing
 from gandask.scores import metrics
 from gandask.scores.metrics import Statistics
 from gandask.training import losses, networks
@@ -48,7 +48,7 @@ from gandask.training.trial import check_networks
 
 
 @settings
-class MGGAN(Adversarial[GroupView]):
+class MGGAN(Mixing[GroupView]):
     """Train groups of GANs that are regrouped; its fields are its settings."""
 
     name: ClassVar[str] = "mggan"

@@ -12,22 +12,27 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import numpy as np
 
 from gandask.config import settings
-from gandask.core import Event, Layout, Plan, Role, SettingError, Stage, Task
+from gandask.core import Event, Layout, Plan, Record, Role, SettingError, Stage, Task, rng
+from gandask.methods.mixing import Mixing
 from gandask.methods.split.generators import begin, repeats
 from gandask.methods.split.judging import Judging
 from gandask.methods.split.method import SERVER
 from gandask.methods.split.pace import Paced, Pupil, waited_for
 from gandask.methods.split.states import DISCRIMINATOR, GENERATOR, weights
 from gandask.methods.split.view import Place, SplitView, Standing, variables
+from gandask.scores import metrics
 
 logger = logging.getLogger("gandask")
 
 
 @settings
-class BPGAN(Judging):
+class BPGAN(Judging, Mixing[SplitView]):
     """Train discriminators and generators on different nodes; its fields are its settings."""
 
     name: ClassVar[str] = "bpgan"
@@ -141,6 +146,21 @@ class BPGAN(Judging):
             metric=self.score,
         )
         return view, made
+
+    def _mixed(self, view: SplitView, prefix: str) -> tuple[SplitView, list[Record]]:
+        """Evolve the mixture of all generators that were scored."""
+        if self.generators == 1:
+            return view, []
+        chance = rng(self.seed, view.round, f"{prefix}mixture")
+        ordered = [view.packed[slot] for slot in self.generator_slots]
+        shares, merged = self._evolved(
+            np.array(view.weights), ordered, self.mixture_generations, chance
+        )
+        assert merged is not None
+        values: dict[str, Any] = metrics.scores(self._real, merged, prefix=f"{prefix}mixture_")
+        values[f"{prefix}mixture_weight"] = shares
+        mixed = replace(view, weights=tuple(shares.tolist()))
+        return mixed, [Record("", view.round, values)]
 
     def exchange(self, round: int) -> Plan:
         """Plan an exchange; the guide shows both schedules."""

@@ -14,8 +14,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-import numpy as np
-
 from gandask import config
 from gandask.config import setting, settings
 from gandask.core import (
@@ -28,7 +26,6 @@ from gandask.core import (
     SettingError,
     Task,
     nearest_multiple,
-    rng,
 )
 from gandask.methods import families, tasks
 from gandask.methods.adversarial import Adversarial
@@ -336,7 +333,7 @@ class Split(Adversarial[SplitView]):
     def _scored(
         self, view: SplitView, told: Mapping[tuple[str, str], Report], prefix: str
     ) -> tuple[SplitView, list[Record]]:
-        """Take in the statistics of all generators, and evolve their mixture."""
+        """Take in the statistics of all generators, and mix them."""
         packed = {
             slot: report.values["statistics"][0]
             for (slot, _), report in told.items()
@@ -347,21 +344,12 @@ class Split(Adversarial[SplitView]):
             found = metrics.scores(self._real, Statistics.from_array(packed[slot]), prefix=prefix)
             scores[slot] = found[f"{prefix}{self.score}"]
             records.append(Record(slot, view.round, found))
-        view = replace(view, packed=packed, scores=scores)
-        if len(self.generator_slots) == 1:
-            return view, records
-        chance = rng(self.seed, view.round, f"{prefix}mixture")
-        ordered = [packed[slot] for slot in self.generator_slots]
-        weights, merged = self._evolved(
-            np.array(view.weights), ordered, self.mixture_generations, chance
-        )
-        assert merged is not None
-        values: dict[str, Any] = metrics.scores(self._real, merged, prefix=f"{prefix}mixture_")
-        values[f"{prefix}mixture_weight"] = weights
-        return replace(view, weights=tuple(weights.tolist())), [
-            *records,
-            Record("", view.round, values),
-        ]
+        view, mixed = self._mixed(replace(view, packed=packed, scores=scores), prefix)
+        return view, [*records, *mixed]
+
+    def _mixed(self, view: SplitView, prefix: str) -> tuple[SplitView, list[Record]]:
+        """Mix all generators that were scored: a single one is not mixed."""
+        return view, []
 
     def _scoring(self, view: SplitView) -> tuple[SplitView, Plan]:
         """Plan the scores of many samples."""
