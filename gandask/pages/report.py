@@ -130,8 +130,9 @@ def summary(ds: xr.Dataset, rounds: int, state: str) -> list[tuple[str, str]]:
     # of an adaptive run the number is known at its end alone
     rows.append(("rounds", f"{done} of {done if state == 'finished' else rounds}"))
     wall = float(ds["elapsed"].max()) if ds["elapsed"].size else np.nan
-    rows.append(("wall time", duration(wall)))
-    rows.append(("workers", str(len(results.workers(ds)))))
+    if np.isfinite(wall):  # of ensembles nobody took the time
+        rows.append(("wall time", duration(wall)))
+        rows.append(("workers", str(len(results.workers(ds)))))
     return rows
 
 
@@ -184,13 +185,14 @@ def _written(found: xr.Dataset, name: str, facts: Mapping[str, Any]) -> str:
 def _sections(run: Run, ds: xr.Dataset) -> dict[str, list[Captioned]]:
     """Draw what the Dataset has, by the report's sections."""
     mapped = units.mapped(ds, run.layout)
+    timed = ds.sizes["routine"] > 0 or run.state != "finished"  # as ensembles are not
     traced = [name for name in units.shown(ds, "report") if np.isfinite(ds[name]).any()]
     return {
         "best": _final_map(ds),
         "traces": [_course(ds, name) for name in traced],
         "maps": _maps(ds, mapped),
         "own": _own(run, ds),
-        "profile": [("", plots.profile(ds))],
+        "profile": [("", plots.profile(ds))] if timed else [],
         "events": [("", plots.events(ds))] if ds.sizes["event"] else [],
     }
 

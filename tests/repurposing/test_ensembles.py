@@ -397,7 +397,9 @@ def test_a_front_is_reported(runs, tmp_path):
     both = gd.ensembles(runs, **WANTED | {"objective": ("tvd", "fid")})
     page = report.page(gd.open_run(both.save(tmp_path / "front")))
     assert "One objective against the other" in page
-    for name in ("front", "weights"):
+    assert "Time by routine" not in page
+    assert "wall time" not in page
+    for name in ("sizes", "front", "weights"):
         assert not isinstance(getattr(both.plot, name)(), hv.Text), name
 
 
@@ -414,6 +416,24 @@ def test_figures_draw_what_was_found(found):
     assert len(bars) == parts
     ends = bars.dimension_values("x1")
     assert ends.max() == pytest.approx(1)
+
+
+def test_figures_of_many_ensembles_show_all_or_say_how_many(found):
+    many = found.ds.isel(ensemble=np.arange(43) % found.ds.sizes["ensemble"])
+    many = many.assign_coords(ensemble=[f"at most 8, {number}" for number in range(1, 44)])
+    figures = found.method.figures()
+    (judged,) = [
+        layer for layer in figures["sizes"].draw(many) if layer.label == "half that judges"
+    ]
+    np.testing.assert_array_equal(judged.dimension_values(1), many["final_tvd"])
+    drawn = hv.render(figures["weights"].draw(many), backend="bokeh")
+    assert drawn.title.text == "30 of 43 ensembles"
+    named = [*drawn.yaxis[0].major_label_overrides.values()]
+    assert len(named) == 30
+    assert {"at most 8, 1", "at most 8, 43"} <= {*named}
+    for drawing in (figures["sizes"].draw(many), figures["front"].draw(many)):
+        label = hv.render(drawing, backend="bokeh").xaxis[0].axis_label
+        assert max(map(len, label.split("\n"))) <= 40, "a phone shows no more in a line"
 
 
 @pytest.mark.parametrize("name", ["sizes", "front", "weights"])

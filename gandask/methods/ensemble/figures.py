@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import holoviews as hv
 import numpy as np
+from bokeh.models import HoverTool
 
 from gandask.core import Array, Figure
 from gandask.display import printable
@@ -14,6 +16,7 @@ from gandask.plots.selection import numbers
 from gandask.plots.style import (
     BEST,
     COLOURS,
+    GRID_SIZE,
     MEDIAN,
     MUTED,
     STILL,
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
 DOT, SMALL = 9, 5
 ROOM = 0.5  # beside the first and the last
 SAID = 24  # letters of an ensemble's name on an axis
-MOST = 30  # ensembles that are told apart side by side
+MOST, NAMED = 30, 12  # bars of ensembles; ensembles that are named side by side
 
 
 def sizes(ds: xr.Dataset) -> hv.Element:
@@ -45,8 +48,6 @@ def sizes(ds: xr.Dataset) -> hv.Element:
     score, names = _score(ds), _names(ds)
     if not score:
         return message("the score that ensembles improve is not known")
-    if len(names) > MOST:
-        return message(f"{len(names)} ensembles: see the front")
     place = np.arange(len(names), dtype=float)
     drawn = {
         "half that chose": (_of_last(ds, score), MUTED, DOT),
@@ -56,9 +57,10 @@ def sizes(ds: xr.Dataset) -> hv.Element:
         drawn["optimum"] = (_of_last(ds, "optimum"), MEDIAN, SMALL)
     across = hv.Dimension("place", label="ensemble")
     up = hv.Dimension("score", label=METRICS[score].long_name)
+    hover = HoverTool(tooltips=[("", "@ensemble"), (up.pprint_label, "@score")])
     layers = [
-        hv.Scatter((place, values), across, up, label=label).opts(
-            **STILL, color=colour, size=size, marker="circle"
+        hv.Scatter((place, values, names), across, [up, "ensemble"], label=label).opts(
+            **STILL, color=colour, size=size, marker="circle", tools=[hover]
         )
         for label, (values, colour, size) in drawn.items()
     ]
@@ -69,7 +71,8 @@ def sizes(ds: xr.Dataset) -> hv.Element:
         hv.opts.Overlay(
             **legend([*drawn]),
             **upright(float(known.min()), float(known.max())),
-            xticks=[*enumerate(names)],
+            xticks=[*enumerate(names)][:: math.ceil(len(names) / NAMED)],
+            ylabel=wrapped(up, WIDE["height"] - 100),
             xrotation=30,
             xlim=(-ROOM, len(names) - 1 + ROOM),
             show_legend=True,
@@ -104,6 +107,7 @@ def front(ds: xr.Dataset) -> hv.Element:
         hv.opts.Overlay(
             **legend([*known]),
             **upright(float(values.min()), float(values.max())),
+            xlabel=wrapped(across, GRID_SIZE),
             ylabel=wrapped(up, WIDE["height"] - 100),
             show_legend=True,
         )
@@ -113,17 +117,23 @@ def front(ds: xr.Dataset) -> hv.Element:
 def weights(ds: xr.Dataset) -> hv.Element:
     """Draw the members of each ensemble as the parts of a bar, as long as they weigh.
 
+    Of more than 30 ensembles, 30 that are evenly spread, the first and the last among them.
+
     Parameters
     ----------
     ds : Dataset
     """
-    names = _names(ds)[:MOST]
+    count = ds.sizes["ensemble"]
+    shown = np.linspace(0, count - 1, min(count, MOST)).round().astype(int)
+    title = f"{MOST} of {count} ensembles" if count > MOST else ""
+    ds = ds.isel(ensemble=shown)
+    names = _names(ds)
     shares = numbers(ds, "weight").transpose("ensemble", "member")
     members = [printable(str(label)) for label in shares["member"].values]
     used = np.flatnonzero((shares.values > 0).any(0))
     colours = {int(member): COLOURS[at % len(COLOURS)] for at, member in enumerate(used)}
     boxes: list[tuple[Any, ...]] = []
-    for row, values in enumerate(shares.values[: len(names)]):
+    for row, values in enumerate(shares.values):
         begin = 0.0
         for member in np.flatnonzero(values > 0):
             end = begin + float(values[member])
@@ -136,7 +146,7 @@ def weights(ds: xr.Dataset) -> hv.Element:
     tooltips = [("", "@member"), ("share", "@weight{0.0%}")]
     drawn = bars(boxes, along, ["member", "weight", "colour"], "", "colour", tooltips)
     # of many members two may have one colour: lines part them
-    return in_rows([drawn.opts(line_color="white")], names, 1.0)
+    return in_rows([drawn.opts(line_color="white")], names, 1.0, title)
 
 
 def _score(ds: xr.Dataset) -> str:
