@@ -142,6 +142,8 @@ class Adversarial(Method[V]):
         """Train or load the classifier and the real statistics, once for all tasks."""
         with self.training.settled():
             accuracy = features.extractor(*self.measured_by).accuracy
+            if accuracy is None and self._teaches:  # what real samples teach is compared with
+                accuracy = features.extractor(self.training.data, "classifier").accuracy
             features.reference(*self.measured_by)
             if self.final_scores:
                 final.real(*self.measured_by, self.compared_labels)
@@ -238,7 +240,7 @@ class Adversarial(Method[V]):
         names = [f"{slot}/generator" for slot in self.layout().slots]
         by_label = all(self._member(name, 1.0).by_label for name in names)
         given = self.final_scores, loaded, self.features, self.final_samples
-        final.check(*given, by_label=by_label, key="final_scores")
+        final.check(*given, by_label=by_label, key="final_scores", labels=self.compared_labels)
         return loaded
 
     # ---- final scores that need samples
@@ -315,6 +317,10 @@ class Adversarial(Method[V]):
     @property
     def _of_classes(self) -> bool:
         return any(final.SCORES[name].of_classes for name in self.final_scores)
+
+    @property
+    def _teaches(self) -> bool:
+        return any(final.SCORES[name].of_labels for name in self.final_scores)
 
     @property
     def _compared_samples(self) -> int:

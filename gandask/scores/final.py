@@ -177,7 +177,14 @@ def count(wanted: Collection[str], samples: int, shape: Sequence[int]) -> int:
 
 
 def check(
-    wanted: Collection[str], data: Data, kind: str, samples: int, *, by_label: bool, key: str
+    wanted: Collection[str],
+    data: Data,
+    kind: str,
+    samples: int,
+    *,
+    by_label: bool,
+    key: str,
+    labels: tuple[int, ...] = (),
 ) -> None:
     """Refuse scores that data, features or networks have nothing for.
 
@@ -193,11 +200,15 @@ def check(
         Whether samples are made by label.
     key : str
         The setting that names the scores.
+    labels : tuple of int
+        Whose real samples count; none for all.
 
     Raises
     ------
     SettingError
     """
+    count = len(_chosen(data, labels))
+    whose = f" of the labels {', '.join(map(str, labels))}" if labels else ""
     for name in wanted:
         score, told = SCORES[name], f"{key}: {name!r}"
         if score.of_labels and not (by_label and data.classes > 1 and len(data.shape) == 3):
@@ -213,9 +224,9 @@ def check(
                 "features='classifier' or a network that takes labels, such as "
                 "'conditional_dcgan'; or leave it out"
             )
-        if min(samples, len(data)) < score.least:
+        if min(samples, count) < score.least:
             raise SettingError(
-                f"{told} is of at least {score.least} samples: {data.name} has {len(data)}, and "
+                f"{told} is of at least {score.least} samples: {data.name} has {count}{whose}, and "
                 f"{samples} are drawn (final_samples); take more, or leave it out"
             )
 
@@ -295,9 +306,14 @@ def _real(
     )
 
 
+def _chosen(data: Data, labels: tuple[int, ...]) -> Array:
+    """Give the indices of the real samples of some labels, or of all."""
+    return np.flatnonzero(np.isin(data.labels, labels)) if labels else np.arange(len(data))
+
+
 def _features(data: Data, kind: str, labels: tuple[int, ...], measure: Extractor) -> Tensor:
     """Extract the features of real samples drawn at random."""
-    known = np.flatnonzero(np.isin(data.labels, labels)) if labels else np.arange(len(data))
+    known = _chosen(data, labels)
     chosen = np.sort(rng(0, "final scores").permutation(known)[:MOST])
     with torch.no_grad():
         parts = [

@@ -144,7 +144,9 @@ class Reference:
 
     @classmethod
     def of(cls, statistics: Statistics) -> Reference:
-        """Prepare real statistics for scoring."""
+        """Prepare real statistics for scoring; of no samples there is no root."""
+        if not statistics.count:
+            return cls(statistics, np.full_like(statistics.feature_products, np.nan))
         values, vectors = np.linalg.eigh(statistics.covariance)
         return cls(statistics, (vectors * np.sqrt(values.clip(0))) @ vectors.T)
 

@@ -6,11 +6,11 @@ import torch
 from conftest import tiny
 
 import gandask as gd
-from gandask import results
+from gandask import SettingError, results
 from gandask.methods.comparing import Member, compare
 from gandask.methods.testing.walk import walk
 from gandask.results import without_timings
-from gandask.scores import classifier, final, mixture, sets
+from gandask.scores import classifier, features, final, mixture, sets
 from gandask.training.learner import load_module
 from gandask.training.settings import Noise
 
@@ -122,6 +122,61 @@ def test_generators_of_labels_teach_a_classifier_of_them():
     assert np.flatnonzero(known).tolist() == [0, 3, 7]
     assert method.compared_labels == (0, 3, 7)
     assert tiny("per_label", labels=None).compared_labels == ()
+
+
+@pytest.fixture
+def uneven(tmp_path):
+    """Write images whose labels skip a number, and of the last of which there is one."""
+    labels = np.repeat([0, 1, 4], [60, 60, 1])
+    images = np.random.default_rng(0).integers(0, 256, (len(labels), 8, 8), dtype=np.uint8)
+    np.savez(tmp_path / "uneven.npz", samples=images, labels=labels)
+    return str(tmp_path / "uneven.npz")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"name": "grid", "network": "conditional_mlp", "shape": (1, 2), "rounds": 1},
+        {"name": "mggan", "base": "conditional_mlp"},
+        {"name": "per_label", "labels": None, "batch_size": 1},
+    ],
+)
+def test_a_class_of_one_real_sample_has_no_fid(settings, uneven):
+    given = {"data": uneven, "data_fraction": 1.0, "batch_size": 20, "final_scores": ASKED}
+    dataset = gd.run(tiny(**given | settings), progress=False)
+    whole = "" if settings["name"] == "grid" else "mixture_"
+    found = dataset[f"final_{whole}fid_by_class"].values.reshape(-1, 3)
+    assert np.isfinite(found).tolist() == [[True, True, False]] * len(found)
+    for name in ("precision", "recall", "kid"):
+        assert np.isfinite(dataset[f"final_{whole}{name}"]).all(), name
+
+
+def test_labels_of_too_few_real_samples_are_refused(uneven):
+    method = tiny("per_label", data=uneven, labels=(2,), batch_size=1, final_scores=("kid",))
+    with pytest.raises(
+        SettingError, match=r"'kid' is of at least 2 samples: .* has 1 of the label"
+    ):
+        gd.run(method, progress=False)
+
+
+def test_other_features_than_the_classifiers_are_compared_by_all_scores(monkeypatch):
+    """As InceptionV3's, which are of other classes than the data's."""
+    pixels = features.pixels()
+
+    def apply(samples):
+        found, _, _ = pixels.apply(samples)
+        return found, torch.full((len(samples), 1008), 1 / 1008).double(), None
+
+    monkeypatch.setattr(features, "_inception", lambda *weights: features.Extractor(apply, "v3"))
+    asked = ("density", "coverage", "classification_accuracy", *ASKED)
+    given = {"data": "digits", "network": "conditional_mlp", "batch_size": 60, "rounds": 1}
+    given |= {"shape": (1, 2), "features": "inception"}
+    dataset = gd.run(tiny("grid", **given, final_scores=asked), progress=False)
+    for name in asked:
+        assert np.isfinite(dataset[f"final_{name}"]).all(), name
+    # what real samples teach, to compare with
+    assert dataset.attrs["classifier_accuracy"] > 0.9
+    assert "classifier_accuracy" not in tiny("grid", **given, final_scores=ASKED).prepare()
 
 
 def test_a_generator_of_numbers_that_are_none_is_scored_as_the_worst():

@@ -87,6 +87,20 @@ def test_fid_of_a_class_is_against_that_class(points):
     assert (swapped > 100).all()
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_class_of_one_sample_or_none_has_no_fid(points):
+    """As in a part of the data that lacks it, with the features of a network, which are many."""
+    labels = np.where(points.labels < 2, points.labels, 3)
+    labels[labels == 1] = 0
+    labels[7] = 1
+    samples = np.random.default_rng(2).integers(0, 256, (300, 1, 8, 8), dtype=np.uint8)
+    few = data.Data("few", samples, labels, 4, "no-third-class")
+    real = final.real(few, "classifier")
+    assert [one.statistics.count for one in real.by_class()] == [199, 1, 0, 100]
+    found = final.fid_by_class(real, drawn(real.features[:80], np.arange(80) % 4))
+    assert np.isfinite(found).tolist() == [True, False, False, True]
+
+
 def test_scores_are_those_of_the_sets(points):
     real = final.real(points, "coordinates")
     made = torch.from_numpy(points.samples[:100] + np.float32(0.3))
@@ -135,6 +149,19 @@ def test_what_there_is_nothing_for_is_refused(wanted, name, samples, by_label, t
     with pytest.raises(SettingError, match=f"final_scores: '{wanted}' .*{told}"):
         final.check([wanted], loaded, "auto", samples, by_label=by_label, key="final_scores")
     final.check(["precision"], loaded, "auto", 4, by_label=by_label, key="final_scores")
+
+
+def test_too_few_real_samples_of_the_labels_compared_are_refused(points):
+    asked = {"by_label": True, "key": "final_scores"}
+    labels = points.labels.copy()
+    labels[labels == 2] = 0
+    labels[5] = 2
+    few = data.Data("few", points.samples, labels, 3, "one-of-the-third")
+    for name in ("kid", "precision", "fid_by_class"):
+        told = rf"'{name}' is of at least \d samples: few has 1 of the labels 2, and 100 are drawn"
+        with pytest.raises(SettingError, match=told):
+            final.check([name], few, "auto", 100, **asked, labels=(2,))
+        final.check([name], few, "auto", 100, **asked, labels=(1, 2))
 
 
 def test_classes_are_seen_by_what_tells_them_apart(ring):
