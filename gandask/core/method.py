@@ -189,6 +189,13 @@ class Method(abc.ABC, Generic[V]):
         """Give what an audit found, from the reports of `examination`."""
         return ()
 
+    def retired(self, view: V) -> frozenset[str]:
+        """Name the states, of those that a view keeps, that no later plan reads: none as a rule.
+
+        Once a checkpoint holds them, they are nowhere else.
+        """
+        return frozenset()
+
     def places(self) -> Mapping[str, str]:
         """Give the label of each slot that has a place: the worker of that name is its own."""
         return {}

@@ -16,7 +16,7 @@ from gandask.execution.perform import Around
 from gandask.execution.serial import Serial
 from gandask.runs import Run, open_run
 from gandask.store import Store
-from gandask.training.stored import read_states
+from gandask.training.stored import read_checkpoint
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -84,11 +84,7 @@ def _states(kept: Store) -> dict[str, State]:
     found = kept.checkpoints.last()
     if found is None:
         raise StoreError(f"{kept.path} has no checkpoint: there is nothing to audit")
-    folder, told = found
-    states: dict[str, State] = {}
-    for file, names in told["files"].items():
-        states |= read_states(folder / file, names, told["token"])
-    return states
+    return read_checkpoint(*found)
 
 
 def _dataset(layout: Layout, records: Sequence[Record], attributes: dict[str, Any]) -> xr.Dataset:

@@ -123,7 +123,7 @@ def planned(
                 config.replace(kept.begun_with(STORED), changes) if steered else None,
                 shared.taken,
                 folder,
-                told["token"],
+                told,
                 {file: names for file, names in files.items() if names},
                 shared.view,
                 Event(shared.view.round, "extended", "", _told(found, changes), machine=True),

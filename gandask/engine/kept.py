@@ -7,7 +7,7 @@ import shutil
 import signal
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from gandask.store import Store, steering
 from gandask.store.checkpoint import loading, saving
 from gandask.store.steering import Command
 
+PARTED = 1 << 26  # bytes of retired states on workers that are worth a checkpoint of their own
 LOOK = 0.2  # seconds between two looks at what is asked of a paused run
 MOST = 20  # commands heeded at once: each change is decided, and written to disk, by itself
 
@@ -57,6 +58,8 @@ class KeptSession(Session):
         super().__init__(method, facts, options)
         self.store, self.resumed = store, resumed
         self.saved = 0
+        self.sealed: tuple[Path, Mapping[str, Any]] = (store.path, {"files": {}, "tokens": {}})
+        self.safe: frozenset[str] = frozenset()  # states in files of it that hold retired ones
         self.heard = store.heard()
         self.left: list[Command] = []  # by a process that was killed
         self.stopping = False
@@ -91,9 +94,23 @@ class KeptSession(Session):
             raise
 
     def rest(self, last: bool) -> None:
-        """Write a checkpoint, if it is time."""
-        if last or self.view.round >= self.saved + self.options.checkpoint_every:
+        """Write a checkpoint, if it is time, or worth it for the states that workers can drop."""
+        if last or self.view.round >= self.saved + self.options.checkpoint_every or self._laden():
             self.checkpoint(last)
+
+    def parted(self) -> frozenset[str]:
+        """Name the states, of those that its view keeps, that the last checkpoint alone holds."""
+        return super().parted() & self.safe
+
+    def _laden(self) -> bool:
+        """Tell whether workers hold more retired states than others, and many bytes of them.
+
+        What such checkpoints write is thereby at most twice what retires, however often they are.
+        """
+        idle = super().parted() - self.parted()
+        sizes = self.ledger.sizes
+        dropped = sum(sizes.get(name, 0) for name in idle)
+        return dropped > PARTED and 2 * dropped > sum(sizes.values())
 
     def note(self, events: Sequence[Event]) -> None:
         """Keep what the machine did in the store too."""
@@ -131,30 +148,60 @@ class KeptSession(Session):
     def checkpoint(self, last: bool) -> None:
         """Save every state, and go on from what was saved, if the run goes on.
 
-        A task that loads a file depends on nothing, so Dask forgets the tasks before it: memory
-        stays bounded, and so does what a lost worker costs.
+        Retired states that the last checkpoint holds are no worker's any more: their files go on.
         """
         begun, checkpoints = time.monotonic(), self.store.checkpoints
         self.store.described.refuse_stranger()  # whose files `begin` would take for remains
-        files: dict[str, list[str]] = {}
-        for name in sorted(self.needed()):
-            files.setdefault(slot_of(name).replace("/", "-") + ".safetensors", []).append(name)
         # a name of its own: a worker given up during an earlier one may still come back and write
         token = uuid.uuid4().hex[:8]
+        carried, tokens = self._carried()
+        left = self.needed().difference(*carried.values())
+        written = _files(left, super().parted(), token)
         partial = checkpoints.begin(token)
         try:
-            self.perform([saving(partial / file, names, token) for file, names in files.items()])
+            self.perform([saving(partial / file, names, token) for file, names in written.items()])
             self.store.described.refuse_stranger()
-            folder = checkpoints.seal(partial, self.view, files, self.store.log)
+            checkpoints.carry(self.sealed[0], partial, carried)
+            files = written | carried
+            folder = checkpoints.seal(partial, self.view, files, self.store.log, tokens)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
         self.saved = self.view.round
-        if not last:
-            self.perform([loading(folder / file, names, token) for file, names in files.items()])
+        told = {"files": files, "tokens": dict.fromkeys(written, token) | tokens}
+        self._go_on_from(folder, told, last)
         self.watch.tell(Signal("saved"))
         self.hosted.saved(self.needed())
         self._tell("checkpoint", f"{folder.name} in {time.monotonic() - begun:.1f} s", self.saved)
+
+    def _carried(self) -> tuple[dict[str, list[str]], dict[str, str]]:
+        """Give the files of the last checkpoint that the next one has too, and their tokens."""
+        _, told = self.sealed
+        safe = self.parted()
+        files = {
+            file: left
+            for file, names in told["files"].items()
+            if (left := [name for name in names if name in safe])
+        }
+        return files, {file: told["tokens"][file] for file in files}
+
+    def _go_on_from(self, folder: Path, told: Mapping[str, Any], last: bool = False) -> None:
+        """Let workers read the states of a checkpoint, unless all of a file are retired.
+
+        A task that loads a file depends on nothing, so Dask forgets the tasks before it: memory
+        stays bounded, and so does what a lost worker costs.
+        """
+        retired, files = super().parted(), told["files"]
+        parted = {file for file, names in files.items() if retired.issuperset(names)}
+        self.sealed = folder, told
+        self.safe = frozenset(name for file in parted for name in files[file])
+        if not last:
+            read = [
+                loading(folder / file, names, told["tokens"][file])
+                for file, names in files.items()
+                if file not in parted
+            ]
+            self.perform(read)
 
     def _asked(self) -> list[Command]:
         """Give what was asked since the last look; what cannot be read is told, once."""
@@ -225,11 +272,10 @@ class KeptSession(Session):
             shutil.rmtree(folder, ignore_errors=True)
         if found:
             folder, told = found
-            files = told["files"].items()
             lacking = self.needed().difference(*told["files"].values())
             if lacking:
                 raise StoreError(f"{folder} does not hold {', '.join(sorted(lacking))}")
-            self.perform([loading(folder / file, names, told["token"]) for file, names in files])
+            self._go_on_from(folder, told)
         others = resuming.other_versions(store)
         if others:
             self._tell("versions", f"{others}: from here on, bits may differ")
@@ -264,3 +310,20 @@ class KeptSession(Session):
                 f"{self.store.checkpoints.path} to have the run computed again from its start"
             )
         return None, wrong
+
+
+def _files(names: Collection[str], retired: Collection[str], token: str) -> dict[str, list[str]]:
+    """Give the files that a checkpoint writes, with the states in each: one for each slot.
+
+    Retired states have files of their own, under names that no other checkpoint's have.
+
+    Examples
+    --------
+    >>> _files({"cell/0/a/1", "cell/0/b/1"}, {"cell/0/b/1"}, "1f")
+    {'cell-0.safetensors': ['cell/0/a/1'], 'cell-0-1f.safetensors': ['cell/0/b/1']}
+    """
+    files: dict[str, list[str]] = {}
+    for name in sorted(names):
+        slot = slot_of(name).replace("/", "-") + (f"-{token}" if name in retired else "")
+        files.setdefault(f"{slot}.safetensors", []).append(name)
+    return files

@@ -68,7 +68,7 @@ class Session:
         while not (stopped or over):
             reports = self.carried_out()
             stopped = self.step(reports, time.monotonic() - self.origin)
-            self.executor.keep(self.ledger.keep(self.view.keeps))
+            self.executor.keep(self.ledger.keep(self.view.keeps - self.parted()))
             over = self.over
             self._count(bar, over)
             self.rest(last=stopped or over)
@@ -117,6 +117,10 @@ class Session:
         for line in lines(event for event in self.view.events if event.kind == NON_FINITE):
             logger.warning(line)
         return self.results.add(self.view, reports, elapsed, sent)
+
+    def parted(self) -> frozenset[str]:
+        """Name the states, of those that its view keeps, that need be nowhere any more."""
+        return self.method.retired(self.view)
 
     def rest(self, last: bool) -> None:
         """Do what there is to do between two steps, or after the last."""

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from gandask import config, display, results
-from gandask.core import Layout, Method, State, StoreError
+from gandask.core import Layout, Method, StoreError
 from gandask.methods import STORED
 from gandask.runs.collecting import Collected
 from gandask.scores.mixture import Mixture, Sampler, distribution
 from gandask.store import LIVE, Store
 from gandask.store.steering import CHANGE, PAUSE, RESUME, STOP, Command, steered
-from gandask.training.stored import read_states
+from gandask.training.stored import read_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -291,10 +291,7 @@ class Run:
     def _mixture(self, weights: Mapping[str, float]) -> Mixture:
         """Read the generators that have weights from the last checkpoint."""
         folder, told = self._checkpoint
-        states: dict[str, State] = {}
-        for file, names in told["files"].items():
-            wanted = [name for name in names if name in weights]
-            states |= read_states(folder / file, wanted, told["token"]) if wanted else {}
+        states = read_checkpoint(folder, told, weights)
         lacking = weights.keys() - states.keys()
         if lacking:
             raise StoreError(f"{folder} does not hold {', '.join(sorted(lacking))}")

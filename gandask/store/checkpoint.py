@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +100,27 @@ class Checkpoints:
         partial.mkdir(parents=True)
         return partial
 
+    def carry(self, last: Path, partial: Path, files: Iterable[str]) -> None:
+        """Take files of a checkpoint into the next one, which states in them are the same.
+
+        Raises
+        ------
+        StoreError
+            If one is no longer there.
+        """
+        for file in files:
+            if not (last / file).is_file():
+                raise StoreError(f"{last / file} is gone: no worker holds what was in it")
+            _linked(last / file, partial / file)
+        sync(partial)
+
     def seal(
-        self, partial: Path, view: View, files: Mapping[str, Sequence[str]], log: Journal
+        self,
+        partial: Path,
+        view: View,
+        files: Mapping[str, Sequence[str]],
+        log: Journal,
+        carried: Mapping[str, str] | None = None,
     ) -> Path:
         """Make a checkpoint valid, once all its files are written, and drop those before the last.
 
@@ -118,6 +137,8 @@ class Checkpoints:
             The states in each file, by name.
         log : Journal
             The reports that it stands on.
+        carried : mapping of str to str, optional
+            The tokens of files that an earlier checkpoint wrote.
 
         Raises
         ------
@@ -131,7 +152,7 @@ class Checkpoints:
                 "store must be a folder that they share"
             )
         token = partial.name.removeprefix("partial-")
-        _describe(partial, token, view, files, log)
+        _describe(partial, token, view, files, log, carried or {})
         folder = self._named(view.round)
         if folder.exists():
             folder.replace(self.path / f"replaced-{token}")
@@ -145,7 +166,7 @@ class Checkpoints:
     def take_over(
         self,
         other: Path,
-        token: str,
+        told: Mapping[str, Any],
         view: View,
         files: Mapping[str, Sequence[str]],
         log: Journal,
@@ -156,8 +177,8 @@ class Checkpoints:
         ----------
         other : Path
             Folder of the checkpoint that has the files.
-        token : str
-            That of the other.
+        told : mapping
+            What describes it.
         view, files, log
             As `seal` takes them.
         """
@@ -165,7 +186,7 @@ class Checkpoints:
         folder.mkdir(parents=True)
         for name in files:
             _linked(other / name, folder / name)
-        _describe(folder, token, view, files, log)
+        _describe(folder, told["token"], view, files, log, told["tokens"])
         sync(folder)
         sync(self.path)
 
@@ -200,7 +221,7 @@ class Checkpoints:
                 if told["log"] and log.digest(told["log_bytes"]) != told["log"]:
                     raise StoreError(f"{folder} is not of {log.path} as it is")
                 for file, names in told["files"].items():
-                    read_states(folder / file, names, told["token"])
+                    read_states(folder / file, names, told["tokens"][file])
             except StoreError as error:
                 yield folder, error
             else:
@@ -216,7 +237,12 @@ class Checkpoints:
 
 
 def _describe(
-    folder: Path, token: str, view: View, files: Mapping[str, Sequence[str]], log: Journal
+    folder: Path,
+    token: str,
+    view: View,
+    files: Mapping[str, Sequence[str]],
+    log: Journal,
+    tokens: Mapping[str, str],
 ) -> None:
     """Write what a checkpoint holds, and which reports it stands on: with it, it is valid."""
     size = log.size
@@ -226,6 +252,7 @@ def _describe(
         "log": log.digest(size),
         "token": token,
         "files": {name: list(states) for name, states in files.items()},
+        "tokens": {name: tokens[name] for name in files if tokens.get(name, token) != token},
         "mixtures": {slot: dict(weights) for slot, weights in view.mixtures.items()},
         "best": view.best,
     }

@@ -43,8 +43,8 @@ class Extension:
         What it would have begun with, if it was changed while it ran.
     taken : sequence
         What is taken of the log.
-    folder, token : Path, str
-        The checkpoint that its states are taken from.
+    folder, told : Path, mapping
+        The checkpoint that its states are taken from, and what describes it.
     files : mapping of str to sequence of str
         States that are taken of it, by file.
     view : View
@@ -58,7 +58,7 @@ class Extension:
     begun_with: Method[Any] | None
     taken: Taken
     folder: Path
-    token: str
+    told: Mapping[str, Any]
     files: Mapping[str, Sequence[str]]
     view: View
     event: Event
@@ -127,7 +127,7 @@ def _stage(store: Store, extension: Extension, gone: set[str], layout: Layout) -
     happened.append(stamped(event=asdict(extension.event)))
     checkpoints = Checkpoints(staged / store.checkpoints.path.name)
     checkpoints.fence = store.described.fence
-    parts = extension.token, extension.view, extension.files, log
+    parts = extension.told, extension.view, extension.files, log
     checkpoints.take_over(extension.folder, *parts)
     text = layouts.written(layout, extension.method.rounds)
     write_whole(staged / store.layout_file.name, text)

@@ -11,7 +11,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,28 @@ def read_states(path: Path | str, names: Sequence[str], token: str = "") -> dict
     if names and not any(states.values()):
         raise StoreError(f"{path} does not hold {', '.join(names)}")
     return dict(states)
+
+
+def read_checkpoint(
+    folder: Path, told: Mapping[str, Any], names: Collection[str] | None = None
+) -> dict[str, State]:
+    """Read states of a checkpoint, by name: those that it holds of `names`, or all.
+
+    Parameters
+    ----------
+    folder, told
+        As `last_checkpoint` gives them.
+
+    Raises
+    ------
+    StoreError
+        If a file cannot be read, or is not the one that was written.
+    """
+    found: dict[str, State] = {}
+    for file, held in told["files"].items():
+        wanted = [name for name in held if names is None or name in names]
+        found |= read_states(folder / file, wanted, told["tokens"][file]) if wanted else {}
+    return found
 
 
 def _checked(path: Path) -> tuple[bytes, Mapping[str, Any]]:
@@ -139,6 +161,9 @@ def description(told: Mapping[str, Any]) -> str:
 def described(folder: Path) -> dict[str, Any]:
     """Read what `description` wrote in a checkpoint's folder.
 
+    ``tokens`` tells of each file of which checkpoint it is: one of retired states may be of an
+    earlier one.
+
     Raises
     ------
     StoreError
@@ -154,6 +179,8 @@ def described(folder: Path) -> dict[str, Any]:
         told |= {"token": found.get("token", ""), "log": found.get("log", "")}
         written = {key: value for key, value in found.items() if key != "digest"}
         older = found.keys() <= {"round", *told} - {"token", "log"}
+        known = dict(found.get("tokens", {}))
+        told["tokens"] = {file: str(known.get(file, told["token"])) for file in told["files"]}
         if not older and found.get("digest") != digest(json.dumps(written, sort_keys=True)):
             raise ValueError("it is damaged: it is not as it was written")
         if any("/" in file or len(os.fsencode(file)) > LONGEST for file in told["files"]):
@@ -201,17 +228,16 @@ def best_pair(run: Path | str) -> dict[str, State]:
     weights = told["mixtures"].get(told["best"])
     if not weights:
         raise StoreError(f"{folder}: no mixture was scored before this checkpoint")
-    files = {name: folder / file for file, names in told["files"].items() for name in names}
+    held = {name for names in told["files"].values() for name in names}
     chosen = {"generator": max(weights, key=weights.__getitem__)}
-    chosen |= _opponent(chosen["generator"], files)
-    if chosen["generator"] not in files:
+    chosen |= _opponent(chosen["generator"], held)
+    if chosen["generator"] not in held:
         raise StoreError(f"{folder} does not hold {chosen['generator']}")
-    return {
-        kind: read_states(files[name], [name], told["token"])[name] for kind, name in chosen.items()
-    }
+    states = read_checkpoint(folder, told, chosen.values())
+    return {kind: states[name] for kind, name in chosen.items()}
 
 
-def _opponent(generator: str, known: Mapping[str, Path]) -> dict[str, str]:
+def _opponent(generator: str, known: Collection[str]) -> dict[str, str]:
     """Name the discriminator that a generator was trained with, or the newest of its slot."""
     slot, _, serial = generator.rpartition("/generator/")
     beside = f"{slot}/discriminator/"

@@ -257,6 +257,12 @@ class PerLabel(Adversarial[LabelView]):
         """Labels whose real samples the mixture is compared with: those that are trained."""
         return () if len(self.chosen) == len(self.counts) else tuple(sorted(self.chosen))
 
+    def retired(self, view: LabelView) -> frozenset[str]:
+        """Name the states of labels that are done, but for generators that final scores compare."""
+        first = 1 if self.final_scores else 0
+        done = [label.named(label.serial) for label in view.labels if label.phase == "done"]
+        return frozenset(name for names in done for name in names[first:])
+
     def figures(self) -> Mapping[str, Figure]:
         """Give the drawings of its own, by name."""
         from gandask.methods.perlabel.figures import FIGURES

@@ -22,7 +22,7 @@ from gandask.clients.messages import Message
 from gandask.clients.process import Simulated, started
 from gandask.core import Event, Hosting, State
 from gandask.methods.privacy.proxies import named
-from gandask.training.stored import CHECKPOINTS, last_checkpoint, read_states
+from gandask.training.stored import CHECKPOINTS, last_checkpoint, read_checkpoint
 
 logger = logging.getLogger("gandask")
 ANYWHERE = "0.0.0.0"
@@ -66,16 +66,9 @@ class Clients:
         found = last_checkpoint(self.store / CHECKPOINTS) if self.store else None
         if found is None:
             return []
-        folder, told = found
-        files = {name: file for file, held in told["files"].items() for name in held}
-        tokens = [name for name in names if name.split("/")[2] == "token" and name in files]
-        return [
-            (
-                self.names[int(name.split("/")[1])],
-                read_states(folder / files[name], [name], told["token"])[name],
-            )
-            for name in tokens
-        ]
+        tokens = {name for name in names if name.split("/")[2] == "token"}
+        known = read_checkpoint(*found, tokens)
+        return [(self.names[int(name.split("/")[1])], known[name]) for name in sorted(known)]
 
     def _forget(self, client: str, token: State) -> None:
         reach = self.reach

@@ -6,17 +6,13 @@ from conftest import tiny
 import gandask as gd
 from gandask.methods.testing import assert_same
 from gandask.store import Store
-from gandask.training.stored import digest_of, read_states
+from gandask.training.stored import digest_of, read_checkpoint
 
 
 def digests(store):
     """Digest every state of the last checkpoint: the first part of the file's name is its slot."""
     folder, told = Store.open(store).checkpoints.last()
-    return {
-        name: digest_of(state)
-        for file, names in told["files"].items()
-        for name, state in read_states(folder / file, names, told["token"]).items()
-    }
+    return {name: digest_of(state) for name, state in read_checkpoint(folder, told).items()}
 
 
 def started(store):
