@@ -15,6 +15,7 @@ from gandask.methods.mggan import tasks as iterations
 from gandask.methods.perlabel import tasks
 from gandask.methods.perlabel.budget import Budget
 from gandask.methods.tasks import initialise
+from gandask.methods.testing import assert_same
 from gandask.methods.testing.walk import equal, walk
 from gandask.scores import features, metrics
 from gandask.scores.metrics import Statistics
@@ -395,3 +396,11 @@ def test_every_draw_is_a_labels_own(walked):
     for one, other in itertools.combinations(walked.dataset.label.values, 2):
         for field in fields:
             assert (field.sel(label=one) != field.sel(label=other)).all()
+
+
+def test_labels_in_turn_that_begin_later_in_a_longer_run_come_to_the_same(tmp_path):
+    given = {"labels": (0, 3), "at_once": 1, "share": "equal"}
+    gd.run(per_label(**given, budget="iterations:6"), store=tmp_path / "run", progress=False)
+    longer = per_label(**given, budget="iterations:12")
+    ds = gd.run(longer, store=tmp_path / "run", extend=True, progress=False)
+    assert_same(ds, gd.run(longer, progress=False))
