@@ -107,7 +107,7 @@ class KeptSession(Session):
 
         What such checkpoints write is thereby at most twice what retires, however often they are.
         """
-        idle = super().parted() - self.parted()
+        idle = super().parted() - self.safe
         sizes = self.ledger.sizes
         dropped = sum(sizes.get(name, 0) for name in idle)
         return dropped > PARTED and 2 * dropped > sum(sizes.values())

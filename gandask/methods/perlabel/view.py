@@ -86,7 +86,8 @@ class Label:
         """Give it without the statistics that no mixture after a round needs."""
         last = max((number for number in self.scorings if number <= round), default=0)
         kept = {number: packed for number, packed in self.scorings.items() if number >= last}
-        return replace(self, scorings=kept)
+        # as it is, if nothing is forgotten: there may be thousands of labels
+        return self if len(kept) == len(self.scorings) else replace(self, scorings=kept)
 
     def statistics(self, round: int) -> Array | None:
         """Give those of the last scoring up to a round, if there was one."""
