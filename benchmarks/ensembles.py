@@ -1,15 +1,14 @@
-"""Re-purposed ensembles: generators trained for FID, ensembles of them for TVD, and both at once.
+"""Re-purposed ensembles: generators trained alone, ensembles of them for TVD or FID, or for both.
 
     python benchmarks/ensembles.py train --data-dir ../shared/data --output ensembles
     python benchmarks/ensembles.py search --output ensembles
     python benchmarks/ensembles.py tell --output ensembles
     python benchmarks/ensembles.py speed
 
-`train` trains grids of generators, each on a share of the data of its own, with mixtures that
-improve FID: `--grids 5` of 2×2 cells are 20 generators. `search` chooses ensembles from all of
-them, of each size of the slides and of at most 8, by every search; those that draw, by five seeds.
-`tell` prints tables of what is there, beside that of the slides (Toutouh 2021, from Toutouh et al.
-2020). All generators are one pool: each is sampled once. What `--output` holds is not done again.
+`train` trains plain GANs, each on a share of the data of its own: `--runs 5` are 20 generators.
+`search` chooses ensembles from all of them, of each size of the slides and of at most 8, by every
+search; those that draw, by five seeds. `tell` prints tables of what is there, beside that of the
+slides (Toutouh 2021, from Toutouh et al. 2020). All generators are one pool: each is sampled once. What `--output` holds is not done again.
 `speed` tells how much faster many ensembles are scored at once than one by one.
 """
 
@@ -45,32 +44,36 @@ DRAWING = ("evolve", "random")
 """Searches that differ by seed."""
 
 
-def grids(asked: argparse.Namespace) -> Iterator[tuple[Path, gd.Grid]]:
-    """Make the grids whose generators are chosen from."""
-    for seed in range(1, asked.grids + 1):
+def populations(asked: argparse.Namespace) -> Iterator[tuple[Path, gd.MGGAN]]:
+    """Make the plain GANs that are chosen from, in runs of four."""
+    for seed in range(1, asked.runs + 1):
         yield (
-            asked.output / "runs" / f"grid-{seed}",
-            gd.Grid(
+            asked.output / "runs" / f"plain-{seed}",
+            gd.MGGAN(
                 data=asked.data,
                 data_dir=asked.data_dir,
-                network=asked.network,
-                shape=(2, 2),
-                rounds=asked.rounds,
                 data_fraction=asked.fraction,
-                loss="mustangs",
-                score="fid",
+                base=asked.base,
+                loss="wgan_gp",
+                discriminator_steps=5,
+                learning_rate=1e-3,
+                groups=4,
+                interval=0,
+                iterations=asked.iterations,
+                iterations_per_round=100,
+                score_samples=0,
                 seed=seed,
             ),
         )
 
 
 def train(asked: argparse.Namespace) -> None:
-    """Train the grids that are not there yet, and go on with those that broke off."""
-    for path, grid in grids(asked):
+    """Train the GANs that are not there yet, and go on with those that broke off."""
+    for path, population in populations(asked):
         if path.exists() and gd.open_run(path).state == "finished":
             continue
-        ds = gd.run(grid, store=path, resume=path.exists())
-        print(path, f"FID {float(ds['final_fid'].min()):.1f}", flush=True)
+        ds = gd.run(population, store=path, resume=path.exists())
+        print(path, f"FID {measuring.spread(ds['final_fid'], '.1f')}", flush=True)
 
 
 def contenders(seeds: int) -> Iterator[tuple[str, tuple[str, ...], str, int]]:
@@ -187,10 +190,10 @@ def main() -> None:
     parser.add_argument("part", choices=["train", "search", "tell", "speed"])
     parser.add_argument("--data", default="mnist")
     parser.add_argument("--data-dir", help="folder of MNIST/raw")
-    parser.add_argument("--network", default="mlp")
-    parser.add_argument("--grids", type=int, default=5, help="of four generators each")
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--fraction", type=float, default=0.25, help="of the data, for each cell")
+    parser.add_argument("--base", default="mlp", help="networks")
+    parser.add_argument("--runs", type=int, default=5, help="of four generators each")
+    parser.add_argument("--iterations", type=int, default=800, help="of each generator")
+    parser.add_argument("--fraction", type=float, default=0.25, help="of the data, for each GAN")
     parser.add_argument("--samples", type=int, default=10_000, help="in either half")
     parser.add_argument("--seeds", type=int, default=5, help="of searches that draw")
     parser.add_argument("--output", type=Path, default=Path("ensembles"))

@@ -1,7 +1,7 @@
 """PerLabel: a GAN for each label against one conditional GAN, and DC-CGAN against W-CGAN.
 
     python benchmarks/labels.py digits --seeds 5 --output labels
-    python benchmarks/labels.py mnist --seeds 3 --data-dir ../shared/data --output labels
+    python benchmarks/labels.py mnist --seeds 3 --data-dir ../shared/data --base mlp --output labels
     python benchmarks/labels.py cifar10 --seeds 2 --data-dir ../shared/data --output labels
     python benchmarks/labels.py digits --output labels --tell
 
@@ -70,7 +70,7 @@ def settings(asked: argparse.Namespace, kind: str, seed: int) -> dict[str, Any]:
         "data": DATA.get(asked.part, asked.part),
         "data_dir": asked.data_dir,
         "image_size": 16 if asked.part == "cifar10" else None,
-        "base": "mlp" if small else {"DC": "dcgan", "W": "wgan"}[kind],
+        "base": asked.base or ("mlp" if small else {"DC": "dcgan", "W": "wgan"}[kind]),
         "loss": KINDS[kind],
         "discriminator_steps": STEPS[KINDS[kind]],
         "batch_size": 32 if small else 64,
@@ -80,7 +80,7 @@ def settings(asked: argparse.Namespace, kind: str, seed: int) -> dict[str, Any]:
         "device": asked.device,
         "seed": seed,
     }
-    if kind == "W" and not small:
+    if given["base"] == "wgan":
         given |= {"learning_rate": 1e-4, "adam_betas": (0.0, 0.9)}
     return given
 
@@ -242,6 +242,7 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--iterations", type=int, help="of a label; 1,000 by default")
     parser.add_argument("--samples", type=int, default=10_000, help="of a whole generator")
+    parser.add_argument("--base", help="networks of both kinds, such as mlp")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--output", default="labels", help="folder of one zarr for each run")
     parser.add_argument("--tell", action="store_true", help="print a table of what is there")

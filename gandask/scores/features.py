@@ -33,6 +33,7 @@ CHUNK = 500  # samples extracted at once: bounds memory, and keeps results free 
 PIECE = 50  # images through a network at once: a core's cache holds them, and memory InceptionV3's
 Stamp = tuple[int, int]  # of a file: its size, and when it was changed
 LEAST_HALVED = 4  # samples: a covariance needs two
+MOST_REFERENCES = 8 << 30  # bytes of the references of all classes, which a process holds at once
 MOST_LOGITS = 100  # with more classes the last hidden layer is the features: reports stay small
 
 
@@ -138,6 +139,8 @@ def references(data: Data, kind: str = "auto", weights: str | None = None) -> tu
     ------
     DataError
         If they are no finite numbers.
+    SettingError
+        If there are more classes than memory for so many features of each.
     """
     return _references(data, kind, weights, _stamp(weights))
 
@@ -147,6 +150,7 @@ def _references(
     data: Data, kind: str, weights: str | None, stamp: Stamp | None
 ) -> tuple[Reference, ...]:
     measure = extractor(data, kind, weights)
+    _refuse_large(data, measure, kind)
     path = place(data, f"{measure.key}-classes")
     kept = cached.recall(path)
     if kept is None:
@@ -155,6 +159,20 @@ def _references(
         rows = [_measured(data, one, measure, kind) for one in np.split(order, ends)]
         kept = cached.keep(path, {"statistics": np.stack(rows)})
     return tuple(Reference.of(Statistics.from_array(row)) for row in kept["statistics"])
+
+
+def _refuse_large(data: Data, measure: Extractor, kind: str) -> None:
+    """Raise SettingError if the references of all classes need too much memory."""
+    with torch.no_grad():
+        found, _, _ = measure.apply(data.batch(np.zeros(1, np.int64)))
+    numbers = found.shape[1]
+    needed = 2 * 8 * numbers**2 * data.classes  # products and a root, in float64
+    if needed > MOST_REFERENCES:
+        raise SettingError(
+            f"features={kind!r}: the statistics of {numbers} features of each of {data.classes} "
+            f"classes of {data.name} need {needed / 2**30:.0f} GiB, at most "
+            f"{MOST_REFERENCES / 2**30:.0f}; choose features='classifier' or 'coordinates'"
+        )
 
 
 def halves(

@@ -366,6 +366,17 @@ def test_statistics_that_are_no_numbers_are_refused(empty_cache, monkeypatch):
     assert not empty_cache.exists()
 
 
+def test_references_of_many_classes_and_features_are_refused(monkeypatch):
+    digits = data.load("digits")
+    need = 2 * 8 * 64**2 * 10
+    monkeypatch.setattr(features, "MOST_REFERENCES", need)
+    assert len(features.references(digits, "coordinates")) == 10
+    features._references.cache_clear()
+    monkeypatch.setattr(features, "MOST_REFERENCES", need - 1)
+    with pytest.raises(SettingError, match=r"64 features of each of 10 classes of .*digits"):
+        features.references(digits, "coordinates")
+
+
 def test_data_sets_and_kinds_do_not_share_references(empty_cache, quick):
     sets = [made((1, 8, 8), classes=2, seed=1), made((1, 8, 8), classes=2, seed=2)]
     references = [features.reference(x, kind) for x in sets for kind in ("auto", "coordinates")]
