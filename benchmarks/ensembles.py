@@ -8,7 +8,8 @@
 `train` trains plain GANs, each on a share of the data of its own: `--runs 5` are 20 generators.
 `search` chooses ensembles from all of them, of each size of the slides and of at most 8, by every
 search; those that draw, by five seeds. `tell` prints tables of what is there, beside that of the
-slides (Toutouh 2021, from Toutouh et al. 2020). All generators are one pool: each is sampled once. What `--output` holds is not done again.
+slides (Toutouh 2021, from Toutouh et al. 2020). All generators are one pool: each is sampled once.
+What `--output` holds is not done again.
 `speed` tells how much faster many ensembles are scored at once than one by one.
 """
 
