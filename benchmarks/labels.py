@@ -123,6 +123,12 @@ def drawn(method: gd.MGGAN, state: Mapping[str, Any], count: int) -> tuple[Tenso
     training = method.training
     shares = np.bincount(training.data.labels) / len(training.data)
     labels = torch.from_numpy(np.repeat(np.arange(len(shares)), apportion(shares, count)))
+    return of_labels(method, state, labels), labels
+
+
+def of_labels(method: gd.MGGAN, state: Mapping[str, Any], labels: Tensor) -> Tensor:
+    """Draw samples of given labels from a conditional generator."""
+    training = method.training
     with training.settled() as device, torch.no_grad():
         generator = load_module(training.build_generator, state, device)
         noise = Noise(training, device, "samples")
@@ -130,7 +136,7 @@ def drawn(method: gd.MGGAN, state: Mapping[str, Any], count: int) -> tuple[Tenso
             generator(noise.draw(len(part))[0], part)
             for part in torch.split(labels, features.CHUNK)
         ]
-    return torch.cat(parts), labels
+    return torch.cat(parts)
 
 
 def table(
