@@ -13,6 +13,7 @@ from gandask.commands import (
     course_options,
     import_option,
     plain_errors,
+    steering,
     trust_option,
     where_options,
 )
@@ -36,8 +37,8 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-main.add_command(client)
-main.add_command(credentials)
+for command in (client, credentials, steering.pause, steering.stop, steering.change):
+    main.add_command(command)
 
 
 @main.command()
@@ -90,7 +91,10 @@ def _synchronous(asynchronous: bool | None) -> bool | None:
 @trust_option
 @plain_errors
 @import_option
+@click.pass_context
 def resume(
+    context: click.Context,
+    /,
     run: Path,
     force: bool,
     asynchronous: bool | None,
@@ -102,12 +106,14 @@ def resume(
 ) -> None:
     """Continue a run after its last checkpoint, whatever ended it, here or elsewhere.
 
+    One that is paused goes on where it is.
+
     Example: gandask resume runs/first --workers 4
     """
     from gandask.presets.source import read_run_settings
-    from gandask.store import Store
 
-    Store.open(run)
+    if steering.lets_go_on(context, run):
+        return
     settings = read_run_settings(str(run), assignments, where, trust)
     options = {"checkpoint_every": checkpoint_every, "strict_places": strict_places}
     options |= {"synchronous": _synchronous(asynchronous), "force": force}

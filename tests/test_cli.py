@@ -90,6 +90,9 @@ def test_help_lists_every_command():
     for name in (
         "train",
         "resume",
+        "pause",
+        "stop",
+        "change",
         "doctor",
         "sample",
         "report",

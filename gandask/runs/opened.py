@@ -14,6 +14,7 @@ from markupsafe import Markup
 from gandask import config, display, results
 from gandask.core import Layout, Method, StoreError
 from gandask.methods import STORED
+from gandask.runs.advice import advice
 from gandask.runs.collecting import Collected
 from gandask.scores.mixture import Mixture, Sampler, distribution
 from gandask.store import LIVE, Store
@@ -223,9 +224,9 @@ class Run:
     def _check_live(self, asked: str) -> None:
         """Raise StoreError if nobody is at work on the run any more."""
         if self.state not in LIVE:
+            then = f"; {told}" if (told := advice(self.store.path, self.state)) else ""
             raise StoreError(
-                f"{self.store.path} is {self.state}, so nobody is there to {asked} it; "
-                "continue it with gandask resume DIR, or gd.run(..., resume=True)"
+                f"{self.store.path} is {self.state}, so nobody is there to {asked} it{then}"
             )
 
     def best_mixture(self) -> Mixture:
