@@ -12,6 +12,7 @@ import click
 from gandask.commands import (
     course_options,
     import_option,
+    listing,
     plain_errors,
     steering,
     trust_option,
@@ -37,7 +38,8 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-for command in (client, credentials, steering.pause, steering.stop, steering.change):
+asking = steering.pause, steering.stop, steering.change
+for command in (listing.list_runs, *asking, client, credentials):
     main.add_command(command)
 
 

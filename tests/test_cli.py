@@ -90,6 +90,7 @@ def test_help_lists_every_command():
     for name in (
         "train",
         "resume",
+        "list",
         "pause",
         "stop",
         "change",

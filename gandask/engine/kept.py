@@ -26,7 +26,7 @@ from gandask.engine import resuming
 from gandask.engine.options import Options
 from gandask.engine.replay import replay
 from gandask.engine.session import Ended, Session
-from gandask.store import Store, steering
+from gandask.store import Store, scored, steering
 from gandask.store.checkpoint import loading, saving
 from gandask.store.steering import Command
 
@@ -218,8 +218,9 @@ class KeptSession(Session):
         return [*last]
 
     def _describe(self, state: str) -> None:
-        """Write the run's state, and which commands were heeded."""
-        self.store.describe(state, self.view.round, heard=self._heeded)
+        """Write the run's state, which commands were heeded, and the score so far."""
+        told = {"heard": self._heeded, "best": scored(self.score)}
+        self.store.describe(state, self.view.round, **told)
 
     @property
     def _heeded(self) -> list[int]:

@@ -25,7 +25,7 @@ from gandask.execution.heartbeat import Heartbeat, Watch
 from gandask.execution.perform import Around
 from gandask.execution.places import Places
 from gandask.execution.serial import Serial
-from gandask.store import Store, create, layouts, refuse_existing
+from gandask.store import Store, create, layouts, refuse_existing, scored
 from gandask.store.checkpoint import SAFE
 
 if TYPE_CHECKING:
@@ -226,10 +226,19 @@ def carry_out(
         dataset = session.results.dataset(results.attributes(session.method, session.facts))
         if kept and finished:
             kept.described.refuse_stranger()
-            kept.describe("finished", session.view.round, dataset=kept.write_dataset(dataset))
+            told = {"dataset": kept.write_dataset(dataset), "best": _final(dataset)}
+            kept.describe("finished", session.view.round, **told)
         elif kept:
             kept.describe("stopped", session.view.round)
     return dataset
+
+
+def _final(dataset: xr.Dataset) -> dict[str, Any] | None:
+    """Give the score that a run came to, for lists of runs."""
+    found, name = results.outcome(dataset), str(dataset.attrs.get("score", ""))
+    if found is None:
+        return None
+    return scored((name, float(found[name])), final="round" not in found.coords)
 
 
 def attest(session: Session) -> None:

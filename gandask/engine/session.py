@@ -79,6 +79,13 @@ class Session:
         """Whether nothing is left to do."""
         return not (self.plan or self.under_way)
 
+    @property
+    def score(self) -> tuple[str, float] | None:
+        """The run's score by name, and its best value in the last round that has one."""
+        name = str(self.facts.get("score", ""))
+        best = self.results.latest(name)
+        return None if best is None else (name, best)
+
     def carried_out(self) -> list[Report]:
         """Send the plan, and wait for its reports, or for the next few: in order of submission.
 

@@ -95,6 +95,19 @@ class Results:
             self._record(table)
         self.events += [event_of(**event) for event in told["events"]]
 
+    def latest(self, name: str) -> float | None:
+        """Give the best value of a score in the last round in which any unit has one."""
+        variable, values = self.layout.variables.get(name), self.arrays.get(name)
+        if values is None or variable is None or not (variable.better and variable.by_round):
+            return None
+        for row in values[: self.done][::-1]:
+            known = row[~np.isnan(row)]
+            if known.size:
+                finite = known[np.isfinite(known)]  # infinite only where all are
+                best = np.max if variable.better == "higher" else np.min
+                return float(best(finite if finite.size else known))
+        return None
+
     def relay(self, layout: Layout) -> None:
         """Go on with another layout; what it has no room for was never filled."""
         before, self.layout, self.arrays = self.arrays, layout, {}

@@ -12,6 +12,7 @@ import contextlib
 import datetime
 import json
 import logging
+import math
 import os
 import socket
 import time
@@ -41,6 +42,21 @@ QUIET = 60.0
 """Seconds in which nothing of a run was seen to move after which its writer, on another machine,
 counts as gone."""
 LOOK = 0.5  # seconds between two looks at what may move
+
+
+def scored(best: tuple[str, float] | None, final: bool = False) -> dict[str, Any] | None:
+    """Write down a score's name and best value: what lists of runs show without a Dataset.
+
+    None where there is none, or it is no number that JSON has.
+
+    Examples
+    --------
+    >>> scored(("fid", 7.5))
+    {'score': 'fid', 'value': 7.5, 'final': False}
+    """
+    if best is None or not math.isfinite(best[1]):
+        return None
+    return {"score": best[0], "value": best[1], "final": final}
 
 
 class Description:
