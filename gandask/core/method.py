@@ -192,7 +192,8 @@ class Method(abc.ABC, Generic[V]):
     def retired(self, view: V) -> frozenset[str]:
         """Name the states, of those that a view keeps, that no later plan reads: none as a rule.
 
-        Once a checkpoint holds them, they are nowhere else.
+        Once a checkpoint holds them, and the tasks under way and of the plan beside the view are
+        done that read them, they are nowhere else: they stay retired as long as they are kept.
         """
         return frozenset()
 

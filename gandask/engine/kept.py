@@ -100,7 +100,7 @@ class KeptSession(Session):
 
     def parted(self) -> frozenset[str]:
         """Name the states, of those that its view keeps, that the last checkpoint alone holds."""
-        return super().parted() & self.safe
+        return self.view.keeps & self.method.retired(self.view) & self.safe
 
     def _laden(self) -> bool:
         """Tell whether workers hold more retired states than others, and many bytes of them.
@@ -191,13 +191,19 @@ class KeptSession(Session):
         A task that loads a file depends on nothing, so Dask forgets the tasks before it: memory
         stays bounded, and so does what a lost worker costs.
         """
-        retired, files = super().parted(), told["files"]
-        parted = {file for file, names in files.items() if retired.issuperset(names)}
+        retired, files, tokens = super().parted(), told["files"], told["tokens"]
+        parted = {
+            file
+            for file, names in files.items()
+            # under a slot's own name, as older versions wrote them, the next ones would be written
+            if file == _file(names[0], tokens[file]) and retired.issuperset(names)
+        }
         self.sealed = folder, told
         self.safe = frozenset(name for file in parted for name in files[file])
+        self.ledger.part(self.safe)
         if not last:
             read = [
-                loading(folder / file, names, told["tokens"][file])
+                loading(folder / file, names, tokens[file])
                 for file, names in files.items()
                 if file not in parted
             ]
@@ -325,6 +331,10 @@ def _files(names: Collection[str], retired: Collection[str], token: str) -> dict
     """
     files: dict[str, list[str]] = {}
     for name in sorted(names):
-        slot = slot_of(name).replace("/", "-") + (f"-{token}" if name in retired else "")
-        files.setdefault(f"{slot}.safetensors", []).append(name)
+        files.setdefault(_file(name, token if name in retired else ""), []).append(name)
     return files
+
+
+def _file(name: str, token: str = "") -> str:
+    """Name the file of a state: by its slot, and by a checkpoint's token if it is retired."""
+    return slot_of(name).replace("/", "-") + (f"-{token}" if token else "") + ".safetensors"

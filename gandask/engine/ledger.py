@@ -94,7 +94,9 @@ class Ledger:
         """
         lacking = sorted(name for name in names if name not in self.states)
         if lacking:
-            raise self._broken(f"its view keeps {lacking[0]!r}, which no task has written")
+            raise self._broken(
+                f"its view keeps {lacking[0]!r}, which no task has written, or which was retired"
+            )
         self.states = {*names}
         for task in self.outstanding.values():
             self.states.update(task.writes, task.reads)
@@ -102,6 +104,10 @@ class Ledger:
             for name in known.keys() - self.states:
                 del known[name]
         return self.states
+
+    def part(self, names: Collection[str]) -> None:
+        """Forget states that are nobody's any more, though a view still keeps them."""
+        self.states.difference_update(names)
 
     def unfinished(self) -> list[list[Task]]:
         """Take back the tasks that have not reported, stage by stage, to be planned again."""
@@ -135,7 +141,10 @@ class Ledger:
             raise self._broken(f"{told} is planned twice: give one another name")
         for name in task.reads:
             if name not in known:
-                raise self._broken(f"{told} reads {name!r}, which no task before it has written")
+                raise self._broken(
+                    f"{told} reads {name!r}, which no task before it has written, or which was "
+                    "retired"
+                )
         for name in task.writes:
             if slot_of(name) != task.slot or name.count("/") < 2:
                 raise self._broken(f"{told} writes {name!r}: expected {task.slot}/...")

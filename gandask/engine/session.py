@@ -127,16 +127,21 @@ class Session:
 
     def parted(self) -> frozenset[str]:
         """Name the states, of those that its view keeps, that need be nowhere any more."""
-        return self.method.retired(self.view)
+        retired = self.view.keeps & self.method.retired(self.view)
+        return retired.difference(*(task.reads for task in self._to_come()))
 
     def rest(self, last: bool) -> None:
         """Do what there is to do between two steps, or after the last."""
 
     def needed(self) -> frozenset[str]:
         """Name the states that the run cannot go on without: of its view, and of tasks to come."""
-        tasks = [*self.under_way.values(), *(task for stage in self.plan for task in stage)]
+        tasks = self._to_come()
         written = {name for task in tasks for name in task.writes}
         return self.view.keeps.union(*(task.reads for task in tasks)) - written
+
+    def _to_come(self) -> list[Task]:
+        """Give the tasks that have not reported: those under way, and those planned next."""
+        return [*self.under_way.values(), *(task for stage in self.plan for task in stage)]
 
     def perform(self, stage: Stage) -> None:
         """Carry out tasks beside the method's own, and wait for them alone."""

@@ -106,12 +106,16 @@ class Checkpoints:
         Raises
         ------
         StoreError
-            If one is no longer there.
+            If one is no longer there, or cannot be copied where there are no links.
         """
         for file in files:
             if not (last / file).is_file():
                 raise StoreError(f"{last / file} is gone: no worker holds what was in it")
-            _linked(last / file, partial / file)
+            try:
+                _linked(last / file, partial / file)
+            except OSError as error:
+                told = f"{partial / file} cannot be written: {error}; {SAFE}"
+                raise StoreError(told) from error
         sync(partial)
 
     def seal(

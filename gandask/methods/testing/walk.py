@@ -99,7 +99,8 @@ def walk(method: Method[Any]) -> Walk:
             steps.append(Step(plan, performed, after, following, again))
             ledger.check_records(after.records)
             collected.add(after, reports, 0.0, sent)
-            kept = ledger.keep(after.keeps - method.retired(after)) | after.keeps
+            read = {name for stage in following for task in stage for name in task.reads}
+            kept = ledger.keep(after.keeps - (method.retired(after) - read)) | after.keeps
             states = {name: state for name, state in states.items() if name in kept}
             view, plan = after, following
         repeated = _repeated(steps, method.seed, around)
