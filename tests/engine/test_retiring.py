@@ -1,7 +1,9 @@
 """States that a method says no later plan reads: dropped once they are stored, and never missed."""
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 
@@ -135,3 +137,21 @@ def test_files_of_older_versions_are_not_taken_for_those_of_retired_states(
     gd.run(retiring, store=tmp_path / "run", resume=True, progress=False)
     names = read_checkpoint(*Store.open(tmp_path / "run").checkpoints.last()).keys()
     assert names == {point(slot, number) for slot in retiring.slots for number in (1, 2)}
+
+
+def test_files_are_copied_where_there_are_no_links(retiring, tmp_path, monkeypatch):
+    def refused(self, other):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(Path, "hardlink_to", refused)
+    gd.run(retiring, store=tmp_path / "run", progress=False)
+    folder, told = Store.open(tmp_path / "run").checkpoints.last()
+    assert len(read_checkpoint(folder, told)) == 4
+    assert {(folder / file).stat().st_nlink for file in told["files"]} == {1}
+
+    def full(path, other):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(gd.StoreError, match=r"cannot be written: .*No space left.*safe"):
+        gd.run(retiring, store=tmp_path / "full", progress=False)
