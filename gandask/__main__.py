@@ -14,16 +14,17 @@ from gandask.commands import (
     import_option,
     listing,
     plain_errors,
+    showing,
     steering,
     trust_option,
     where_options,
 )
+from gandask.commands.completing import RUN, sources
 from gandask.commands.owners import client, credentials
-from gandask.display import printable, say
+from gandask.display import say
 
 if TYPE_CHECKING:
     from gandask.presets.source import RunSettings
-    from gandask.runs import Run
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -39,12 +40,12 @@ def main() -> None:
 
 
 asking = steering.pause, steering.stop, steering.change
-for command in (listing.list_runs, *asking, client, credentials):
+for command in (listing.list_runs, showing.show, *asking, client, credentials):
     main.add_command(command)
 
 
 @main.command()
-@click.argument("source", metavar="FILE.toml|PRESET|RUN")
+@click.argument("source", metavar="FILE.toml|PRESET|RUN", shell_complete=sources)
 @click.option("--store", type=click.Path(path_type=Path), help="Folder to keep the run in.")
 @click.option("--resume", "resumed", is_flag=True, help="Continue the run in --store.")
 @course_options
@@ -86,7 +87,7 @@ def _synchronous(asynchronous: bool | None) -> bool | None:
 
 
 @main.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=RUN)
 @click.option("--force", is_flag=True, help="Though another process seems to write it.")
 @course_options
 @where_options
@@ -123,7 +124,7 @@ def resume(
 
 
 @main.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=RUN)
 @click.option("--checkpoint-every", type=click.IntRange(1), help="Rounds.", metavar="N")
 @where_options
 @trust_option
@@ -170,7 +171,7 @@ def doctor(assignments: tuple[str, ...], timeout: float, **where: Any) -> None:
 
 
 @main.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=RUN)
 @click.option("-n", "count", type=click.IntRange(1), default=64, show_default=True)
 @click.option("-o", "output", type=click.Path(path_type=Path), default=Path("samples.png"))
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
@@ -233,7 +234,7 @@ def ensemble(
 
 
 @main.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=RUN)
 @click.option("-o", "output", type=click.Path(path_type=Path), help="Default: RUN/report.html.")
 @plain_errors
 @import_option
@@ -274,33 +275,6 @@ def dashboard(
     from gandask.pages import server
 
     server.serve(runs, port, address, login, origins, show)
-
-
-@main.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@plain_errors
-@import_option
-def show(run: Path) -> None:
-    """Show a run's settings, state and best scores.
-
-    Example: gandask show runs/first
-    """
-    import collections
-
-    from gandask import results
-    from gandask.runs import open_run
-    from gandask.store import LIVE
-
-    opened: Run = open_run(run)
-    say(repr(opened))
-    if opened.state == "failed":
-        say(f"  error: {opened.store.description.get('error')}")
-    if opened.state in LIVE:
-        states = collections.Counter(told["state"] for told in opened.store.slots().values())
-        say(f"  slots: {', '.join(f'{n} {state}' for state, n in states.items())}")
-    for key, value in opened.settings.items():
-        say(f"  {key} = {printable(str(value))}")
-    say(results.summary(opened.ds))
 
 
 @main.command()

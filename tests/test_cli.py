@@ -552,20 +552,30 @@ def test_show(finished):
     assert result.exit_code == 0, result.output
     lines = result.output.splitlines()
     assert lines[0] == f"Run({str(finished)!r}, finished, round 1)"
-    assert "  nodes = 2" in lines
-    assert "  rate = 0.5" in lines
-    assert any(line.startswith("best: node ") for line in lines)
+    assert lines[1].startswith("best: node ")
+    chosen = lines.index("settings that are not at their defaults:")
+    usual = lines.index("settings at their defaults:")
+    assert lines[chosen + 1 : usual] == ["  nodes = 2", "  rounds = 1"]
+    assert "  rate = 0.5" in lines[usual:]
+    assert not any("gandask resume" in line for line in lines)
 
 
-def test_show_a_run_that_has_just_begun(finished, tmp_path):
+@pytest.mark.parametrize("state", ["failed", "stopped"])
+def test_show_a_run_that_has_just_begun(finished, tmp_path, state):
     begun = Path(shutil.copytree(finished, tmp_path / "begun"))
     (begun / "steps.jsonl").write_text("")
-    told = json.loads((begun / "run.json").read_text()) | {"state": "failed", "round": 0}
+    told = json.loads((begun / "run.json").read_text())
+    told |= {"state": state, "round": 0, "error": "TaskError: no such number"}
     (begun / "run.json").write_text(json.dumps(told))
     result = call("show", begun)
     assert result.exit_code == 0, result.output
-    assert result.output.endswith("\nno round is done yet\n")
-    assert result.output.startswith(f"Run({str(begun)!r}, failed, round 0)")
+    first, error, then, result, *_ = result.output.splitlines()
+    assert first == f"Run({str(begun)!r}, {state}, round 0)"
+    assert error == "  error: TaskError: no such number"
+    assert then.endswith(f"continued from its last checkpoint: gandask resume {begun}") or (
+        then == f"  to continue it from its last checkpoint: gandask resume {begun}"
+    )
+    assert result == "no round is done yet"
 
 
 @pytest.mark.parametrize("command", ["show", "sample", "report"])

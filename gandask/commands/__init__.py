@@ -9,6 +9,7 @@ from typing import Any, ParamSpec
 
 import click
 
+from gandask.commands.completing import KINDS, kinds, settings
 from gandask.display import printable, printable_lines
 
 P = ParamSpec("P")
@@ -96,9 +97,9 @@ def course_options(command: Callable[P, None]) -> Callable[P, None]:
 
 def where_options(command: Callable[P, None]) -> Callable[P, None]:
     """Add the options that say where to train."""
-    kinds = "local, slurm, pbs, lsf, sge, oar, htcondor, srun, or a scheduler's address."
+    known = f"{', '.join(KINDS)}, or a scheduler's address."
     options = [
-        click.option("--cluster", metavar="KIND|ADDRESS", help=kinds),
+        click.option("--cluster", metavar="KIND|ADDRESS", help=known, shell_complete=kinds),
         click.option("--workers", type=click.IntRange(1), help="How many; in process without."),
         click.option("--walltime", metavar="H:MM:SS", help="Of each worker's job."),
         click.option("--partition", metavar="NAME", help="Of the batch system, or its queue."),
@@ -107,6 +108,7 @@ def where_options(command: Callable[P, None]) -> Callable[P, None]:
             "assignments",
             metavar="KEY=VALUE",
             multiple=True,
+            shell_complete=settings,
             help="Change a setting; cluster.KEY and heartbeat.KEY too.",
         ),
     ]

@@ -25,7 +25,7 @@ SPANS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
 
 
 @click.command("list")
-@click.argument("folder", type=click.Path(path_type=Path, exists=True), default=Path("runs"))
+@click.argument("folder", type=click.Path(path_type=Path), default=Path("runs"))
 @click.option("--state", "states", multiple=True, help="Only those; may be repeated.")
 @plain_errors
 def list_runs(folder: Path, states: tuple[str, ...]) -> None:
@@ -35,7 +35,7 @@ def list_runs(folder: Path, states: tuple[str, ...]) -> None:
 
     Example: gandask list runs --state failed --state interrupted
     """
-    from gandask.core import SettingError
+    from gandask.core import SettingError, StoreError
     from gandask.display import suggestion
     from gandask.store import STATES
     from gandask.store.listing import listed
@@ -43,6 +43,8 @@ def list_runs(folder: Path, states: tuple[str, ...]) -> None:
     for state in states:
         if state not in STATES:
             raise SettingError(f"--state {state}: no run has this; {suggestion(state, STATES)}")
+    if not folder.is_dir():
+        raise StoreError(f"{folder}: expected a folder of runs; name it: gandask list FOLDER")
     found, broken = listed(folder)
     chosen = [run for run in found if not states or run.state in states]
     if chosen:

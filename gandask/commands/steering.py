@@ -10,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from gandask.commands import import_option, plain_errors
+from gandask.commands.completing import RUN, settings
 from gandask.display import say
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ WHERE_IT_IS = ("run", "imports", "trust")
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=RUN)
 @plain_errors
 def pause(run: Path) -> None:
     """Let a run wait after the step under way, until it is resumed or stopped.
@@ -36,7 +37,7 @@ def pause(run: Path) -> None:
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=RUN)
 @plain_errors
 def stop(run: Path) -> None:
     """End a run after this round, with a checkpoint to continue it from.
@@ -52,13 +53,14 @@ def stop(run: Path) -> None:
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=RUN)
 @click.option(
     "--set",
     "assignments",
     metavar="KEY=VALUE",
     multiple=True,
     required=True,
+    shell_complete=settings,
     help="A setting that its method lets change while it runs.",
 )
 @plain_errors
