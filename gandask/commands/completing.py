@@ -82,7 +82,11 @@ def _method(source: Any) -> Any:
     file = file / config.SETTINGS_FILE if file.is_dir() else file
     try:
         in_file = file.suffix == ".toml"
-        table = tomllib.loads(file.read_text()) if in_file else presets.read(str(source))
+        table = (
+            tomllib.loads(file.read_text(encoding="utf-8"))
+            if in_file
+            else presets.read(str(source))
+        )
         return STORED[str(table.get("method", next(iter(STORED))))]
     except Exception:  # whatever is wrong with it is said when the command is carried out
         return None
