@@ -18,6 +18,7 @@ import contextlib
 import tempfile
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,7 @@ def memory(asked: argparse.Namespace) -> None:
             with cluster.local(2) as client:
                 gd.run(points(asked, data, 2), client=client, progress=False)  # processes load
                 kept = Path(folder) / f"run-{labels}"
-                found = watched(lambda: gd.run(method, client=client, store=kept, progress=False))  # noqa: B023
+                found = watched(partial(gd.run, method, client=client, store=kept, progress=False))
             tell_memory(labels, found, gd.open_run(kept))
 
 

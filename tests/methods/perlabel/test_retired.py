@@ -12,6 +12,7 @@ from gandask.engine.kept import KeptSession
 from gandask.execution.serial import Serial
 from gandask.methods.perlabel.method import PerLabel
 from gandask.methods.testing import assert_same
+from gandask.methods.testing.conformance import InterruptedHereError, interrupted
 from gandask.store import Store
 from gandask.training.stored import digest_of, read_checkpoint
 
@@ -94,19 +95,9 @@ def test_many_bytes_of_them_are_worth_a_checkpoint(in_turn, held, tmp_path, monk
 @pytest.mark.parametrize("steps", [4, 8, 11])
 def test_a_run_is_resumed_without_them(in_turn, held, tmp_path, monkeypatch, steps):
     whole = gd.run(in_turn, store=tmp_path / "whole", checkpoint_every=1, progress=False)
-    count = 0
-    advance = PerLabel.advance
-
-    def interrupting(self, view, reports):
-        nonlocal count
-        count += 1
-        if count > steps:
-            raise KeyboardInterrupt
-        return advance(self, view, reports)
-
     with monkeypatch.context() as patch:
-        patch.setattr(PerLabel, "advance", interrupting)
-        with pytest.raises(KeyboardInterrupt):
+        patch.setattr(PerLabel, "advance", interrupted(in_turn, steps))
+        with pytest.raises(InterruptedHereError):
             gd.run(in_turn, store=tmp_path / "run", checkpoint_every=1, progress=False)
     held.clear()
     ds = gd.run(in_turn, store=tmp_path / "run", resume=True, progress=False)
