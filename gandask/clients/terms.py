@@ -78,6 +78,7 @@ class Terms:
             adam_betas=self.adam_betas,
             data_fraction=1.0,
             score_samples=0,
+            shown_samples=0,
             features="auto",
             inception_weights=None,
             precision=self.precision,

@@ -19,6 +19,7 @@ from gandask.core.layout import Figure, Layout, Role, Variable
 from gandask.core.method import IDENTITY, WHERE, Method, View, alike, nearest_multiple
 from gandask.core.tasks import (
     NON_FINITE,
+    SHOWN,
     Array,
     Call,
     Event,
@@ -38,6 +39,7 @@ from gandask.core.telling import Told, apart, better_together, listening, progre
 __all__ = [
     "IDENTITY",
     "NON_FINITE",
+    "SHOWN",
     "WHERE",
     "Array",
     "Call",

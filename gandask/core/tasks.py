@@ -80,6 +80,11 @@ Plan = Sequence[Stage]
 by `advance` without reports, and an empty plan ends the run."""
 
 
+SHOWN = "shown_samples"
+"""Among the values of a report, samples to look at, as `gandask.core.shown.packed` makes them: they
+are kept in files of their own, and no method reads them."""
+
+
 @dataclass(frozen=True)
 class Report:
     """Tell the client what a task found: the only thing that travels back.

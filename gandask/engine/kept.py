@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gandask.core import (
+    SHOWN,
     DataError,
     Event,
     Method,
@@ -69,6 +70,14 @@ class KeptSession(Session):
         super().begin()
         if self.resumed:
             self._take_up()
+
+    def exhibited(self, reports: Sequence[Report]) -> list[Report]:
+        """Keep the samples to look at in files of their own, and give reports without them."""
+        self.store.described.refuse_stranger()
+        for one in reports:
+            if SHOWN in one.values:
+                self.store.shown.append(one.slot, one.round, one.values[SHOWN])
+        return super().exhibited(reports)
 
     def step(self, reports: Sequence[Report], elapsed: float) -> bool:
         """Log reports, let the method decide, and do what is asked from outside."""

@@ -6,9 +6,22 @@ import itertools
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from gandask.core import NON_FINITE, Event, Hosted, Method, Plan, Report, Signal, Stage, Task, View
+from gandask.core import (
+    NON_FINITE,
+    SHOWN,
+    Event,
+    Hosted,
+    Method,
+    Plan,
+    Report,
+    Signal,
+    Stage,
+    Task,
+    View,
+)
 from gandask.engine.ledger import Ledger
 from gandask.engine.options import Options
 from gandask.execution.executor import Executor
@@ -66,7 +79,7 @@ class Session:
         """
         stopped, over = False, self.over
         while not (stopped or over):
-            reports = self.carried_out()
+            reports = self.exhibited(self.carried_out())
             stopped = self.step(reports, time.monotonic() - self.origin)
             self.executor.keep(self.ledger.keep(self.view.keeps - self.parted()))
             over = self.over
@@ -110,6 +123,15 @@ class Session:
         for number in arrived:
             self.under_way.pop(number)
         return [arrived[number] for number in sorted(arrived)]
+
+    def exhibited(self, reports: Sequence[Report]) -> list[Report]:
+        """Give reports without the samples to look at, which nobody looks at here."""
+        return [
+            replace(one, values={key: v for key, v in one.values.items() if key != SHOWN})
+            if SHOWN in one.values
+            else one
+            for one in reports
+        ]
 
     def step(self, reports: Sequence[Report], elapsed: float) -> bool:
         """Let the method decide; tell whether to stop there."""

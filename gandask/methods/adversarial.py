@@ -95,6 +95,13 @@ class Adversarial(Method[V]):
     score_samples: int = setting(
         1000, "samples per generator whenever it is scored; 0: at the end alone", minimum=0
     )
+    shown_samples: int = setting(
+        16,
+        "images of each generator that a stored run keeps of every round that is scored, small, "
+        "for pages and films; points: 32 times as many",
+        minimum=0,
+        maximum=256,
+    )
     final_samples: int = setting(10_000, "samples per generator at the end", minimum=1)
     final_scores: tuple[str, ...] = setting(
         (),

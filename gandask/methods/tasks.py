@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from gandask.core import Array, Made, State, StoreError, rng, routine, torch_seed
+from gandask.core import SHOWN, Array, Made, State, StoreError, rng, routine, torch_seed
+from gandask.core.shown import POINTS, packed
 from gandask.scores import features
 from gandask.scores.features import CHUNK
 from gandask.training import networks
@@ -92,6 +93,35 @@ def measured(
             batches = (generator(*noise.draw(size)) for size in sizes)
             rows.append(extractor.statistics(batches).to_array())
     return {"statistics": np.stack(rows)}
+
+
+def observed(
+    training: Training, generator: nn.Module, device: torch.device, round: int, slot: str
+) -> dict[str, Array]:
+    """Measure a generator after a round, and show samples of it, where either is asked for.
+
+    Returns
+    -------
+    mapping
+        ``statistics``, (1, packed length), and ``shown_samples``, which are drawn from the same
+        noise in every round and slot, in few bytes.
+    """
+    values: dict[str, Array] = {}
+    if training.score_samples:
+        values = measured(training, [generator], training.score_samples, device, round, slot)
+    if training.shown_samples:
+        values[SHOWN] = shown(training, generator, device)
+    return values
+
+
+def shown(training: Training, generator: nn.Module, device: torch.device) -> Array:
+    """Draw samples to look at, of each class in turn; of points more, which are small."""
+    shape = training.sample_shape or training.data.shape
+    count = training.shown_samples * (POINTS if len(shape) == 1 else 1)
+    with routine("score"), torch.no_grad():
+        noise, *labels = Noise(training, device, "shown").draw(count)
+        turns = [torch.arange(count, device=device) % training.label_count for _ in labels]
+        return packed(generator.to(device).eval()(noise, *turns).cpu().float().numpy())
 
 
 def score(*states: State, training: Training, slot: str, round: int, samples: int) -> Made:

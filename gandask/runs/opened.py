@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from gandask.core import Figure
     from gandask.plots.bound import Plots
+    from gandask.store.shown import Shown
 
 LIVE_PAGE = "gandask.pages.inline:live"
 """What `Run.dashboard` calls: by name, as pages stand on runs and not the other way."""
@@ -133,6 +134,11 @@ class Run:
         collected = self.collected()
         collected.read()
         return collected.dataset(self.attributes)
+
+    @property
+    def shown(self) -> Shown:
+        """Samples of every slot after every round, small: ``run.shown.at("cell/0", 7)``."""
+        return self.store.shown
 
     def collected(self) -> Collected:
         """Give what its steps are collected in, with none read yet."""

@@ -100,6 +100,7 @@ def _take(store: Store) -> bool:
 def _write(store: Store, method: Method[Any], settings: str, facts: Mapping[str, Any]) -> None:
     """Write all files of a run that has done nothing yet, in the place of whatever lies there."""
     shutil.rmtree(store.checkpoints.path, ignore_errors=True)
+    store.shown.clear()
     store.heartbeat.unlink(missing_ok=True)
     for folder in (store.checkpoints.path, store.path / "samples"):
         folder.mkdir(parents=True, exist_ok=True)

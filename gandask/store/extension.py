@@ -162,6 +162,8 @@ def _replace(store: Store, erases: bool) -> None:
         (staged / store.layout_file.name).replace(store.layout_file)
     write_whole(store.columns.path, "")  # made anew from the log
     if erases:  # pictures may show what is gone
+        laid_out = store.laid_out()
+        store.shown.keep(laid_out[0].slots if laid_out else ())
         for picture in (store.path / "samples").glob("*"):
             picture.unlink()
         (store.path / "report.html").unlink(missing_ok=True)

@@ -5,7 +5,8 @@ result is laid out: who reads it needs no data and no networks), ``reports.jsonl
 step of the method, appended durably), ``steps.jsonl`` (the same as columns, with what the method
 made of them: for readers), ``events.jsonl`` (what the machine did), ``commands.jsonl`` (what was
 asked of the run from outside), ``heartbeat.json`` (what every slot is doing),
-``checkpoints/round-000010/*.safetensors``, ``dataset.zarr``, ``samples/`` and ``run.lock``, which
+``checkpoints/round-000010/*.safetensors``, ``shown/`` (samples of every round, to look at:
+`shown.py`), ``dataset.zarr``, ``samples/`` and ``run.lock``, which
 is empty, and locked as long as the run is written; for a moment ``extending/``, while it becomes a
 longer run (`extension.py`). Nothing in it is a pickle, and nothing in it is
 executed. A function that ``config.toml`` names as ``module:function`` is imported if the user names
@@ -42,6 +43,7 @@ from gandask.core.journal import Bookmark, Journal
 from gandask.store import layouts
 from gandask.store.checkpoint import Checkpoints
 from gandask.store.description import FORMAT, Description
+from gandask.store.shown import Shown
 from gandask.store.steering import Command
 
 if TYPE_CHECKING:
@@ -84,6 +86,7 @@ class Store:
         self.commands = Journal(self.path / "commands.jsonl", COMMAND)
         self.happened = Journal(self.path / "events.jsonl", EVENT)
         self.checkpoints = Checkpoints(self.path / "checkpoints")
+        self.shown = Shown(self.path / "shown")
         self.described = Description(self.path)
         self.heartbeat = self.described.heartbeat
         self.layout_file = self.path / "layout.json"
@@ -142,7 +145,7 @@ class Store:
         dataset = self.path / "dataset.zarr"
         written = [*(journal.path for journal in journals), self.checkpoints.path, dataset]
         written += [self.described.lock_file, dataset.with_name("dataset.zarr.partial")]
-        written += [self.path / "extending", self.path / "samples"]
+        written += [self.path / "extending", self.path / "samples", self.shown.path]
         for path in (*written, *self.checkpoints.path.glob("*")):
             if path.is_symlink():
                 raise StoreError(

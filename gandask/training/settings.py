@@ -79,6 +79,7 @@ class Training:
     adam_betas: tuple[float, float]
     data_fraction: float
     score_samples: int
+    shown_samples: int
     features: str
     inception_weights: str | None
     precision: str

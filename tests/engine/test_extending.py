@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import toy
 from click.testing import CliRunner
@@ -162,6 +163,9 @@ def test_slots_come_and_go_and_leave_the_others(tmp_path, apart, before, after):
     store = tmp_path / "run"
     gd.run(Apart(nodes=before[0], rounds=before[1]), store=store, progress=False)
     (store / "samples" / "some.png").write_text("of all")
+    shown = Store.open(store).shown
+    for node in range(before[0]):
+        shown.append(f"node/{node}", 1, np.zeros((1, 1, 1, 1), np.uint8))
     kept = min(before[0], after[0])
     record = Store.open(store).log.path.read_text()
     longer = Apart(nodes=after[0], rounds=after[1])
@@ -176,6 +180,8 @@ def test_slots_come_and_go_and_leave_the_others(tmp_path, apart, before, after):
     again = [slot for slot, started in trained if str(started) not in record]
     if after[1] == before[1]:
         assert set(again) == {f"node/{node}" for node in range(kept, after[0])}
+    left = [f"node/{node}" for node in range(kept)]
+    assert shown.slots(f"node/{node}" for node in range(max(before[0], after[0]))) == left
     if after[0] < before[0]:
         told = b"".join(path.read_bytes() for path in store.rglob("*") if path.is_file())
         assert b"node/2" not in told

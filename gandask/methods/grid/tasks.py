@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from gandask.core import Array, Call, Made, State, better_together, progress, rng, routine
-from gandask.methods.tasks import measured
+from gandask.methods.tasks import observed
 from gandask.training import stacked
 from gandask.training.learner import load_module
 from gandask.training.losses import Loss
@@ -321,9 +321,7 @@ class Offspring:
                 _, losses_of_discriminator = batch.evaluate(self.rivals.generators, [discriminator])
                 values["generator_losses"] = losses_of_generator[0]
                 values["discriminator_losses"] = losses_of_discriminator[:, 0]
-            if t.score_samples:
-                key = (self.round, self.slot)
-                values |= measured(t, [generator], t.score_samples, device, *key)
+            values |= observed(t, generator, device, self.round, self.slot)
         return (*learners[0].states(), *learners[1].states()), values
 
 

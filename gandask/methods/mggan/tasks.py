@@ -11,7 +11,7 @@ import torch
 
 from gandask.core import Array, Made, State, progress, routine
 from gandask.methods.mggan.regrouping import Adjustment, variation
-from gandask.methods.tasks import batches, kept, measured
+from gandask.methods.tasks import batches, kept, observed
 from gandask.training.pair import Pair, Samples
 from gandask.training.settings import Training, real_batch
 
@@ -67,8 +67,8 @@ def train(
         values = pair.outcome() | trace.values() | {"last_iteration": last}
         generator = pair.generator.module
         values["scored"] = scored
-        if values["finite"] and scored and training.score_samples:
-            values |= measured(training, [generator], training.score_samples, device, round, slot)
+        if values["finite"] and scored:
+            values |= observed(training, generator, device, round, slot)
         if values["finite"] and scored and kept_samples:
             shown = kept(training, generator, kept_samples, device, slot)["samples"]
             values |= {"samples": shown[None], "snapshot_iteration": [last]}

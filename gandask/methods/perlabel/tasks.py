@@ -13,7 +13,7 @@ import time
 from gandask import data as data_sets
 from gandask.core import Array, Made, State, progress, rng, routine
 from gandask.data import Data
-from gandask.methods.tasks import batches, kept, measured
+from gandask.methods.tasks import batches, kept, measured, observed
 from gandask.training.learner import load_module
 from gandask.training.pair import Pair
 from gandask.training.settings import Training, real_batch
@@ -67,9 +67,7 @@ def train(
         values["training_seconds"] = time.perf_counter() - begun
         generator = pair.generator.module
         if values["finite"] and scored:
-            if training.score_samples:
-                count = training.score_samples
-                values |= measured(training, [generator], count, device, round, slot)
+            values |= observed(training, generator, device, round, slot)
             values |= kept(training, generator, kept_samples, device, slot)
     return (*pair.generator.states(), *pair.discriminator.states()), values
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gandask.clients.held import public_part
 from gandask.core import Array, Made, State, progress, rng, routine, torch_seed
-from gandask.methods.tasks import initialise, measured
+from gandask.methods.tasks import initialise, measured, observed
 from gandask.training import wire
 from gandask.training.learner import Learner, fresh_moments, load_module, save_module
 from gandask.training.losses import LOSSES
@@ -174,7 +174,7 @@ def learn(
             written[0] = save_module(module)
         written += kept
         if scored:
-            found = measured(training, [module], training.score_samples, device, round, slot)
+            found = observed(training, module, device, round, slot)
             written.append({"statistics": found["statistics"][0]})
             values |= found
         if shown:

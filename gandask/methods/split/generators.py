@@ -21,7 +21,7 @@ from gandask.methods.split.states import (
     taken,
     together,
 )
-from gandask.methods.tasks import initialise, measured
+from gandask.methods.tasks import initialise, observed
 from gandask.training import networks
 from gandask.training.learner import Learner, load_module, save_module
 from gandask.training.pair import forged, gradients_from
@@ -163,9 +163,7 @@ def _scored(
     slot: str,
     asked: bool,
 ) -> dict[str, Any]:
-    if not (asked and training.score_samples):
-        return {}
-    return measured(training, [module], training.score_samples, device, round, slot)
+    return observed(training, module, device, round, slot) if asked else {}
 
 
 def _learned(

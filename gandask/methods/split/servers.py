@@ -15,7 +15,7 @@ from gandask.methods.split.states import (
     copies,
     learner_of,
 )
-from gandask.methods.tasks import measured
+from gandask.methods.tasks import observed
 from gandask.training.learner import load_module, trainable
 from gandask.training.settings import Training
 from gandask.training.wire import unpacked
@@ -87,9 +87,8 @@ def stepped(
                 learner.apply(found, training.losses[0].clip if kind == DISCRIMINATOR else None)
         values: dict[str, Any] = {"finite": finite}
         written = learner.states()
-        if scored and training.score_samples:
-            count = training.score_samples
-            values |= measured(training, [learner.module], count, device, round, slot)
+        if scored:
+            values |= observed(training, learner.module, device, round, slot)
         return written, values
 
 
@@ -112,10 +111,9 @@ def average(
     """
     weights = averaged(states)
     values: dict[str, Any] = {}
-    if scored and training.score_samples:
+    if scored:
         with training.settled() as device:
             with routine("load"):
                 module = load_module(training.builder(kind), weights, device)
-            count = training.score_samples
-            values = measured(training, [module], count, device, round, slot)
+            values = observed(training, module, device, round, slot)
     return (weights,), values

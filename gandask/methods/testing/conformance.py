@@ -15,7 +15,7 @@ import pytest
 import xarray as xr
 
 from gandask import config
-from gandask.core import Array, Method, Plan, Report, slot_of
+from gandask.core import SHOWN, Array, Method, Plan, Report, slot_of
 from gandask.core.journal import encoded
 from gandask.engine.kept import KeptSession
 from gandask.engine.run import run
@@ -199,6 +199,17 @@ class Conformance:
                     assert [*samples.shape[1:]] == [*walk.facts["sample_shape"]]
                 assert np.array_equal(samples, self._samples(walk, name, 0))
                 assert not np.array_equal(samples, self._samples(walk, name, 1))
+
+    def test_what_it_shows_is_small_and_of_one_form(self, walk: Walk) -> None:
+        """Samples to look at are packed, and those of one slot and round come once."""
+        reports = [one.report for one in walk.performed if SHOWN in one.report.values]
+        if getattr(self.method, "shown_samples", 0) and getattr(self.method, "score_samples", 0):
+            assert reports, "shown_samples is a setting, and none were shown"
+        assert len({(told.slot, told.round) for told in reports}) == len(reports)
+        assert {told.slot for told in reports} <= self.method.layout().slots.keys()
+        forms = {(told.values[SHOWN].dtype.name, told.values[SHOWN].shape) for told in reports}
+        assert len(forms) <= 1, forms
+        assert all(kind in ("uint8", "float16") for kind, _ in forms), forms
 
     def test_its_figures_can_be_drawn(self, walk: Walk) -> None:
         """Those that need no choice, of what this run came to."""
