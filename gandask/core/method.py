@@ -181,6 +181,13 @@ class Method(abc.ABC, Generic[V]):
         """Keep up, while a run goes on, what its tasks need beside states: nothing as a rule."""
         return contextlib.nullcontext(Nothing())
 
+    def real_samples(self) -> Array | None:
+        """Give real samples to look at beside those of slots, as packed as these: none as a rule.
+
+        A run keeps them: what is private is none of them.
+        """
+        return None
+
     def examination(self, names: Collection[str]) -> Plan:
         """Plan the audit of a finished run, on states that its last checkpoint holds."""
         raise StoreError(f"method {self.name!r} has nothing to audit: it asks no clients")

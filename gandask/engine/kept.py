@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import shutil
 import signal
 import time
@@ -29,6 +30,7 @@ from gandask.engine.replay import replay
 from gandask.engine.session import Ended, Session
 from gandask.store import Store, scored, steering
 from gandask.store.checkpoint import loading, saving
+from gandask.store.shown import REAL
 from gandask.store.steering import Command
 
 PARTED = 1 << 26  # bytes of retired states on workers that are worth a checkpoint of their own
@@ -70,6 +72,15 @@ class KeptSession(Session):
         super().begin()
         if self.resumed:
             self._take_up()
+        self._show_real()
+
+    def _show_real(self) -> None:
+        """Keep real samples to look at beside those of slots, if the store has none yet."""
+        with contextlib.suppress(StoreError):  # what pages say of it: a run needs none of them
+            if self.store.shown.real() is None:
+                samples = self.method.real_samples()
+                if samples is not None:
+                    self.store.shown.append(REAL, 0, samples)
 
     def exhibited(self, reports: Sequence[Report]) -> list[Report]:
         """Keep the samples to look at in files of their own, and give reports without them."""

@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any, Self, TypeVar
 
+import numpy as np
+
 from gandask import config, data
 from gandask.checks import refuse_address, spelt_out
 from gandask.config import setting, settings
@@ -30,8 +32,10 @@ from gandask.core import (
     StoreError,
     Task,
     View,
+    rng,
     slot_of,
 )
+from gandask.core.shown import POINTS, packed
 from gandask.data import Data
 from gandask.methods.comparing import Member, compare
 from gandask.methods.tasks import samples
@@ -46,6 +50,8 @@ from gandask.training.settings import Training
 V = TypeVar("V", bound=View)
 COMPARE = "compare "
 """What the name of a task that compares an ensemble begins with; the ensemble's follows."""
+LOOKED_THROUGH = 1 << 13
+"""Real samples among which those of each class are found that are shown."""
 LARGEST = 1 << 24
 """Numbers in a sample, and classes of them, that are drawn for a run that somebody else made."""
 
@@ -186,6 +192,19 @@ class Adversarial(Method[V]):
         if named:
             facts["functions_digest"] = of_functions([*map(config.load_object, named)])
         return facts
+
+    def real_samples(self) -> Array | None:
+        """Give real samples to look at, of each class in turn."""
+        if not self.shown_samples:
+            return None
+        loaded, chance = self.training.data, rng(self.seed, "real")
+        of = self.compared_labels
+        asked = np.flatnonzero(np.isin(loaded.labels, of)) if of else len(loaded)
+        drawn = chance.choice(asked, LOOKED_THROUGH)
+        labels = loaded.labels[drawn]
+        turns = np.array([np.sum(labels[:at] == label) for at, label in enumerate(labels)])
+        count = self.shown_samples * (POINTS if len(loaded.shape) == 1 else 1)
+        return packed(loaded.batch(drawn[np.lexsort((labels, turns))][:count]).numpy())
 
     def term(self, state: str) -> str:
         """Say whether a state is weights or what an optimiser remembers of them."""

@@ -23,6 +23,7 @@ from gandask.core.files import DAMAGED, opened, parsed, read_whole, write_whole
 from gandask.core.shown import unpacked
 
 ENDING = ".rounds"
+REAL = "real"  # in the place of a slot
 KINDS = ("uint8", "float16")
 LARGEST = 1 << 24
 """Bytes of a record that is read."""
@@ -43,6 +44,7 @@ class Shown:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.form_file = path / "form.json"
+        self.form: Any = None  # of what this process has appended
 
     def append(self, slot: str, round: int, samples: Array) -> None:
         """Keep what a slot shows after a round, if the disk has room.
@@ -53,6 +55,11 @@ class Shown:
         round : int
         samples : array
             As `gandask.core.shown.packed` makes them, of the same kind and shape each time.
+
+        Raises
+        ------
+        StoreError
+            If they are of another.
         """
         with contextlib.suppress(OSError):
             self._write(slot, np.array([(round, samples)], self._begun(samples)))
@@ -84,6 +91,10 @@ class Shown:
             known = [(of, place) for place, of in enumerate(records.rounds) if of <= round]
             return unpacked(records.read(max(known)[1])) if known else None
 
+    def real(self) -> Array | None:
+        """Give real samples, where the run keeps any; see `at`."""
+        return self.at(REAL, 0)
+
     @property
     def size(self) -> int:
         """Bytes of all files."""
@@ -102,11 +113,23 @@ class Shown:
 
     def _begun(self, samples: Array) -> np.dtype[Any]:
         """Write the form of what is shown when the first comes; give the type of a record."""
-        if not self.form_file.exists():
-            self.path.mkdir(exist_ok=True)
-            told = {"kind": samples.dtype.name, "shape": samples.shape}
-            write_whole(self.form_file, json.dumps(told))
-        return _record({"kind": samples.dtype.name, "shape": list(samples.shape)})
+        form = {"kind": samples.dtype.name, "shape": list(samples.shape)}
+        if self.form is None:
+            if not self.form_file.exists():
+                self.path.mkdir(exist_ok=True)
+                write_whole(self.form_file, json.dumps(form))
+            self.form = self._read_form()
+        if form != self.form:
+            raise StoreError(f"{self.path}: expected samples of the form {self.form}, got {form}")
+        return _record(form)
+
+    def _read_form(self) -> Any:
+        try:
+            return parsed(read_whole(self.form_file))
+        except FileNotFoundError:
+            raise
+        except DAMAGED as error:
+            raise StoreError(f"{self.path} cannot be read: {error}") from error
 
     def _write(self, slot: str, record: Array) -> None:
         with opened(self.path / _name(slot), os.O_WRONLY | os.O_APPEND | os.O_CREAT) as file:
@@ -118,7 +141,7 @@ class Shown:
     @contextlib.contextmanager
     def _opened(self, slot: str) -> Iterator[Records]:
         try:
-            kind = _record(parsed(read_whole(self.form_file)))
+            kind = _record(self._read_form())
             with opened(self.path / _name(slot)) as file:
                 yield Records(file.fileno(), kind)
         except FileNotFoundError:

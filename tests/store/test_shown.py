@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from conftest import tiny
 
 import gandask as gd
 from gandask.core import StoreError
@@ -106,3 +107,24 @@ def test_a_run_shows_every_round_and_comes_to_the_same_without(tmp_path):
     assert "shown_samples" not in (tmp_path / "3" / "reports.jsonl").read_text()
     # all look at the same noise: what differs is the generator
     assert not np.array_equal(run.shown.at("cell/0", 2), run.shown.at("cell/1", 2))
+
+
+def test_samples_of_another_form_are_refused(shown):
+    shown.append("cell/0", 1, IMAGES)
+    with pytest.raises(StoreError, match="expected samples of the form"):
+        shown.append("cell/1", 1, IMAGES[:1])
+
+
+def test_real_samples_are_beside_them_of_each_class_in_turn(tmp_path):
+    given = {"data": "digits", "batch_size": 50, "score_samples": 100, "final_samples": 100}
+    budget = {"base": "mlp", "budget": "iterations:1", "kept_samples": 0}
+    gd.run(gd.PerLabel(**given, **budget, labels=(3, 8)), store=tmp_path / "run")
+    real = gd.open_run(tmp_path / "run").shown.real()
+    digits = gd.data.load("digits")
+    every = packed(digits.batch(np.arange(len(digits))).numpy())
+    known = {one.tobytes(): label for one, label in zip(every, digits.labels, strict=True)}
+    assert [known[one.tobytes()] for one in packed(real)] == 8 * [3, 8]
+
+
+def test_what_is_private_is_never_shown(tmp_path):
+    assert tiny("privacy").real_samples() is None

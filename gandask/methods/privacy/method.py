@@ -70,6 +70,9 @@ class PrivacyGAN(Sharing):
         layout = Layout(coords, roles, variables(self.score_samples, self.final_samples))
         return self.with_final_scores(layout, {"client": "the final student"})
 
+    def real_samples(self) -> None:
+        """Show none: they are of private clients."""
+
     def term(self, state: str) -> str:
         """Say what a state is, by its name: ``slot/number/kind/round``."""
         if state.endswith("/moments"):
