@@ -3,10 +3,11 @@
 import panel as pn
 from bokeh.settings import settings
 
-from gandask.pages import guard, panel_internals, server
+from gandask.pages import frame, guard, panel_internals, server
 
 settings.auth_module = str(guard.MODULE)
 panel_internals.close_components()
+panel_internals.name_pages(frame.NAMES)
 
 
 def on_server_loaded(server_context: object) -> None:

@@ -13,7 +13,7 @@ import gandask as gd
 from gandask.commands.listing import table
 from gandask.methods.testing import Toy
 from gandask.store import create, scored
-from gandask.store.listing import listed
+from gandask.store.listing import folders, listed, named, within
 
 
 def made(path, state="stopped", round=3, best=("distance", 0.25), **changes):
@@ -85,6 +85,24 @@ def test_links_are_followed_and_each_run_is_listed_once(tmp_path):
     assert not broken
 
 
+def test_one_run_is_found_by_its_name_without_a_look_at_the_others(tmp_path):
+    for name in ("a", "b/c/d/e", "b/.hidden/f", "too/deep/to/be/listed"):
+        made(tmp_path / "runs" / name)
+    made(tmp_path / "runs" / "a" / "inner")
+    made(tmp_path / "secret")
+    (tmp_path / "runs" / "link").symlink_to(tmp_path / "secret")
+    root = tmp_path / "runs"
+    names = [named(root, path) for path in folders(root)]
+    assert sorted(names) == ["a", "b/c/d/e", "link"]
+    for name in names:
+        assert within(root, name) == root / name
+    others = ("a/inner", "b", "b/.hidden/f", "too/deep/to/be/listed", "", ".", "..", "/", "//a")
+    strange = ("../secret", "a/../../secret", str(tmp_path / "secret"), "a/", "a\0", "a" * 1000)
+    for name in (*others, *strange):
+        assert within(root, name) is None
+    assert within(tmp_path / "secret", str(tmp_path / "secret")) == tmp_path / "secret"
+
+
 @pytest.mark.parametrize("count", [1, 7])
 def test_what_is_broken_takes_one_line(tmp_path, count):
     made(tmp_path / "run", "finished")
@@ -128,7 +146,7 @@ def test_thousands_of_runs_take_no_heavy_library(tmp_path):
             (folder / name).hardlink_to(tmp_path / "run" / name)
     code = (
         "import sys, pathlib\n"
-        "from gandask.store.listing import listed\n"
+        "from gandask.store.listing import folders, listed, named, within\n"
         "found, broken = listed(pathlib.Path(sys.argv[1]))\n"
         "print(len(found), len(broken), {'torch', 'xarray', 'dask'} & set(sys.modules))\n"
     )

@@ -6,7 +6,7 @@ import collections
 import datetime
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,14 +14,9 @@ from gandask.commands import plain_errors
 from gandask.display import printable, say
 
 if TYPE_CHECKING:
-    from gandask.store.listing import Broken, Listed
+    from gandask.store.listing import Listed
 
 TITLES = ("run", "state", "method", "data", "round", "best", "written", "differing settings")
-OWN_COLUMNS = ("method", "data", "rounds")
-"""Settings that are not told among those that differ."""
-LONG = 30  # characters of a value
-NAMED = 5  # broken runs that are named
-SPANS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
 
 
 @click.command("list")
@@ -38,7 +33,7 @@ def list_runs(folder: Path, states: tuple[str, ...]) -> None:
     from gandask.core import SettingError, StoreError
     from gandask.display import suggestion
     from gandask.store import STATES
-    from gandask.store.listing import listed
+    from gandask.store.listing import listed, told
 
     for state in states:
         if state not in STATES:
@@ -69,8 +64,10 @@ def table(runs: Sequence[Listed], now: datetime.datetime) -> str:
     now : datetime
         What their ages are told by.
     """
-    differing = _differing(runs)
-    rows = [TITLES, *((*_facts(run, now), text) for run, text in zip(runs, differing, strict=True))]
+    from gandask.store.listing import differing
+
+    texts = [", ".join(f"{key}={value}" for key, value in one.items()) for one in differing(runs)]
+    rows = [TITLES, *((*_facts(run, now), text) for run, text in zip(runs, texts, strict=True))]
     rows = [tuple(map(printable, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
@@ -79,77 +76,17 @@ def table(runs: Sequence[Listed], now: datetime.datetime) -> str:
     )
 
 
-def told(broken: Sequence[Broken]) -> str:
-    """Say on one line what cannot be read, and what to do."""
-    if len(broken) == 1:
-        return f"{broken[0].name} cannot be shown: {broken[0].why}"
-    names = ", ".join(one.name for one in broken[:NAMED])
-    more = f" and {len(broken) - NAMED} more" if len(broken) > NAMED else ""
-    return (
-        f"{len(broken)} runs cannot be shown: {names}{more}; gandask show RUN says why; take them "
-        "from a copy, or remove their folders"
-    )
-
-
-def age(updated: str, now: datetime.datetime) -> str:
-    """Say how long ago a time was.
-
-    Examples
-    --------
-    >>> at = datetime.datetime(2026, 1, 2, 12, tzinfo=datetime.UTC)
-    >>> [age(f"2026-01-0{day}T11:58:30+00:00", at) for day in (1, 2, 3)]
-    ['1 d ago', '1 min ago', '0 s ago']
-    >>> age("yesterday", at)
-    '–'
-    """
-    try:
-        seconds = (now - datetime.datetime.fromisoformat(updated)).total_seconds()
-    except (ValueError, TypeError):  # a run may be a stranger's
-        return "–"
-    unit, size = next(((unit, size) for unit, size in SPANS if seconds >= size), SPANS[-1])
-    return f"{max(0, int(seconds // size))} {unit} ago"
-
-
 def _facts(run: Listed, now: datetime.datetime) -> tuple[str, ...]:
+    from gandask.store.listing import age, short
+
     rounds = run.settings.get("rounds")
     best = f"{run.best['value']:.4g} {run.best.get('score', '')}" if run.best else "–"
     return (
         run.name,
         run.state,
         str(run.settings.get("method", "–")),
-        _short(run.settings.get("data", "–")),
+        short(run.settings.get("data", "–")),
         f"{run.round} of {rounds}" if isinstance(rounds, int) else str(run.round),
         best if not run.best or run.best.get("final") else f"{best} so far",
         age(run.updated, now),
     )
-
-
-def _differing(runs: Sequence[Listed]) -> list[str]:
-    """Write, for each run, the settings in which those of its method differ."""
-    values: dict[tuple[str, str], set[str]] = collections.defaultdict(set)
-    counts = collections.Counter(str(run.settings.get("method")) for run in runs)
-    having: collections.Counter[tuple[str, str]] = collections.Counter()
-    for run in runs:
-        for key, value in run.settings.items():
-            place = str(run.settings.get("method")), key
-            values[place].add(repr(value))
-            having[place] += 1
-
-    def differs(method: str, key: str) -> bool:
-        # what is None is left out of a table
-        alike = len(values[method, key]) == 1 and having[method, key] == counts[method]
-        return not (alike or key in OWN_COLUMNS)
-
-    return [
-        ", ".join(
-            f"{key}={_short(value)}"
-            for key, value in run.settings.items()
-            if differs(str(run.settings.get("method")), key)
-        )
-        for run in runs
-    ]
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= LONG else f"{text[: LONG - 1]}…"

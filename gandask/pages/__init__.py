@@ -1,4 +1,4 @@
-"""Panel pages over the plots: live, speedup, compare."""
+"""Panel pages over the plots: home, live, speedup, compare."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from typing import Any
 
 from gandask.pages.compare import compare
 from gandask.pages.frame import argument
+from gandask.pages.home import home
 from gandask.pages.live import live
 from gandask.pages.speedup import speedup
 
-PAGES = {"live": live, "speedup": speedup, "compare": compare}
+PAGES = {"home": home, "live": live, "speedup": speedup, "compare": compare}
 
 
 def chosen() -> Any:
-    """Make the page that the argument ``page`` of the address names, or the live one."""
-    return PAGES.get(argument("page"), live)()
+    """Make the page that the address names by ``page``, or that of its ``run``, or home."""
+    return PAGES.get(argument("page"), live if argument("run") else home)()

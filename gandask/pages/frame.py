@@ -16,7 +16,7 @@ from gandask.core import SettingError
 from gandask.pages import guard
 
 STYLE = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
-NAMES = ("live", "speedup", "compare")
+NAMES = ("home", "live", "speedup", "compare")
 NICENESS = 5  # a run on the same machine goes first, but pages still answer beside it
 
 
@@ -41,19 +41,17 @@ def page(name: str, content: Callable[[], Any]) -> Any:
 
 def head(name: str) -> Any:
     """Make the head of a page: the other pages, for the same run and in the same colours."""
-    arguments = {
-        key: value for key, value in _arguments().items() if key in ("run", "runs", "theme")
-    }
+    known = {key: value for key, value in arguments().items() if key in ("run", "runs", "theme")}
     links = Markup("").join(
         Markup('<a href="{}"{}>{}</a>').format(
-            _address(other, arguments),
+            _address(other, known),
             Markup(' aria-current="page"') if other == name else "",
             other,
         )
         for other in NAMES
     )
-    dark = arguments.get("theme") == "dark"
-    other_theme = _address(name, {**arguments, "theme": "default" if dark else "dark"})
+    dark = known.get("theme") == "dark"
+    other_theme = _address(name, {**known, "theme": "default" if dark else "dark"})
     switch = Markup('<a class="theme" href="{}">{}</a>').format(
         other_theme, "light" if dark else "dark"
     )
@@ -89,16 +87,23 @@ def _lacking() -> str:
 
 def argument(name: str) -> str:
     """Give an argument of the page's address, or nothing."""
-    return _arguments().get(name, "")
+    return arguments().get(name, "")
 
 
-def _arguments() -> dict[str, str]:
+def arguments() -> dict[str, str]:
+    """Give the arguments of the page's address."""
     given = pn.state.session_args or {}
     return {
         key: values[0].decode("utf-8", "replace") if isinstance(values[0], bytes) else values[0]
         for key, values in given.items()
         if values
     }
+
+
+def link(page: str, **values: str) -> str:
+    """Give the address of a page with arguments, in the colours of this one."""
+    theme = argument("theme")
+    return _address(page, {"theme": theme, **values} if theme else values)
 
 
 def _address(page: str, arguments: Mapping[str, str]) -> str:

@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import sys
+import urllib.parse
+from collections.abc import Iterable
 
 import panel.io.server
 from bokeh.server.views.auth_request_handler import AuthRequestHandler
 from panel.io.resources import COMPONENT_PATH
-from tornado.web import HTTPError
+from tornado.web import HTTPError, RequestHandler
 
 PACKAGES = ("panel", "bokeh", "gandask")
 
@@ -40,6 +42,21 @@ class Components(AuthRequestHandler, panel.io.server.ComponentResourceHandler):
 
 ROUTES = [(f"/{COMPONENT_PATH}(.*)", Components)]
 """For ``get_server(extra_patterns=...)``: they come before Panel's own."""
+
+
+class Named(RequestHandler):
+    """Leads from the address that a page has by its name to that of the one app that has all."""
+
+    def get(self, page: str | None) -> None:
+        """Go on, with all arguments."""
+        asked = dict(urllib.parse.parse_qsl(self.request.query, keep_blank_values=True))
+        query = urllib.parse.urlencode(asked | ({"page": page} if page else {}))
+        self.redirect(f"./dashboards?{query}" if query else "./dashboards")
+
+
+def name_pages(names: Iterable[str]) -> None:
+    """Give each page its own address in servers that Panel makes itself from now on."""
+    panel.io.server.toplevel_patterns.insert(0, (f"/({'|'.join(names)})?", Named))
 
 
 def close_components() -> None:

@@ -63,7 +63,7 @@ def serve(
     here = {guard.LOCAL, "127.0.0.1", socket.gethostname(), address}
     try:
         server = get_server(
-            {"/": chosen, **PAGES},
+            {"/": chosen, "/dashboards": chosen, **PAGES},
             port=port,
             address=address,
             websocket_origin=[*(f"{host}:{port}" for host in sorted(here)), *origins],

@@ -4,13 +4,14 @@ from gandask.results.columns import event_of
 from gandask.results.dataset import (
     Results,
     attributes,
+    best_of,
     described,
     labelled,
     versions,
     without_timings,
 )
 from gandask.results.joined import joined
-from gandask.results.storage import LARGEST, digest, fixed, read, write
+from gandask.results.storage import LARGEST, digest, fixed, read, read_values, write
 from gandask.results.tables import (
     best,
     differing,
@@ -36,6 +37,7 @@ __all__ = [
     "Results",
     "attributes",
     "best",
+    "best_of",
     "described",
     "differing",
     "digest",
@@ -51,6 +53,7 @@ __all__ = [
     "place_of_best",
     "profile",
     "read",
+    "read_values",
     "seeds",
     "settings",
     "setup",

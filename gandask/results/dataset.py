@@ -101,11 +101,9 @@ class Results:
         if values is None or variable is None or not (variable.better and variable.by_round):
             return None
         for row in values[: self.done][::-1]:
-            known = row[~np.isnan(row)]
-            if known.size:
-                finite = known[np.isfinite(known)]  # infinite only where all are
-                best = np.max if variable.better == "higher" else np.min
-                return float(best(finite if finite.size else known))
+            best = best_of(row, variable.better)
+            if best is not None:
+                return best
         return None
 
     def relay(self, layout: Layout) -> None:
@@ -266,6 +264,22 @@ class Results:
         """Put sums side by side, in the order of their names."""
         empty = np.zeros((*self._shape(TIMINGS["elapsed"]), 0), dtype)
         return np.concatenate([empty, *(parts[name][..., None] for name in sorted(parts))], -1)
+
+
+def best_of(values: Array, better: str) -> float | None:
+    """Give the best of scores: None where none is known, infinite only where all are.
+
+    Examples
+    --------
+    >>> best_of(np.array([np.nan, 3.0, 2.0, -np.inf]), "lower")
+    2.0
+    """
+    known = values[~np.isnan(values)]
+    if not known.size:
+        return None
+    finite = known[np.isfinite(known)]
+    best = np.max if better == "higher" else np.min
+    return float(best(finite if finite.size else known))
 
 
 def _dtype(variable: Variable) -> np.dtype[Any]:

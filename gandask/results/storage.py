@@ -124,6 +124,29 @@ def read(path: Path) -> xr.Dataset:
         ) from error
 
 
+def read_values(path: Path, name: str) -> Array:
+    """Read the numbers of one variable of a Dataset that `write` wrote, and nothing else of it.
+
+    Raises
+    ------
+    StoreError
+        If they cannot be read.
+    """
+    import zarr
+
+    folder = path / name
+    try:
+        if not name.isidentifier() or path.is_symlink():
+            raise ValueError("it may lead anywhere")
+        _refuse_unlike(folder)
+        stored = zarr.open_array(folder, mode="r", zarr_format=3)
+        if stored.nbytes > LARGEST:
+            raise ValueError(f"it says that it holds {stored.nbytes} bytes, more than {LARGEST}")
+        return np.asarray(stored[...])
+    except Exception as error:  # zarr's codecs raise what they like
+        raise StoreError(f"{folder} cannot be read: {type(error).__name__}: {error}") from error
+
+
 def _refuse_unlike(path: Path) -> None:
     """Refuse a folder that has what `write` does not write, before any of it is decoded.
 

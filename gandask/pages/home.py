@@ -1,0 +1,213 @@
+"""The home page: a card for each run of the folder, to find, to open and to compare them by."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import functools
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import panel as pn
+from markupsafe import Markup
+
+from gandask.pages import catalogue
+from gandask.pages.address import PageAddress
+from gandask.pages.cards import AWAITED, NOTHING, Cards, called, card, spark
+from gandask.pages.frame import argument, html, link, message, page
+from gandask.runs.course import ScoreCourse
+from gandask.store.listing import Broken, Listed, differing, short, told
+
+SHEET = 24  # cards at once
+PERIOD = 2000  # milliseconds between two looks
+SHOWN_ANEW = 0.3  # seconds of reading after which what is known is shown
+REMEMBERED = 512  # courses of scores
+ANY = "any"
+NONE = "There are no runs in {} yet. gandask train demo --store runs/first"
+KINDS = ("method", "data", "state")
+"""What runs are told apart by, each with a choice of its own."""
+
+
+def home() -> Any:
+    """Make the home page."""
+    return page("home", lambda: Home().view)
+
+
+class Home:
+    """The runs of the folder as cards, and what to find some of them by."""
+
+    def __init__(self) -> None:
+        self.root = catalogue.folder()
+        self.runs: list[Listed] = []
+        self.broken: list[Broken] = []
+        self.differing: dict[str, dict[str, str]] = {}
+        self.drawing = 0  # how often there was something to draw
+        self.address = PageAddress(margin=(5, 10))
+        self.find = pn.widgets.TextInput(
+            name="find", value=argument("find"), placeholder="name, setting ...", width=200
+        )
+        self.kinds = {
+            kind: pn.widgets.Select(name=kind, options=[ANY], width=130) for kind in KINDS
+        }
+        self.sheet = 1
+        self.earlier = pn.widgets.Button(
+            name="◀ newer", width=90, on_click=lambda _: self._turn(-1)
+        )
+        self.later = pn.widgets.Button(name="older ▶", width=90, on_click=lambda _: self._turn(1))
+        self.place = html(Markup(""), sizing_mode="fixed", width=160)
+        self.turns = pn.Row(self.earlier, self.place, self.later, visible=False)
+        self.said = message("looking for runs ...")
+        self.cards = Cards(compare=link("compare", runs=""), sizing_mode="stretch_width")
+        self.view = pn.Column(
+            pn.FlexBox(self.find, *self.kinds.values(), self.address, align_items="end"),
+            self.said,
+            self.cards,
+            self.turns,
+            sizing_mode="stretch_width",
+        )
+        # the page is there before what takes time to read
+        pn.state.onload(self._begin)
+
+    async def _begin(self) -> None:
+        await self._look()
+        given = argument("sheet")
+        self.sheet = int(given) if given.isdecimal() else 1
+        for kind, widget in self.kinds.items():
+            wanted = argument(kind)
+            widget.value = wanted if wanted in widget.options else ANY
+            widget.param.watch(lambda event: self._turn(to=1), "value")
+        self.find.param.watch(lambda event: self._turn(to=1), "value_input")
+        self._show()
+        # apart: what is asked meanwhile would wait for the end of a callback
+        pn.state.add_periodic_callback(lambda: pn.state.execute(self._look_again), PERIOD)
+
+    async def _look_again(self) -> None:
+        before = self.runs, self.broken
+        await self._look()
+        if before != (self.runs, self.broken):
+            self._show()
+
+    async def _look(self) -> None:
+        """Read how runs stand by now: in a thread, as there may be thousands."""
+        self.runs, self.broken = await asyncio.to_thread(catalogue.listed, self.root)
+        told_apart = differing(self.runs)
+        self.differing = {run.name: one for run, one in zip(self.runs, told_apart, strict=True)}
+        for kind, widget in self.kinds.items():
+            known = sorted({_fact(run, kind) for run in self.runs})
+            options = list(dict.fromkeys([ANY, *known, widget.value]))
+            if widget.options != options:
+                widget.options = options
+
+    def _turn(self, by: int = 0, to: int | None = None) -> None:
+        self.sheet = self.sheet + by if to is None else to
+        self._show()
+
+    def _found(self) -> list[Listed]:
+        """Give the runs that were asked for."""
+        words = (self.find.value_input or self.find.value or "").lower().split()
+        chosen = {kind: one.value for kind, one in self.kinds.items() if one.value != ANY}
+        return [
+            run
+            for run in self.runs
+            if all(_fact(run, kind) == value for kind, value in chosen.items())
+            and all(word in self._text(run) for word in words)
+        ]
+
+    def _text(self, run: Listed) -> str:
+        """Give what is looked through for words."""
+        settings = (f"{key}={value}" for key, value in self.differing[run.name].items())
+        return " ".join([run.name, *(_fact(run, kind) for kind in KINDS), *settings]).lower()
+
+    def _show(self) -> None:
+        """Show the cards of one sheet, and keep in the address what was asked for."""
+        found = self._found()
+        sheets = max(1, -(-len(found) // SHEET))
+        self.sheet = min(max(1, self.sheet), sheets)
+        begin = (self.sheet - 1) * SHEET
+        shown = found[begin : begin + SHEET]
+        self.place.object = f"{begin + 1}–{begin + len(shown)} of {len(found)}"
+        self.turns.visible = sheets > 1
+        self.earlier.disabled, self.later.disabled = self.sheet == 1, self.sheet == sheets
+        self._say(len(found))
+        asked = {kind: "" if one.value == ANY else one.value for kind, one in self.kinds.items()}
+        self.address.keep(
+            find=self.find.value_input or self.find.value or "",
+            **asked,
+            sheet=self.sheet if self.sheet > 1 else "",
+        )
+        self.address.title = f"{len(found)} runs · gandask"
+        self.drawing += 1
+        pn.state.execute(functools.partial(self._draw, shown, self.drawing))
+
+    def _say(self, found: int) -> None:
+        """Say what there is in the place of cards, and what cannot be read."""
+        lines = []
+        if not self.runs and not self.broken:
+            lines += [NONE.format(self.root)]
+        elif not found and self.runs:
+            lines += [f"None of {len(self.runs)} runs is like this."]
+        if self.broken:
+            lines += [told(self.broken)]
+        self.said.object = str(message("\n".join(lines)).object)
+        self.said.visible = bool(lines)
+
+    async def _draw(self, shown: Sequence[Listed], drawing: int) -> None:
+        """Show cards at once, and their scores by round as they are read."""
+        drawn = {run.name: self._known(run) for run in shown}
+        self._send(shown, drawn)
+        since = time.monotonic()
+        for run in shown:
+            drawn[run.name] = await asyncio.to_thread(course, run)
+            if drawing != self.drawing:  # others were asked for meanwhile
+                return
+            if time.monotonic() - since > SHOWN_ANEW:
+                since = time.monotonic()
+                self._send(shown, drawn)
+        self._send(shown, drawn)
+
+    def _send(self, shown: Sequence[Listed], drawn: Mapping[str, Markup]) -> None:
+        now = datetime.datetime.now(datetime.UTC)
+        live = functools.partial(link, "live")
+        self.cards.show(
+            {
+                run.name: card(
+                    run, self.differing[run.name], drawn[run.name], now, live(run=run.name)
+                )
+                for run in shown
+            }
+        )
+
+    @staticmethod
+    def _known(run: Listed) -> Markup:
+        """Give what was drawn of a run before."""
+        return _drawn[run.path][1] if run.path in _drawn else AWAITED
+
+
+def course(run: Listed) -> Markup:
+    """Draw the score of a run by round, where that is not done yet; nothing of a broken one."""
+    with _lock:
+        seen = run.updated, run.round, run.state
+        known = _drawn.pop(run.path, None)
+        if known is None or known[0] != seen:
+            read = known[2] if known else ScoreCourse(run.path)
+            try:
+                known = seen, spark(read.look(), called(read.name)), read
+            except Exception:  # whatever a folder holds, the page goes on; its own page says what
+                known = seen, NOTHING, ScoreCourse(run.path)
+        _drawn[run.path] = known  # at the end: what was asked for least lately goes first
+        if len(_drawn) > REMEMBERED:
+            del _drawn[next(iter(_drawn))]
+        return known[1]
+
+
+_drawn: dict[Path, tuple[object, Markup, ScoreCourse]] = {}
+"""Scores by round that were drawn, and of what."""
+_lock = threading.Lock()
+
+
+def _fact(run: Listed, kind: str) -> str:
+    """Give what a run is told apart by."""
+    return run.state if kind == "state" else short(run.settings.get(kind, "–"))
