@@ -23,7 +23,7 @@ CARD = Markup("""
 <label class="choose"><input type="checkbox" aria-label="choose {name}"></label>
 <h3><a href="{address}">{name}</a></h3>
 <p><span class="badge {state}">{state}</span> {round} · {age}</p>
-<div class="course">{course}<p><b>{score}</b> <span class="faint">{scored}</span></p></div>
+<div class="course">{drawn}<p><b>{score}</b> <span class="faint">{scored}</span></p></div>
 <p>{method} · {data}</p>
 <p class="faint differing" title="{differing}">{differing}</p>
 """)
@@ -52,7 +52,7 @@ class Cards(pn.custom.JSComponent):
 def card(
     run: Listed,
     differing: Mapping[str, str],
-    course: Markup,
+    drawn: Markup,
     now: datetime.datetime,
     address: str,
 ) -> Markup:
@@ -63,8 +63,8 @@ def card(
     run : Listed
     differing : mapping
         Its settings that others of its method have otherwise.
-    course : Markup
-        Its score by round.
+    drawn : Markup
+        Its samples, and its score by round.
     now : datetime
         What its age is told by.
     address : str
@@ -78,7 +78,7 @@ def card(
         state=run.state,
         round=f"{run.round}/{rounds}" if isinstance(rounds, int) else f"round {run.round}",
         age=age(run.updated, now),
-        course=course,
+        drawn=drawn,
         score=f"{called(best.get('score', ''))} {best['value']:.4g}" if best else "no score",
         scored=scored if best else "yet",
         method=run.settings.get("method", "–"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 import functools
 import threading
@@ -16,8 +17,10 @@ from markupsafe import Markup
 
 from gandask.pages import catalogue
 from gandask.pages.address import PageAddress
-from gandask.pages.cards import AWAITED, NOTHING, Cards, called, card, spark
+from gandask.pages.cards import AWAITED, Cards, called, card, spark
 from gandask.pages.frame import argument, html, link, message, page
+from gandask.pages.thumbnail import thumbnail
+from gandask.runs import open_run
 from gandask.runs.course import ScoreCourse
 from gandask.store.listing import Broken, Listed, differing, short, told
 
@@ -156,25 +159,25 @@ class Home:
 
     async def _draw(self, shown: Sequence[Listed], drawing: int) -> None:
         """Show cards at once, and their scores by round as they are read."""
-        drawn = {run.name: self._known(run) for run in shown}
-        self._send(shown, drawn)
+        made = {run.name: self._known(run) for run in shown}
+        self._send(shown, made)
         since = time.monotonic()
         for run in shown:
-            drawn[run.name] = await asyncio.to_thread(course, run)
+            made[run.name] = await asyncio.to_thread(drawn, run)
             if drawing != self.drawing:  # others were asked for meanwhile
                 return
             if time.monotonic() - since > SHOWN_ANEW:
                 since = time.monotonic()
-                self._send(shown, drawn)
-        self._send(shown, drawn)
+                self._send(shown, made)
+        self._send(shown, made)
 
-    def _send(self, shown: Sequence[Listed], drawn: Mapping[str, Markup]) -> None:
+    def _send(self, shown: Sequence[Listed], made: Mapping[str, Markup]) -> None:
         now = datetime.datetime.now(datetime.UTC)
         live = functools.partial(link, "live")
         self.cards.show(
             {
                 run.name: card(
-                    run, self.differing[run.name], drawn[run.name], now, live(run=run.name)
+                    run, self.differing[run.name], made[run.name], now, live(run=run.name)
                 )
                 for run in shown
             }
@@ -186,25 +189,32 @@ class Home:
         return _drawn[run.path][1] if run.path in _drawn else AWAITED
 
 
-def course(run: Listed) -> Markup:
-    """Draw the score of a run by round, where that is not done yet; nothing of a broken one."""
+def drawn(run: Listed) -> Markup:
+    """Draw samples and the score of a run by round, where that is not done yet."""
     with _lock:
         seen = run.updated, run.round, run.state
         known = _drawn.pop(run.path, None)
         if known is None or known[0] != seen:
-            read = known[2] if known else ScoreCourse(run.path)
-            try:
-                known = seen, spark(read.look(), called(read.name)), read
-            except Exception:  # whatever a folder holds, the page goes on; its own page says what
-                known = seen, NOTHING, ScoreCourse(run.path)
+            course = known[2] if known else ScoreCourse(run.path)
+            known = seen, _draw(course), course
         _drawn[run.path] = known  # at the end: what was asked for least lately goes first
         if len(_drawn) > REMEMBERED:
             del _drawn[next(iter(_drawn))]
         return known[1]
 
 
+def _draw(course: ScoreCourse) -> Markup:
+    samples = line = Markup("")
+    # whatever a folder holds, the page goes on; the run's own page says what is wrong
+    with contextlib.suppress(Exception):
+        samples = thumbnail(open_run(course.path))
+    with contextlib.suppress(Exception):
+        line = spark(course.look(), called(course.name))
+    return samples + line
+
+
 _drawn: dict[Path, tuple[object, Markup, ScoreCourse]] = {}
-"""Scores by round that were drawn, and of what."""
+"""What was drawn of runs, as they were then."""
 _lock = threading.Lock()
 
 

@@ -6,6 +6,7 @@ import json
 import shutil
 import urllib.parse
 
+import numpy as np
 import pytest
 from browser import Tab, served
 from conftest import tiny
@@ -14,6 +15,7 @@ import gandask as gd
 from gandask.methods.testing import Toy
 from gandask.pages import catalogue
 from gandask.pages.cards import AWAITED, card, spark
+from gandask.pages.thumbnail import thumbnail
 
 EVIL = "<img src=x onerror=alert(1)>"
 MANY = 60
@@ -92,6 +94,7 @@ def test_each_run_has_a_card(new_context, address, theme, width):
     for words in ("finished", "3/3", "toy", "rate 0.5", "seed 2"):
         assert words in text
     assert "FID" in tab.page.locator("article", has_text="grid").inner_text()
+    tab.page.get_by_label("samples of cell/0 in round 3").wait_for()
     line = tab.page.locator("article", has_text="grid").locator("polyline")
     assert len(line.get_attribute("points").split()) == 3
     assert tab.page.evaluate("document.documentElement.scrollWidth") <= width
@@ -235,6 +238,25 @@ def test_a_line_is_of_what_is_known():
     assert 'points="3.0,3.0 60.0,18.0 117.0,33.0"' in logarithmic
     assert len(spark(dict.fromkeys(range(10_000), 1.0), "FID")) < 2500
     assert "onerror=alert(1)&gt;" in spark({1: 1.0}, EVIL)
+
+
+def test_points_and_images_are_small_pictures(tmp_path):
+    gd.run(tiny(), store=tmp_path / "points", progress=False)
+    run = gd.open_run(tmp_path / "points")
+    dots = thumbnail(run)
+    assert "samples of cell/0 in round 3" in dots
+    assert 0 < dots.count("h0") <= 200
+    # of a stranger's run
+    for samples in ([[np.nan, 1.0]] * 3, [[1e4, 1e4], [0.0, 0.0]]):
+        run.shown.clear()
+        store = gd.open_run(tmp_path / "points").shown
+        store.append("cell/0", 1, np.array(samples, np.float16))
+        assert thumbnail(run).count("h0") == np.isclose(samples, 0).all(1).sum()
+    run.shown.clear()
+    assert thumbnail(run) == ""
+    images = np.zeros((16, 3, 8, 8), np.uint8)
+    gd.open_run(tmp_path / "points").shown.append("cell/1", 2, images)
+    assert 'alt="samples of cell/1 in round 2" src="data:image/png;base64,' in thumbnail(run)
 
 
 def test_markup_in_a_card_is_text(tmp_path):

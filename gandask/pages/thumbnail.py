@@ -1,0 +1,45 @@
+"""What a run makes at present, on a card: a few images, or points in the plane of their data."""
+
+from __future__ import annotations
+
+import numpy as np
+from markupsafe import Markup
+
+from gandask.core import Array
+from gandask.data import Plane
+from gandask.plots import pictures
+from gandask.runs import Run
+
+IMAGES, COLUMNS = 9, 3
+POINTS = 200
+SIDE = 84  # of a plane of points, in its own units
+PICTURE = Markup('<img class="thumbnail" alt="{}" src="data:image/png;base64,{}">')
+PLANE = Markup(
+    '<svg class="thumbnail" viewBox="0 0 {} {}" role="img" aria-label="{}"><path d="{}"/></svg>'
+)
+
+
+def thumbnail(run: Run) -> Markup:
+    """Draw what the first slot of a run showed last; nothing of a run that shows nothing."""
+    slots = run.shown.slots(run.layout.slots)
+    if not slots:
+        return Markup("")
+    round = run.shown.rounds(slots[0])[-1]
+    samples = run.shown.at(slots[0], round)
+    if samples is None:
+        return Markup("")
+    told = f"samples of {slots[0]} in round {round}"
+    facts = run.store.description["facts"]
+    if pictures.is_points(samples):
+        return PLANE.format(SIDE, SIDE, told, _dots(samples[:POINTS], Plane.of(facts)))
+    return PICTURE.format(told, pictures.png_text(samples[:IMAGES], COLUMNS))
+
+
+def _dots(points: Array, plane: Plane | None) -> str:
+    """Write points as a path of dots: those that lie in the plane, or around themselves."""
+    known = points[np.isfinite(points).all(1)]
+    if not len(known):
+        return ""
+    places = pictures.placed(known, plane or Plane.around(known))
+    inside = places[((places >= 0) & (places <= 1)).all(1)]
+    return "".join(f"M{x:.1f} {y:.1f}h0" for x, y in SIDE * inside)
