@@ -194,6 +194,24 @@ def sample(run: Path, count: int, output: Path, seed: int, slot: str | None, tru
 
 
 @main.command()
+@click.argument("run", type=RUN)
+@click.option("-o", "output", type=click.Path(path_type=Path), help="Default: RUN/film.gif.")
+@plain_errors
+@import_option
+def film(run: Path, output: Path | None) -> None:
+    """Write what every cell, group or label of a run showed, a frame for each round.
+
+    A .gif, .webp or .mp4, by the name.
+
+    Example: gandask film runs/first -o film.gif
+    """
+    from gandask.runs import open_run
+
+    written = open_run(run).film(output)
+    say(f"{written}: {written.stat().st_size / 1e6:.1f} MB")
+
+
+@main.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "output", type=click.Path(path_type=Path), required=True, help="Folder.")
 @click.option(

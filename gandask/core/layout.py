@@ -13,7 +13,7 @@ import numpy as np
 from gandask.core.errors import MethodError
 
 BETTER = ("", "lower", "higher")
-SHOWN = ("map", "trace", "report")
+SHOWN = ("map", "trace", "report", "origin", "accepted")
 TAKEN = ("marked", "round")
 
 
@@ -37,8 +37,10 @@ class Variable:
         Whether there is one in each round.
     better : {"", "lower", "higher"}
         Which of two values is better, if one can be.
-    shown : tuple of {"map", "trace", "report"}
+    shown : tuple of {"map", "trace", "report", "origin", "accepted"}
         Where pages show it unasked: offered for the map; drawn beside the score; in the report.
+        Among the samples that units show, ``origin`` is the number of the unit that those of a
+        round came from, and ``accepted`` whether they stand for it from then on.
     final_of : str
         The variable by round that this is the last word on.
     timing : bool

@@ -88,7 +88,7 @@ def map(
     smallest, largest = CELL_SIZES
     side = min(largest, max(smallest, GRID_SIZE // max(values.shape)))
     if values.dtype.kind == "f":
-        heat, printed, *legend = _scaled(values, _ends(ds[variable]), side)
+        heat, printed, *legend = _scaled(values, ends(ds[variable]), side)
     else:
         heat, printed, *legend = _named(values, _names(ds[variable]), side)
     outlines = _outlines(values, marked, outlined, side)
@@ -187,7 +187,7 @@ def _print(values: xr.DataArray, texts: Sequence[str], inks: Sequence[str], side
     )
 
 
-def _ends(values: xr.DataArray) -> tuple[float, float]:
+def ends(values: xr.DataArray) -> tuple[float, float]:
     """Give the ends of the scale of a variable over all rounds."""
     known = selection.floating(values).values
     known = known[np.isfinite(known)]

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from gandask.core import Array, SettingError
+from gandask.core.shown import shades
 from gandask.data import Plane
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def tiles(images: Array, columns: int = 8) -> Array:
     rows = math.ceil(count / columns)
     size = (rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, channels)
     made = np.full(size, BACKGROUND, np.uint8)
-    for index, image in enumerate(_bytes(images)):
+    for index, image in enumerate(shades(images)):
         top, left = (index // columns) * (height + GAP), (index % columns) * (width + GAP)
         large = image.repeat(factor, 1).repeat(factor, 2)
         made[top : top + height, left : left + width] = large.transpose(1, 2, 0)
@@ -202,9 +203,3 @@ def _ticks(low: float, high: float) -> Array:
     decade = 10.0 ** math.floor(math.log10(coarse))
     step = next(step for step in (1, 2, 5, 10) if step * decade >= coarse) * decade
     return step * np.arange(math.ceil(low / step), math.floor(high / step) + 1)
-
-
-def _bytes(images: Array) -> Array:
-    """Map [-1, 1] to 0..255."""
-    scaled = (np.nan_to_num(images, nan=-1.0).clip(-1, 1) + 1) * 127.5
-    return np.asarray(scaled.round().astype(np.uint8))

@@ -24,6 +24,7 @@ from gandask.training.stored import read_checkpoint
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from concurrent.futures import Future
+    from pathlib import Path
 
     import xarray as xr
 
@@ -134,6 +135,31 @@ class Run:
         collected = self.collected()
         collected.read()
         return collected.dataset(self.attributes)
+
+    def film(self, path: str | os.PathLike[str] | None = None) -> Path:
+        """Write what every slot showed as a film, a frame for each round.
+
+        Parameters
+        ----------
+        path : path-like, optional
+            Its ending says which kind: ``.gif``, ``.webp`` or ``.mp4``; ``film.gif`` in the run's
+            folder by default.
+
+        Returns
+        -------
+        Path
+
+        Raises
+        ------
+        StoreError
+            If no slot has shown anything.
+        SettingError
+            For another ending, or one that needs a package that is not there.
+        """
+        from gandask.runs.film import Film
+
+        target = self.store.path / "film.gif" if path is None else path
+        return Film(self.ds, self.layout, self.shown).write(target)
 
     @property
     def shown(self) -> Shown:

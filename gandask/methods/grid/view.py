@@ -179,9 +179,16 @@ def variables(samples: int, final_samples: int) -> Mapping[str, Variable]:
             ),
             f"{kind}_training_loss": of_cell(f"mean {kind} loss in training", shown=loss),
             f"{kind}_learning_rate": of_cell(f"{kind} learning rate", shown=("map",)),
-            f"{kind}_parent": of_cell(f"cell the trained {kind} came from", "cell", dtype="int64"),
+            f"{kind}_parent": of_cell(
+                f"cell the trained {kind} came from",
+                "cell",
+                dtype="int64",
+                shown=("origin",) if kind == "generator" else (),
+            ),
             f"{kind}_replaced": of_cell(
-                f"whether the {kind} was replaced", dtype="bool", shown=("map",)
+                f"whether the {kind} was replaced",
+                dtype="bool",
+                shown=("map", "accepted") if kind == "generator" else ("map",),
             ),
         }
     for name, metric in METRICS.items():

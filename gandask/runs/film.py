@@ -1,0 +1,235 @@
+"""The film of a run: what every slot showed, a frame for each round."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from bokeh.palettes import Cividis256
+from PIL import Image
+
+from gandask import results
+from gandask.core import Array, Layout, Role, SettingError, StoreError
+from gandask.data import Plane
+from gandask.plots import mosaic, number
+from gandask.plots.maps import ends
+from gandask.plots.selection import floating
+from gandask.plots.style import logarithmic
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from gandask.plots.mosaic import Place, Scene
+    from gandask.store.shown import Shown
+
+NOTHING = (
+    "no slot has shown samples: they come with the first round that is scored, from "
+    "shown_samples=16 on; of a run without them, see gandask sample"
+)
+FRAMES = 120  # of a film; of a longer run, rounds are left out
+SECONDS, STILL = 10.0, 2.0  # that a film takes, and that its last frame stays
+RATE = 12.0  # frames a second, at most
+GREYS = 32  # of a film of grey images; films of other ones have all colours that there are
+
+
+class Film:
+    """What a run has shown, round by round.
+
+    Parameters
+    ----------
+    ds : Dataset
+        Of the run.
+    layout : Layout
+    shown : Shown
+        What its slots have shown.
+
+    Raises
+    ------
+    StoreError
+        If they have shown nothing yet.
+    """
+
+    def __init__(self, ds: xr.Dataset, layout: Layout, shown: Shown) -> None:
+        self.ds, self.shown = ds, shown
+        known = [role for role in layout.roles.values() if shown.slots(role.slots)]
+        if not known:
+            raise StoreError(NOTHING)
+        self.role = known[0]
+        self.positions = layout.slots
+        self.places, self.size = _places(self.role, layout)
+        self.slots = shown.slots(self.role.slots)
+        self.real = shown.real()
+        self.plane = Plane.of(ds.attrs)
+        self.score = _of_units(ds, str(ds.attrs.get("score", "")), self.role)
+        self.origin, self.accepted = (
+            next((ds[name] for name in ds.data_vars if how in _shown(ds[name])), None)
+            for how in ("origin", "accepted")
+        )
+
+    @property
+    def rounds(self) -> list[int]:
+        """Rounds of which anything was shown."""
+        return sorted({round for slot in self.slots for round in self.shown.rounds(slot)})
+
+    def scene(self, round: int) -> Scene:
+        """Give what there is to see after a round."""
+        samples = {self.places[slot]: self.samples(slot, round) for slot in self.slots}
+        return mosaic.Scene(
+            {place: one for place, one in samples.items() if one is not None},
+            self._colours(round),
+            self.size,
+            self._title(round),
+            self.real,
+            self._arrows(round),
+            wraps=self.origin is not None,
+            done=round / max(1, *self.rounds),
+            plane=self.plane,
+        )
+
+    def samples(self, slot: str, round: int) -> Array | None:
+        """Give what a slot's generator of a round showed, if it had shown anything.
+
+        What was made and not accepted is passed over.
+        """
+        if self.accepted is None:
+            return self.shown.at(slot, round)
+        place = dict(zip(self.role.unit, self.positions[slot], strict=True))
+        own = self.accepted.isel(place).values[: max(0, round)]
+        known = [now for now in self.shown.rounds(slot) if now <= len(own) and own[now - 1]]
+        return self.shown.at(slot, known[-1]) if known else None
+
+    def frame(self, round: int, width: int = 640, dark: bool = False) -> Image.Image:
+        """Draw what there is to see after a round; see `gandask.plots.mosaic.draw`."""
+        return mosaic.draw(self.scene(round), width, dark)
+
+    def write(self, path: str | os.PathLike[str], width: int = 480) -> Path:
+        """Write the film.
+
+        Parameters
+        ----------
+        path : path-like
+            Its ending says which kind: ``.gif``, ``.webp`` or ``.mp4``.
+        width : int
+            Of a frame, in pixels.
+
+        Raises
+        ------
+        SettingError
+            For another ending, or one that needs a package that is not there.
+        """
+        target = Path(path)
+        write = WRITERS.get(target.suffix.lower())
+        if write is None:
+            raise SettingError(f"{target}: expected a name that ends in {', '.join(WRITERS)}")
+        rounds = self.rounds
+        if len(rounds) > FRAMES:
+            places = np.linspace(0, len(rounds) - 1, FRAMES).round().astype(int)
+            rounds = [rounds[place] for place in places]
+        rate = min(RATE, max(1.0, len(rounds) / SECONDS))
+        write(target, (self.frame(round, width) for round in rounds), rate)
+        return target
+
+    def _title(self, round: int) -> str:
+        told = f"round {round}"
+        if self.score is None or round not in self.score["round"]:
+            return told
+        found = results.place_of_best(self.score.sel(round=round))
+        if found is None:
+            return told
+        value = float(self.score.sel(round=round).sel(found))
+        return f"{told} · best {results.label(self.score)}: {number(value)}"
+
+    def _colours(self, round: int) -> Mapping[Place, str]:
+        """Colour borders by score, on the scale of the whole run, as its map is."""
+        if self.score is None or round not in self.score["round"]:
+            return {}
+        low, high = ends(self.score)
+        values = floating(self.score.sel(round=round)).transpose(*self.role.unit).values
+        if logarithmic(low, high):
+            low, high, values = np.log(low), np.log(high), np.log(values)
+        shares = (values - low) / (high - low)
+        return {
+            self.places[slot]: Cividis256[int(255 * np.clip(share, 0, 1))]
+            for slot, share in zip(self.role.slots, shares.ravel(), strict=True)
+            if np.isfinite(share)
+        }
+
+    def _arrows(self, round: int) -> list[tuple[Place, Place]]:
+        """Say whose samples came from another unit in a round."""
+        if self.origin is None or round not in self.origin["round"]:
+            return []
+        origins = self.origin.sel(round=round).transpose(*self.role.unit).values.ravel()
+        slots = self.role.slots
+        new = [True] * len(slots)
+        if self.accepted is not None:
+            new = self.accepted.sel(round=round).transpose(*self.role.unit).values.ravel().tolist()
+        return [
+            (self.places[slots[origin]], self.places[slots[own]])
+            for own, origin in enumerate(map(int, origins))
+            if new[own] and 0 <= origin < len(slots) and origin != own
+        ]
+
+
+def _places(role: Role, layout: Layout) -> tuple[dict[str, Place], tuple[int, int]]:
+    """Give every slot of a role its row and column, and how many there are of these."""
+    if len(role.unit) == 2:
+        rows, columns = (len(layout.coords[dim]) for dim in role.unit)
+    else:
+        columns = int(np.ceil(np.sqrt(len(role.slots))))
+        rows = -(-len(role.slots) // columns)
+    places = {slot: divmod(index, columns) for index, slot in enumerate(role.slots)}
+    return places, (rows, columns)
+
+
+def _shown(values: xr.DataArray) -> list[str]:
+    """Say where a variable is shown."""
+    return str(values.attrs.get("shown", "")).split()
+
+
+def _of_units(ds: xr.Dataset, name: str, role: Role) -> Any:
+    """Give a variable of every unit of a role in each round, if it is one."""
+    if name not in ds or set(ds[name].dims) != {"round", *role.unit}:
+        return None
+    return ds[name]
+
+
+# ---- kinds of files
+
+
+def _write_pictures(path: Path, frames: Iterator[Image.Image], rate: float) -> None:
+    """Write a GIF or a WebP."""
+    first, *others = [_fewer(frame) if path.suffix.lower() == ".gif" else frame for frame in frames]
+    times = [round(1000 / rate)] * len(others) + [round(1000 * STILL)]
+    first.save(
+        path, save_all=True, append_images=others, duration=times, loop=0, quality=70, method=4
+    )
+
+
+def _fewer(frame: Image.Image) -> Image.Image:
+    """Give a picture with few colours: in noise, many would only take bytes."""
+    return frame.quantize(2 * GREYS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+
+
+def _write_mp4(path: Path, frames: Iterator[Image.Image], rate: float) -> None:
+    try:
+        from imageio_ffmpeg import write_frames
+    except ImportError as error:
+        raise SettingError(
+            f"{path}: .mp4 needs the package imageio-ffmpeg: pip install 'gandask[film]', or "
+            "choose .gif or .webp"
+        ) from error
+    pictures = list(frames)
+    pictures += pictures[-1:] * round(STILL * rate)
+    writer = write_frames(
+        str(path), pictures[0].size, fps=rate, macro_block_size=2, output_params=["-crf", "24"]
+    )
+    writer.send(None)
+    for one in pictures:
+        writer.send(np.asarray(one).tobytes())
+    writer.close()
+
+
+WRITERS = {".gif": _write_pictures, ".webp": _write_pictures, ".mp4": _write_mp4}
