@@ -85,7 +85,7 @@ class Film:
             self.real,
             self._arrows(round),
             wraps=self.origin is not None,
-            done=round / max(1, *self.rounds),
+            done=min(1.0, round / max(1, self.ds.sizes["round"])),
             plane=self.plane,
         )
 

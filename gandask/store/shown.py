@@ -12,7 +12,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ class Shown:
         self.path = path
         self.form_file = path / "form.json"
         self.form: Any = None  # of what this process has appended
+        self.known: dict[str, list[int]] = {}  # by slot, rounds that were read
 
     def append(self, slot: str, round: int, samples: Array) -> None:
         """Keep what a slot shows after a round, if the disk has room.
@@ -143,33 +144,46 @@ class Shown:
         try:
             kind = _record(self._read_form())
             with opened(self.path / _name(slot)) as file:
-                yield Records(file.fileno(), kind)
+                found = Records(file.fileno(), kind, self.known.get(slot, []))
+                self.known[slot] = found.rounds
+                yield found
         except FileNotFoundError:
-            yield Records(-1, np.dtype("<u4"))
+            yield Records(-1, np.dtype("<u4"), [])
         except DAMAGED as error:
             raise StoreError(f"{self.path} cannot be read: {error}") from error
 
 
 class Records:
-    """The whole records of one open file, the last ones where there are very many.
+    """The whole records of one open file, the first ones where there are very many.
 
     Each is read by itself when it is asked for: a file is mapped into memory at the risk of this
     process, should somebody cut it short.
+
+    Parameters
+    ----------
+    handle : int
+        Of the open file; -1 if there is none.
+    kind : dtype
+        Of a record.
+    rounds : list of int
+        Those of its first records, as they were read before.
     """
 
-    def __init__(self, handle: int, kind: np.dtype[Any]) -> None:
+    def __init__(self, handle: int, kind: np.dtype[Any], rounds: Sequence[int]) -> None:
         self.handle, self.kind = handle, kind
         count = os.fstat(handle).st_size // kind.itemsize if handle >= 0 else 0
-        self.first = max(0, count - MOST)
-        self.rounds = [
-            int.from_bytes(os.pread(handle, ROUND, place * kind.itemsize), "little")
-            for place in range(self.first, count)
-        ]
+        known = list(rounds[:count])
+        if known and known[-1] != self._round(len(known) - 1):  # it was begun anew
+            known = []
+        self.rounds = known + [self._round(place) for place in range(len(known), min(count, MOST))]
+
+    def _round(self, place: int) -> int:
+        return int.from_bytes(os.pread(self.handle, ROUND, place * self.kind.itemsize), "little")
 
     def read(self, place: int) -> Array:
         """Give the samples of a record."""
         size = self.kind.itemsize
-        data = os.pread(self.handle, size, (self.first + place) * size)
+        data = os.pread(self.handle, size, place * size)
         return np.asarray(np.frombuffer(data, self.kind)["samples"][0])
 
 

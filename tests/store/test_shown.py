@@ -128,3 +128,14 @@ def test_real_samples_are_beside_them_of_each_class_in_turn(tmp_path):
 
 def test_what_is_private_is_never_shown(tmp_path):
     assert tiny("privacy").real_samples() is None
+
+
+def test_a_reader_follows_what_is_appended_and_what_begins_anew(shown):
+    reader = Shown(shown.path)
+    for round in (1, 2):
+        shown.append("cell/0", round, IMAGES + round)
+        assert reader.rounds("cell/0") == [*range(1, round + 1)]
+    shown.clear()
+    anew = Shown(shown.path)
+    anew.append("cell/0", 5, IMAGES)
+    assert reader.rounds("cell/0") == [5]
