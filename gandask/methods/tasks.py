@@ -29,7 +29,8 @@ def initialise(*, training: Training, slot: str, population_size: int) -> Made:
     states
         Weights then moments, of each generator and then of each discriminator.
     values
-        ``statistics`` of the generators, (individuals, packed length), where scores are asked for.
+        ``statistics`` of the generators, (individuals, packed length), where scores are asked for,
+        and ``shown_samples`` of the first.
     """
     states: list[State] = []
     values: dict[str, Any] = {}
@@ -50,6 +51,8 @@ def initialise(*, training: Training, slot: str, population_size: int) -> Made:
                 states += [save_module(module), fresh_moments(module, training.learning_rate)]
             if kind == "generator" and training.score_samples:
                 values = measured(training, modules, training.score_samples, device, 0, slot)
+                if training.shown_samples:
+                    values[SHOWN] = shown(training, modules[0], device)
     return tuple(states), values
 
 

@@ -104,7 +104,7 @@ class LivePage:
         self.player = Player(MAP_WIDTH)
         self.map = PlotPane(sizing_mode=None)
         self.lines = Lines()
-        self.panel = UnitPanel(self.lines)
+        self.panel = UnitPanel(self.lines, self._take)
         self.events = PlotPane()
         self.decided = html(Markup(""))
         self.workers = html(Markup(""))
@@ -287,6 +287,11 @@ class LivePage:
         ds = self.followed.ds
         if all(0 <= place < ds.sizes[dim] for dim, place in at.items()):
             self.units.value = {dim: ds[dim].values[place].item() for dim, place in at.items()}
+
+    def _take(self, unit: dict[str, Any]) -> None:
+        """Take a unit, if it is one of the role that is shown."""
+        if unit in self.units.options.values():
+            self.units.value = unit
 
     def _mark(self, unit: dict[str, Any] | None) -> None:
         if self.followed is None or not self.ready or unit is None or unit == self.unit:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +13,11 @@ import panel as pn
 from markupsafe import Markup
 
 from gandask import plots, results
-from gandask.core import Figure, StoreError
+from gandask.core import Array, Figure, StoreError
 from gandask.display import place as spoken
 from gandask.pages import units
 from gandask.pages.frame import card, html
+from gandask.pages.mosaic import Mosaic
 from gandask.pages.panes import Lines, PlotPane
 from gandask.plots import pictures
 from gandask.runs import Run
@@ -25,11 +28,12 @@ if TYPE_CHECKING:
     import xarray as xr
 
 IMAGES, POINTS, COLUMNS = 36, 1000, 6
-SAMPLES_WIDTH = 260  # pixels
+SAMPLES_WIDTH, HALF_WIDTH = 260, 125  # pixels
 LEAST_WIDTH, WIDE = 235, 480  # of a plot of one unit, and of all
 AXIS = 90  # beside a frame
 WRAPPED = {"flex-wrap": "wrap"}
 REMEMBERED = 64  # pictures
+IMAGE = Markup('<img alt="{}" src="data:image/png;base64,{}">')
 
 
 class UnitPanel:
@@ -39,20 +43,30 @@ class UnitPanel:
     ----------
     lines : Lines
         Those of the round cursor.
+    chosen : callable
+        Called with the place of a unit whose samples were clicked.
     """
 
-    def __init__(self, lines: Lines) -> None:
-        self.lines = lines
-        self.drawn: tuple[Followed, dict[str, Any]] | None = None
+    def __init__(self, lines: Lines, chosen: Callable[[dict[str, Any]], None]) -> None:
+        self.lines, self.chosen_unit = lines, chosen
+        self.drawn: tuple[Followed, str | None, dict[str, Any]] | None = None
+        self.mosaic = Mosaic(self._choose)
+        self.shown = html(Markup(""), sizing_mode="fixed", width=SAMPLES_WIDTH)
+        self.real = html(Markup(""), sizing_mode="fixed", width=HALF_WIDTH, margin=0)
         self.title = html(Markup(""))
-        self.samples = html(Markup(""), sizing_mode="fixed", width=SAMPLES_WIDTH)
+        self.samples = html(Markup(""), sizing_mode="fixed", width=SAMPLES_WIDTH, margin=0)
         self.chosen, self.other = Course("chosen", lines), Course("other", lines)
         self.figures: dict[str, Figure] = {}
         self.form: dict[str, tuple[str, tuple[str, ...], int]] = {}
         self.own: dict[str, PlotPane] = {}
-        self.of_unit, self.of_all = _row(), _row()
+        self.of_unit, self.of_all = _row(), _row(self.mosaic.view)
         first = _row(
-            card("Samples", self.samples, width=SAMPLES_WIDTH + 20),
+            card(
+                "Samples",
+                self.shown,
+                pn.Row(self.real, self.samples, margin=(0, 8)),
+                width=SAMPLES_WIDTH + 20,
+            ),
             self.chosen.view,
             self.other.view,
         )
@@ -76,20 +90,26 @@ class UnitPanel:
             Where the cursor is.
         """
         ds = followed.ds
-        self.drawn = followed, unit
+        slots = units.places(followed.run.layout, role) if role else {}
+        whose = next((slot for slot, place in slots.items() if place == unit), None)
+        self.drawn = followed, whose, unit
         self.title.object = str(Markup("<h2>{}</h2>").format(spoken(unit) or role))
         chosen = traced(ds, variable)
         self.chosen.show(ds, chosen, unit)
         self.other.show(ds, beside(ds, role, chosen), unit)
         self._offer(ds, units.drawable(ds, followed.run.figures), unit, round)
         self.lines.move(round)
-        pn.state.execute(functools.partial(self._sample, followed, role, unit), schedule=True)
+        self.mosaic.show(followed, round)
+        self._show_samples(followed, whose)
+        pn.state.execute(functools.partial(self._sample, self.drawn), schedule=True)
 
     def move(self, round: int) -> None:
         """Let what is of one round follow the cursor."""
         if self.drawn is None:
             return
-        followed, unit = self.drawn
+        followed, whose, unit = self.drawn
+        self.mosaic.move(round)
+        self._show_samples(followed, whose)
         for name, figure in self.figures.items():
             if "round" in figure.takes:
                 self._show(name, units.draw(figure, followed.ds, unit, round))
@@ -120,17 +140,37 @@ class UnitPanel:
             pane, least = self.own[name].pane, LEAST_WIDTH if of_unit else WIDE
             own = card(title, pane, width=sized + AXIS) if sized else _card(title, pane, least)
             cards[of_unit].append(own)
-        self.of_unit.objects, self.of_all.objects = cards[True], cards[False]
+        self.of_unit.objects = cards[True]
+        self.of_all.objects = [self.mosaic.view, *cards[False]]
 
     def _show(self, name: str, element: Any) -> None:
         along = self.figures[name].along_rounds
         self.own[name].show(self.lines.through(element, name) if along else element)
 
-    async def _sample(self, followed: Followed, role: str, unit: dict[str, Any]) -> None:
-        slots = units.places(followed.run.layout, role) if role else {}
-        whose = next((slot for slot, place in slots.items() if place == unit), None)
+    def _choose(self, slot: str) -> None:
+        """Take the unit whose samples were clicked."""
+        if self.drawn is not None:
+            for role in self.drawn[0].run.layout.roles:
+                places = units.places(self.drawn[0].run.layout, role)
+                if slot in places:
+                    self.chosen_unit(places[slot])
+
+    def _show_samples(self, followed: Followed, whose: str | None) -> None:
+        """Show what the unit showed last at the cursor, beside real samples."""
+        found = self.mosaic.samples(whose)
+        self.shown.visible = found is not None
+        self.samples.width = HALF_WIDTH if found else SAMPLES_WIDTH
+        self.real.visible = found is not None and found[1] is not None
+        if found is not None:
+            own, real = found
+            facts = followed.ds.attrs
+            self.shown.object = _image(own, facts, f"its own, as of round {self.mosaic.round}")
+            self.real.object = "" if real is None else _image(real, facts, "real ones")
+
+    async def _sample(self, asked: tuple[Followed, str | None, dict[str, Any]]) -> None:
+        followed, whose, _ = asked
         shown = await picture(followed, whose)
-        if self.drawn == (followed, unit):
+        if self.drawn == asked:
             self.samples.object = str(shown)
 
 
@@ -190,6 +230,11 @@ def _card(title: str, content: Any, width: int) -> Any:
     return card(title, content, sizing_mode="stretch_width", styles=styles)
 
 
+def _image(samples: Array, facts: Mapping[str, Any], told: str) -> str:
+    made = pictures.png_text(samples, math.isqrt(len(samples)), facts)
+    return str(IMAGE.format(told, made) + Markup('<p class="faint">{}</p>').format(told))
+
+
 async def picture(followed: Followed, slot: str | None = None) -> Markup:
     """Draw samples of a mixture, as of the last checkpoint, or say what is lacking.
 
@@ -211,7 +256,7 @@ async def picture(followed: Followed, slot: str | None = None) -> Markup:
         made = await asyncio.to_thread(drawn, followed.path, folder.name, told["token"], whose)
     except Exception as error:  # whatever a user's networks raise, the page goes on
         return Markup('<p class="faint">{}</p>').format(error)
-    shown = Markup('<img alt="samples" src="data:image/png;base64,{}">').format(made)
+    shown = IMAGE.format("samples", made)
     other = "" if slot in (None, whose) else f" of {whose}"
     told_below = Markup('<p class="faint">of the mixture{} after round {}</p>')
     return shown + told_below.format(other, round_of(folder))

@@ -27,7 +27,7 @@ BORDER, GAP, MARGIN, LINE = 3, 1, 10, 22  # pixels
 SMALLEST = 20  # pixels of an image, where there is room for several
 GHOST = 0.32  # of a cell, around the edges
 FAINT = 0.72  # of what lies around the edges is background
-BEFORE = 0.42  # of the way between two cells lies an arrow before the edge, and as much behind
+ARROW = 0.3  # of the way between two cells, half of it before the edge
 ACCENT = "#D55E00"
 SHADES = {False: ("#ffffff", "#222222", "#8a8a8a"), True: ("#16181c", "#e8e8e8", "#8a8a8a")}
 """Background, ink and mute ink, light and dark."""
@@ -231,15 +231,15 @@ def _arrow(pen: ImageDraw.ImageDraw, arrow: tuple[Place, Place], frame: Frame, g
     step = np.array([_short(b - a, n) for a, b, n in zip(origin, target, frame.size, strict=True)])
     step = step / max(1, np.abs(step).max())
     end = np.array(target) + 0.5
-    tip, tail = end - (0.5 - BEFORE / 2) * step, end - (0.5 + BEFORE / 2) * step
+    tip, tail = end - (0.5 - ARROW / 2) * step, end - (0.5 + ARROW / 2) * step
     (y, x), (back_y, back_x) = ((side * each + frame.ghost).tolist() for each in (tip, tail))
     along = math.atan2(y - back_y, x - back_x)
-    head = max(6.0, side / 12)
+    head = max(5.0, side / 16)
     wings = [
         (x - head * math.cos(along + turn), y - head * math.sin(along + turn))
         for turn in (-0.45, 0.45)
     ]
-    for colour, width in ((ground, 6), (ACCENT, 3)):
+    for colour, width in ((ground, 7), (ACCENT, 3)):
         pen.line((back_x, back_y, x, y), fill=colour, width=width)
         pen.line((*wings[0], x, y, *wings[1]), fill=colour, width=width, joint="curve")
 

@@ -97,8 +97,8 @@ class Film:
         if self.accepted is None:
             return self.shown.at(slot, round)
         place = dict(zip(self.role.unit, self.positions[slot], strict=True))
-        own = self.accepted.isel(place).values[: max(0, round)]
-        known = [now for now in self.shown.rounds(slot) if now <= len(own) and own[now - 1]]
+        own = [True, *self.accepted.isel(place).values[: max(0, round)]]  # from round 0 on
+        known = [now for now in self.shown.rounds(slot) if now < len(own) and own[now]]
         return self.shown.at(slot, known[-1]) if known else None
 
     def frame(self, round: int, width: int = 640, dark: bool = False) -> Image.Image:

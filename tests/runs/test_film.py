@@ -111,7 +111,7 @@ def grid(cache, tmp_path_factory):
 def test_a_frame_tells_where_generators_came_from(grid):
     run = gd.open_run(grid)
     film = Film(run.ds, run.layout, run.shown)
-    assert film.rounds == [1, 2, 3]
+    assert film.rounds == [0, 1, 2, 3]
     scene = film.scene(2)
     assert sorted(scene.samples) == sorted(scene.colours) == [(0, 0), (0, 1), (1, 0), (1, 1)]
     parents = run.ds.generator_parent.sel(round=2).values.ravel()
@@ -146,9 +146,9 @@ def test_a_film_has_a_frame_for_each_round(grid, tmp_path, ending):
     if ending == ".mp4":
         from imageio_ffmpeg import count_frames_and_secs
 
-        assert count_frames_and_secs(str(target))[0] > 3  # and the last one stays
+        assert count_frames_and_secs(str(target))[0] > 4  # and the last one stays
     else:
-        assert Image.open(target).n_frames == 3
+        assert Image.open(target).n_frames == 4
 
 
 def test_long_runs_are_thinned_but_for_the_last_round(tmp_path, monkeypatch, grid):
@@ -160,7 +160,7 @@ def test_long_runs_are_thinned_but_for_the_last_round(tmp_path, monkeypatch, gri
         Film, "frame", lambda self, now, width: drawn.append(now) or Image.new("RGB", (8, 8))
     )
     film.write(tmp_path / "film.webp")
-    assert drawn == [1, 3]
+    assert drawn == [0, 3]
 
 
 def test_what_cannot_be_filmed_says_so(grid, tmp_path):

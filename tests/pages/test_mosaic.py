@@ -1,0 +1,47 @@
+"""The card of what every unit shows, in a real browser."""
+
+import pytest
+from browser import Tab, served
+from conftest import tiny
+
+import gandask as gd
+
+PICTURE = "img[alt^='samples of']"
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory, cache):
+    folder = tmp_path_factory.mktemp("mosaic") / "runs"
+    gd.run(tiny(shape=(2, 3)), store=folder / "shown")
+    gd.run(tiny(shape=(1, 2), shown_samples=0), store=folder / "hidden")
+    with served(folder, command=("gandask", "dashboard", str(folder))) as found:
+        yield found
+
+
+def test_a_cell_that_is_clicked_is_the_unit_that_is_shown(new_context, address):
+    tab = Tab(new_context).open(f"{address}/live?run=shown")
+    picture = tab.page.locator(PICTURE)
+    tab.see("its own, as of round 3")
+    box = picture.bounding_box()
+    for across, down, told in ((0.17, 0.3, "row 0, col 0"), (0.4, 0.72, "row 1, col 1")):
+        picture.click(position={"x": across * box["width"], "y": down * box["height"]})
+        tab.page.locator("h2", has_text=told).wait_for()
+    assert tab.wrong == []
+
+
+def test_samples_follow_the_cursor_at_once(new_context, address):
+    tab = Tab(new_context).open(f"{address}/live?run=shown")
+    tab.see("its own, as of round 3")
+    before = tab.page.locator(PICTURE).get_attribute("src")
+    tab.page.keyboard.press("Home")
+    tab.see("its own, as of round 1")
+    tab.page.locator(f"{PICTURE}[alt*='round 1']").wait_for()
+    assert tab.page.locator(PICTURE).get_attribute("src") != before
+    assert tab.wrong == []
+
+
+def test_a_run_that_shows_nothing_has_no_such_card(new_context, address):
+    tab = Tab(new_context).open(f"{address}/live?run=hidden")
+    tab.see("of the mixture after round 3")
+    assert "round by round" not in tab.text()
+    assert tab.wrong == []
