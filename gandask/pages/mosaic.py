@@ -20,6 +20,11 @@ logger = logging.getLogger("gandask")
 
 WIDTH = 640  # pixels
 TITLE = "Samples of all, round by round"
+FITTING = {
+    "sizing_mode": "stretch_width",
+    "max_width": WIDTH + 20,
+    "styles": {"flex": "1 1 320px"},
+}
 
 
 class Picture(pn.custom.JSComponent):
@@ -66,7 +71,7 @@ class Mosaic:
         self.round = 0
         self.picture = Picture(sizing_mode="stretch_width")
         self.picture.on_msg(lambda event: self._clicked(*map(float, event.data)))
-        self.view = card(TITLE, self.picture, width=WIDTH + 20, visible=False)
+        self.view = card(TITLE, self.picture, visible=False, **FITTING)
 
     def show(self, followed: Followed, round: int) -> None:
         """Show a run, if its slots have shown anything."""

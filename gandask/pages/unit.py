@@ -64,7 +64,7 @@ class UnitPanel:
             card(
                 "Samples",
                 self.shown,
-                pn.Row(self.real, self.samples, margin=(0, 8)),
+                pn.Row(self.real, pn.Spacer(width=10), self.samples, margin=(0, 8)),
                 width=SAMPLES_WIDTH + 20,
             ),
             self.chosen.view,
