@@ -19,7 +19,7 @@ from gandask.core.shown import shades
 from gandask.data import Plane
 from gandask.plots.pictures import is_points, placed
 
-Place = tuple[int, int]  # row and column
+Spot = tuple[int, int]  # row and column
 Box = tuple[int, int, int, int]
 
 LEAST, MOST = 18, 200  # pixels of a cell
@@ -59,12 +59,12 @@ class Scene:
         That of points.
     """
 
-    samples: Mapping[Place, Array]
-    colours: Mapping[Place, str]
+    samples: Mapping[Spot, Array]
+    colours: Mapping[Spot, str]
     size: tuple[int, int]
     title: str
     real: Array | None = None
-    arrows: Sequence[tuple[Place, Place]] = ()
+    arrows: Sequence[tuple[Spot, Spot]] = ()
     wraps: bool = False
     done: float = 1.0
     plane: Plane | None = None
@@ -104,7 +104,7 @@ class Frame:
         rows, columns = self.size
         return columns * self.cell + 2 * self.ghost, rows * self.cell + 2 * self.ghost
 
-    def at(self, scene: Scene, x: float, y: float) -> Place | None:
+    def at(self, scene: Scene, x: float, y: float) -> Spot | None:
         """Give the unit at a point of the picture, also of those around the edges."""
         wide, high = self.units
         across, down = x - MARGIN, y - LINE - MARGIN
@@ -225,7 +225,7 @@ def _scatter(
     return made.resize((side, side), Image.Resampling.LANCZOS)
 
 
-def _arrow(pen: ImageDraw.ImageDraw, arrow: tuple[Place, Place], frame: Frame, ground: str) -> None:
+def _arrow(pen: ImageDraw.ImageDraw, arrow: tuple[Spot, Spot], frame: Frame, ground: str) -> None:
     """Draw an arrow over the edge between two cells, the short way around the torus."""
     (origin, target), side = arrow, frame.cell
     step = np.array([_short(b - a, n) for a, b, n in zip(origin, target, frame.size, strict=True)])

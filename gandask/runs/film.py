@@ -22,7 +22,7 @@ from gandask.plots.style import logarithmic
 if TYPE_CHECKING:
     import xarray as xr
 
-    from gandask.plots.mosaic import Place, Scene
+    from gandask.plots.mosaic import Spot, Scene
     from gandask.store.shown import Shown
 
 NOTHING = (
@@ -142,7 +142,7 @@ class Film:
         value = float(self.score.sel(round=round).sel(found))
         return f"{told} · best {results.label(self.score)}: {number(value)}"
 
-    def _colours(self, round: int) -> Mapping[Place, str]:
+    def _colours(self, round: int) -> Mapping[Spot, str]:
         """Colour borders by score, on the scale of the whole run, as its map is."""
         if self.score is None or round not in self.score["round"]:
             return {}
@@ -157,7 +157,7 @@ class Film:
             if np.isfinite(share)
         }
 
-    def _arrows(self, round: int) -> list[tuple[Place, Place]]:
+    def _arrows(self, round: int) -> list[tuple[Spot, Spot]]:
         """Say whose samples came from another unit in a round."""
         if self.origin is None or round not in self.origin["round"]:
             return []
@@ -173,7 +173,7 @@ class Film:
         ]
 
 
-def _places(role: Role, layout: Layout) -> tuple[dict[str, Place], tuple[int, int]]:
+def _places(role: Role, layout: Layout) -> tuple[dict[str, Spot], tuple[int, int]]:
     """Give every slot of a role its row and column, and how many there are of these."""
     if len(role.unit) == 2:
         rows, columns = (len(layout.coords[dim]) for dim in role.unit)
