@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import logging
+import math
 import os
 import socket
 import sys
@@ -138,3 +139,20 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     names = list(known)
     near = difflib.get_close_matches(word, names, n=1)
     return f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(names)}"
+
+
+def duration(seconds: float) -> str:
+    """Write a time span for people.
+
+    Examples
+    --------
+    >>> [duration(s) for s in (0.84, 75, 3725, float("nan"))]
+    ['0.8 s', '1 min 15 s', '1 h 2 min', '–']
+    """
+    if math.isnan(seconds):
+        return "–"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

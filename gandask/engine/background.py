@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gandask.core import Method, StoreError
 from gandask.engine import run as engine
+from gandask.engine.progress import progress_of
 from gandask.engine.session import Session, logger
 from gandask.runs import Run
 
@@ -74,13 +75,13 @@ def start(
             ended.set_result(begun)
             return Run(folder, ended, trust=True)
         # here, not in the thread: a notebook shows it below this very cell
-        bar = opened.enter_context(engine.progress_bar(begun.method, progress))
+        shown = opened.enter_context(progress_of(begun.method, progress))
         held = opened.pop_all()
 
     def carry_out() -> None:
         try:
             with held:
-                dataset = engine.carry_out(begun, bar, reaching, strict_places)
+                dataset = engine.carry_out(begun, shown, reaching, strict_places)
             ended.set_result(dataset)
         except BaseException as error:  # whoever waits gets it; perhaps nobody does
             logger.error("%s ended: %s: %s", folder, type(error).__name__, error)

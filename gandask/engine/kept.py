@@ -26,6 +26,7 @@ from gandask.core import (
 )
 from gandask.engine import resuming
 from gandask.engine.options import Options
+from gandask.engine.progress import Progress
 from gandask.engine.replay import replay
 from gandask.engine.session import Ended, Session
 from gandask.store import Store, scored, steering
@@ -103,10 +104,10 @@ class KeptSession(Session):
             self._describe("running")
         return stopped and (done or not self.synchronous)
 
-    def work(self, bar: Any) -> bool:
+    def work(self, progress: Progress) -> bool:
         """Carry plans out as any session does; a signal to end it leaves a checkpoint."""
         try:
-            return super().work(bar)
+            return super().work(progress)
         except Ended:
             self.executor.drop()  # what is under way is computed again
             self.rest(last=True)

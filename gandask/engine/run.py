@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
-import logging
 import os
-import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-from tqdm.contrib.logging import logging_redirect_tqdm
-
-from gandask import display, results
+from gandask import results
 from gandask.core import WHERE, Event, Hosting, Method, SettingError, StoreError
 from gandask.engine import extending, resuming
 from gandask.engine.ending import heeded
 from gandask.engine.kept import KeptSession
 from gandask.engine.options import Options, of
-from gandask.engine.session import Ended, Session, logger
+from gandask.engine.progress import Progress, progress_of
+from gandask.engine.session import Ended, Session
 from gandask.execution.dask import Distributed
 from gandask.execution.heartbeat import Heartbeat, Watch
 from gandask.execution.perform import Around
@@ -83,9 +78,10 @@ def run(
         Refuse to run, or to go on, where a slot of the method has a place and no worker is named
         like it. Otherwise such slots share the other workers.
     progress : bool, optional
-        Show a progress bar, by default in a terminal and in a notebook, and a line for each
-        thing that the machine does or that diverges, through the logger ``gandask``: in a
-        notebook only for the latter. False is silent unless logging is set up.
+        Show a progress bar, by default in a terminal and in a notebook, and elsewhere a line every
+        half minute; and a line for each thing that the machine does or that diverges, through the
+        logger ``gandask``: in a notebook only for the latter. False is silent unless logging is
+        set up.
 
     Returns
     -------
@@ -119,8 +115,8 @@ def run(
         begun = begin(method, store, resume, force, extend, **given, heartbeat=heartbeat)
         if not isinstance(begun, Session):
             return begun
-        with progress_bar(begun.method, progress) as bar:
-            return carry_out(begun, bar, reaching, strict_places)
+        with progress_of(begun.method, progress) as shown:
+            return carry_out(begun, shown, reaching, strict_places)
 
 
 def reached(
@@ -210,7 +206,7 @@ def _failing(kept: Store) -> Iterator[None]:
 
 def carry_out(
     session: Session,
-    bar: Any,
+    progress: Progress,
     client: Client | None,
     strict_places: bool = False,
 ) -> xr.Dataset:
@@ -221,7 +217,7 @@ def carry_out(
         with _watched(session, kept, client, strict_places):
             session.begin()
             with heeded(session) if kept else contextlib.nullcontext():
-                finished = session.work(bar)
+                finished = session.work(progress)
             attest(session)
         dataset = session.results.dataset(results.attributes(session.method, session.facts))
         if kept and finished:
@@ -312,40 +308,3 @@ def _watched(
             raise
         finally:
             executor.cancel()
-
-
-def _speak() -> None:
-    """Let events be seen where no logging is set up."""
-    if not logger.hasHandlers():
-        handler = logging.StreamHandler()
-        handler.setFormatter(display.PrintableFormatter("%(message)s"))
-        logger.addHandler(handler)
-        # in a notebook a line would go to whichever cell is at work
-        logger.setLevel(logging.WARNING if display.in_notebook() else logging.INFO)
-
-
-@contextlib.contextmanager
-def progress_bar(method: Method[Any], shown: bool | None) -> Iterator[Any]:
-    """Show how many turns of slots are done: in a terminal, in a notebook, or not at all."""
-    if shown is not False:
-        _speak()
-    notebook = display.in_notebook()
-    if shown is None:
-        shown = notebook or sys.stderr.isatty()
-    if not shown:
-        yield tqdm(disable=True)
-        return
-    total = method.rounds * len(method.layout().slots)
-    made = _widget() if notebook else tqdm
-    # lines go above the bar, not through it
-    with made(total=total, unit="turn", desc=method.name) as bar, logging_redirect_tqdm([logger]):
-        yield bar
-
-
-def _widget() -> Any:
-    """Give the bar of notebooks where it can be drawn, or else the one of text."""
-    if importlib.util.find_spec("ipywidgets") is None:
-        return tqdm
-    from tqdm.notebook import tqdm as drawn
-
-    return drawn

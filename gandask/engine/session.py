@@ -24,6 +24,7 @@ from gandask.core import (
 )
 from gandask.engine.ledger import Ledger
 from gandask.engine.options import Options
+from gandask.engine.progress import HowFar, Progress
 from gandask.execution.executor import Executor
 from gandask.execution.heartbeat import Watch
 from gandask.results import Results
@@ -63,13 +64,14 @@ class Session:
         self.under_way: dict[int, Task] = {}
         self.early: dict[int, Report] = {}  # arrived while others were waited for alone
         self.origin = time.monotonic()
+        self.turns = 0  # rounds of single slots that are done
         self.ending = 0  # the number of a signal that asked for it
 
     def begin(self) -> None:
         """Do what comes before the first plan."""
         self.origin = time.monotonic()
 
-    def work(self, bar: Any) -> bool:
+    def work(self, progress: Progress) -> bool:
         """Carry plans out until there is none, or until asked to stop.
 
         Returns
@@ -78,12 +80,15 @@ class Session:
             Whether the run is finished.
         """
         stopped, over = False, self.over
+        self.turns = self.view.round * len(self.results.layout.slots)
+        progress.begin(self._how_far(over))
         while not (stopped or over):
             reports = self.exhibited(self.carried_out())
             stopped = self.step(reports, time.monotonic() - self.origin)
             self.executor.keep(self.ledger.keep(self.view.keeps - self.parted()))
             over = self.over
-            self._count(bar, over)
+            self._count()
+            progress.tell(self._how_far(over))
             self.rest(last=stopped or over)
         return over
 
@@ -197,13 +202,16 @@ class Session:
         for line in lines(events):
             logger.info(line)
 
-    def _count(self, bar: Any, over: bool) -> None:
-        if over:
-            bar.total = bar.n  # there may have been fewer rounds than at most
+    def _count(self) -> None:
+        """Count the rounds of single slots that are done."""
         turns = {(record.slot, record.round) for record in self.view.records if record.slot}
         # some slots have nothing to record in a round that all have completed
-        done = max(bar.n + len(turns), self.view.round * len(self.results.layout.slots))
-        bar.update(0 if over else done - bar.n)
+        complete = self.view.round * len(self.results.layout.slots)
+        self.turns = max(self.turns + len(turns), complete)
+
+    def _how_far(self, over: bool) -> HowFar:
+        done, rounds = self.view.round, self.results.rounds
+        return HowFar(self.turns, done, done if over else rounds, self.score, over)
 
 
 def lines(events: Iterable[Event], most: int = 3) -> list[str]:

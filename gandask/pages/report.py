@@ -20,6 +20,7 @@ from markupsafe import Markup
 from gandask import plots, results
 from gandask.core import StoreError
 from gandask.core.files import write_whole
+from gandask.display import duration
 from gandask.display import place as spoken
 from gandask.pages import parts, units
 from gandask.plots import pictures
@@ -134,23 +135,6 @@ def summary(ds: xr.Dataset, rounds: int, state: str) -> list[tuple[str, str]]:
         rows.append(("wall time", duration(wall)))
         rows.append(("workers", str(len(results.workers(ds)))))
     return rows
-
-
-def duration(seconds: float) -> str:
-    """Write a time span for people.
-
-    Examples
-    --------
-    >>> [duration(s) for s in (0.84, 75, 3725, float("nan"))]
-    ['0.8 s', '1 min 15 s', '1 h 2 min', '–']
-    """
-    if np.isnan(seconds):
-        return "–"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
 def _best(ds: xr.Dataset) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ import numpy as np
 from markupsafe import Markup
 
 from gandask import plots, results
-from gandask.pages.report import duration
+from gandask.display import duration
 from gandask.runs.following import Followed
 from gandask.store import LIVE
 

@@ -22,7 +22,7 @@ from gandask.plots.style import logarithmic
 if TYPE_CHECKING:
     import xarray as xr
 
-    from gandask.plots.mosaic import Spot, Scene
+    from gandask.plots.mosaic import Scene, Spot
     from gandask.store.shown import Shown
 
 NOTHING = (
