@@ -14,6 +14,7 @@ from gandask.commands import (
     import_option,
     listing,
     plain_errors,
+    remarking,
     showing,
     steering,
     trust_option,
@@ -40,7 +41,8 @@ def main() -> None:
 
 
 asking = steering.pause, steering.stop, steering.change
-for command in (listing.list_runs, showing.show, *asking, client, credentials):
+saying = remarking.tag, remarking.note
+for command in (listing.list_runs, showing.show, *asking, *saying, client, credentials):
     main.add_command(command)
 
 

@@ -125,7 +125,7 @@ def test_some_states_alone(tmp_path):
     _, row, told = lines(tmp_path, "--state", "failed")
     assert row.startswith("a ")
     assert told == "1 failed: gandask show RUN says why, gandask resume RUN goes on"
-    assert lines(tmp_path, "--state", "paused") == [f"no run of this state in {tmp_path}"]
+    assert lines(tmp_path, "--state", "paused") == [f"no run like this in {tmp_path}"]
     assert "did you mean 'failed'?" in refused("list", tmp_path, "--state", "faild")
 
 

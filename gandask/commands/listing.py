@@ -22,13 +22,16 @@ TITLES = ("run", "state", "method", "data", "round", "best", "written", "differi
 @click.command("list")
 @click.argument("folder", type=click.Path(path_type=Path), default=Path("runs"))
 @click.option("--state", "states", multiple=True, help="Only those; may be repeated.")
+@click.option("--tag", "tags", multiple=True, help="Only those that have it; may be repeated.")
 @plain_errors
-def list_runs(folder: Path, states: tuple[str, ...]) -> None:
+def list_runs(folder: Path, states: tuple[str, ...], tags: tuple[str, ...]) -> None:
     """List the runs in a folder, the one written last first.
 
     Example: gandask list runs
 
     Example: gandask list runs --state failed --state interrupted
+
+    Example: gandask list runs --tag baseline
     """
     from gandask.core import SettingError, StoreError
     from gandask.display import suggestion
@@ -41,11 +44,15 @@ def list_runs(folder: Path, states: tuple[str, ...]) -> None:
     if not folder.is_dir():
         raise StoreError(f"{folder}: expected a folder of runs; name it: gandask list FOLDER")
     found, broken = listed(folder)
-    chosen = [run for run in found if not states or run.state in states]
+    chosen = [
+        run
+        for run in found
+        if (not states or run.state in states) and set(tags) <= set(run.about.tags)
+    ]
     if chosen:
         say(table(chosen, datetime.datetime.now(datetime.UTC)))
     elif not broken:
-        say(f"no run {'of this state ' if found else ''}in {folder}")
+        say(f"no run {'like this ' if found else ''}in {folder}")
     if broken:
         say(told(broken), err=True)
     halted = collections.Counter(run.state for run in chosen)
@@ -68,6 +75,9 @@ def table(runs: Sequence[Listed], now: datetime.datetime) -> str:
 
     texts = [", ".join(f"{key}={value}" for key, value in one.items()) for one in differing(runs)]
     rows = [TITLES, *((*_facts(run, now), text) for run, text in zip(runs, texts, strict=True))]
+    if any(run.about.tags for run in runs):
+        tags = ["tags", *(", ".join(run.about.tags) for run in runs)]
+        rows = [(*row[:-1], told, row[-1]) for row, told in zip(rows, tags, strict=True)]
     rows = [tuple(map(printable, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(

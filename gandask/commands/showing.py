@@ -11,7 +11,7 @@ import click
 
 from gandask.commands import import_option, plain_errors
 from gandask.commands.completing import RUN
-from gandask.display import printable, say
+from gandask.display import printable, printable_lines, say
 
 if TYPE_CHECKING:
     from gandask.runs import Run
@@ -42,11 +42,28 @@ def show(run: Path) -> None:
         say(f"  slots: {', '.join(f'{n} {state}' for state, n in states.items())}")
     if then := advice(run, state):
         say(f"  {then}")
+    _say_remarks(opened)
     say(results.summary(opened.ds))
     changed = _changed(opened)
     usual = {key: value for key, value in opened.settings.items() if key not in changed}
     _say_settings("settings that are not at their defaults:", changed)
     _say_settings("settings at their defaults:", usual)
+
+
+def _say_remarks(run: Run) -> None:
+    """Say the tags and the note of a run, or why they cannot be read."""
+    from gandask.core import StoreError
+    from gandask.store import about
+
+    try:
+        said = about.read(run.store.path)
+    except StoreError as error:
+        say(f"  {printable_lines(str(error))}", err=True)
+        return
+    if said.tags:
+        say(f"  tags: {', '.join(map(printable, said.tags))}")
+    if said.note:
+        say(f"  note: {printable_lines(said.note)}")
 
 
 def _changed(run: Run) -> dict[str, Any]:

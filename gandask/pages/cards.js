@@ -28,6 +28,37 @@ export function render({model, el}) {
     bar.append(`${chosen.size} chosen: `, link, " ", clear)
   }
 
+  // what people say of a run is changed in a dialog, which stays while cards change
+  const dialog = document.createElement("dialog")
+  dialog.innerHTML = `<form><h3></h3>
+    <label>tags, with spaces between <input name="tags" autocomplete="off"></label>
+    <label>note <textarea name="note" rows="5" maxlength="4000"></textarea></label>
+    <p role="alert"></p><button class="link">save</button>
+    <button class="link" type="button">cancel</button></form>`
+  el.append(dialog)
+  const form = dialog.querySelector("form")
+  const answer = dialog.querySelector("p")
+  dialog.setAttribute("aria-label", "tags and note")
+  form.querySelector("button[type=button]").addEventListener("click", () => dialog.close())
+  form.addEventListener("submit", (event) => {
+    event.preventDefault()
+    answer.textContent = "saving ..."
+    const [tags, note] = [form.elements.tags.value, form.elements.note.value]
+    model.send_msg({run: dialog.run, tags, note})
+  })
+  model.on("msg:custom", ({told}) => {
+    answer.textContent = told
+    if (!told) dialog.close()
+  })
+  const edit = (name, button) => {
+    dialog.run = name
+    dialog.querySelector("h3").textContent = name
+    form.elements.tags.value = button.dataset.tags
+    form.elements.note.value = button.dataset.note
+    answer.textContent = ""
+    dialog.showModal()
+  }
+
   const draw = () => {
     const cards = JSON.parse(model.cards)
     const names = new Set(cards.map(([name]) => name))
@@ -53,6 +84,8 @@ export function render({model, el}) {
           chosen[box.checked ? "add" : "delete"](name)
           tell()
         })
+        const button = card.querySelector(".edit")
+        button?.addEventListener("click", () => edit(name, button))
         if (focused) card.querySelector(focused)?.focus()
       }
       if (grid.children[place] !== card) grid.insertBefore(card, grid.children[place] ?? null)

@@ -26,7 +26,14 @@ CARD = Markup("""
 <div class="course">{drawn}<p><b>{score}</b> <span class="faint">{scored}</span></p></div>
 <p>{method} · {data}</p>
 <p class="faint differing" title="{differing}">{differing}</p>
+{tags}{note}{edit}
 """)
+TAG = Markup('<span class="tag">{}</span> ')
+NOTE = Markup('<p class="note">{}</p>')
+EDIT = Markup(
+    '<button class="link edit" data-tags="{}" data-note="{}" aria-label="tags and note of {}">'
+    "tags, note</button>"
+)
 SPARK = Markup(
     '<svg class="spark" viewBox="0 0 {} {}" role="img" aria-label="{}" preserveAspectRatio="none">'
     '<polyline points="{}" vector-effect="non-scaling-stroke"/></svg>'
@@ -44,6 +51,10 @@ class Cards(pn.custom.JSComponent):
     _esm = Path(__file__).with_name("cards.js").read_text(encoding="utf-8")
     stylesheets = param.List([STYLE])
 
+    def answer(self, told: str) -> None:
+        """Say what came of what was saved; nothing if all is well."""
+        self._send_msg({"told": told})
+
     def show(self, cards: Mapping[str, Markup]) -> None:
         """Show cards by the names of their runs; those that stay as they are are left alone."""
         self.cards = json.dumps(list(cards.items()))
@@ -55,6 +66,7 @@ def card(
     drawn: Markup,
     now: datetime.datetime,
     address: str,
+    editable: bool,
 ) -> Markup:
     """Make the card of a run.
 
@@ -69,6 +81,8 @@ def card(
         What its age is told by.
     address : str
         Of its live page.
+    editable : bool
+        Whether who looks may change its tags and note.
     """
     rounds, best = run.settings.get("rounds"), run.best
     scored = "" if best.get("final") else "so far"
@@ -84,6 +98,9 @@ def card(
         method=run.settings.get("method", "–"),
         data=short(run.settings.get("data", "–")),
         differing=", ".join(f"{key} {value}" for key, value in differing.items()),
+        tags=Markup("").join(map(TAG.format, run.about.tags)),
+        note=NOTE.format(run.about.note) if run.about.note else "",
+        edit=EDIT.format(" ".join(run.about.tags), run.about.note, run.name) if editable else "",
     )
 
 

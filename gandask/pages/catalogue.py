@@ -13,12 +13,12 @@ from gandask.checks import spelt_out
 from gandask.config import RUN_FILE, SETTINGS_FILE
 from gandask.core import StoreError
 from gandask.pages.pace import SHARE
-from gandask.store import LIVE, Store, listing
+from gandask.store import LIVE, Store, about, listing
 from gandask.store.listing import Broken, Listed
 
 VARIABLE = "GANDASK_RUNS"
 """Environment variable that names the folder of the runs; ``runs`` by default."""
-SEEN = (RUN_FILE, SETTINGS_FILE, "about.json")
+SEEN = (RUN_FILE, SETTINGS_FILE, about.FILE)
 """What lists of runs are made from."""
 
 _known: dict[str, tuple[object, Listed | Broken]] = {}

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import datetime
 import functools
+import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -15,13 +16,16 @@ from typing import Any
 import panel as pn
 from markupsafe import Markup
 
-from gandask.pages import catalogue
+from gandask.core import SettingError, StoreError
+from gandask.pages import catalogue, guard
 from gandask.pages.address import PageAddress
 from gandask.pages.cards import AWAITED, Cards, called, card, spark
 from gandask.pages.frame import argument, html, link, message, page
 from gandask.pages.thumbnail import thumbnail
 from gandask.runs import open_run
 from gandask.runs.course import ScoreCourse
+from gandask.store import about
+from gandask.store.about import About
 from gandask.store.listing import Broken, Listed, differing, short, told
 
 SHEET = 24  # cards at once
@@ -55,6 +59,8 @@ class Home:
         self.kinds = {
             kind: pn.widgets.Select(name=kind, options=[ANY], width=130) for kind in KINDS
         }
+        self.tag = pn.widgets.Select(name="tag", options=[ANY], width=130, visible=False)
+        self.choices = {**self.kinds, "tag": self.tag}
         self.sheet = 1
         self.earlier = pn.widgets.Button(
             name="◀ newer", width=90, on_click=lambda _: self._turn(-1)
@@ -64,8 +70,9 @@ class Home:
         self.turns = pn.Row(self.earlier, self.place, self.later, visible=False)
         self.said = message("looking for runs ...")
         self.cards = Cards(compare=link("compare", runs=""), sizing_mode="stretch_width")
+        self.cards.on_msg(self._save)
         self.view = pn.Column(
-            pn.FlexBox(self.find, *self.kinds.values(), self.address, align_items="end"),
+            pn.FlexBox(self.find, *self.choices.values(), self.address, align_items="end"),
             self.said,
             self.cards,
             self.turns,
@@ -78,7 +85,7 @@ class Home:
         await self._look()
         given = argument("sheet")
         self.sheet = int(given) if given.isdecimal() else 1
-        for kind, widget in self.kinds.items():
+        for kind, widget in self.choices.items():
             wanted = argument(kind)
             widget.value = wanted if wanted in widget.options else ANY
             widget.param.watch(lambda event: self._turn(to=1), "value")
@@ -87,22 +94,23 @@ class Home:
         # apart: what is asked meanwhile would wait for the end of a callback
         pn.state.add_periodic_callback(lambda: pn.state.execute(self._look_again), PERIOD)
 
-    async def _look_again(self) -> None:
+    async def _look_again(self, anew: bool = False) -> None:
         before = self.runs, self.broken
-        await self._look()
+        await self._look(anew)
         if before != (self.runs, self.broken):
             self._show()
 
-    async def _look(self) -> None:
+    async def _look(self, anew: bool = False) -> None:
         """Read how runs stand by now: in a thread, as there may be thousands."""
-        self.runs, self.broken = await asyncio.to_thread(catalogue.listed, self.root)
+        self.runs, self.broken = await asyncio.to_thread(catalogue.listed, self.root, anew)
         told_apart = differing(self.runs)
         self.differing = {run.name: one for run, one in zip(self.runs, told_apart, strict=True)}
-        for kind, widget in self.kinds.items():
-            known = sorted({_fact(run, kind) for run in self.runs})
+        for kind, widget in self.choices.items():
+            known = sorted({fact for run in self.runs for fact in _facts(run, kind)})
             options = list(dict.fromkeys([ANY, *known, widget.value]))
             if widget.options != options:
                 widget.options = options
+        self.tag.visible = len(self.tag.options) > 1
 
     def _turn(self, by: int = 0, to: int | None = None) -> None:
         self.sheet = self.sheet + by if to is None else to
@@ -111,18 +119,19 @@ class Home:
     def _found(self) -> list[Listed]:
         """Give the runs that were asked for."""
         words = (self.find.value_input or self.find.value or "").lower().split()
-        chosen = {kind: one.value for kind, one in self.kinds.items() if one.value != ANY}
+        chosen = {kind: one.value for kind, one in self.choices.items() if one.value != ANY}
         return [
             run
             for run in self.runs
-            if all(_fact(run, kind) == value for kind, value in chosen.items())
+            if all(value in _facts(run, kind) for kind, value in chosen.items())
             and all(word in self._text(run) for word in words)
         ]
 
     def _text(self, run: Listed) -> str:
         """Give what is looked through for words."""
         settings = (f"{key}={value}" for key, value in self.differing[run.name].items())
-        return " ".join([run.name, *(_fact(run, kind) for kind in KINDS), *settings]).lower()
+        facts = (fact for kind in self.choices for fact in _facts(run, kind))
+        return " ".join([run.name, *facts, *settings, run.about.note]).lower()
 
     def _show(self) -> None:
         """Show the cards of one sheet, and keep in the address what was asked for."""
@@ -135,7 +144,7 @@ class Home:
         self.turns.visible = sheets > 1
         self.earlier.disabled, self.later.disabled = self.sheet == 1, self.sheet == sheets
         self._say(len(found))
-        asked = {kind: "" if one.value == ANY else one.value for kind, one in self.kinds.items()}
+        asked = {kind: "" if one.value == ANY else one.value for kind, one in self.choices.items()}
         self.address.keep(
             find=self.find.value_input or self.find.value or "",
             **asked,
@@ -157,6 +166,22 @@ class Home:
         self.said.object = str(message("\n".join(lines)).object)
         self.said.visible = bool(lines)
 
+    def _save(self, event: Any) -> None:
+        """Keep the tags and the note that were written for a run, or say why they are not."""
+        if barred := guard.refused():
+            self.cards.answer(barred)
+            return
+        try:
+            asked = {key: str(event.data[key]) for key in ("run", "tags", "note")}
+            tags = tuple(dict.fromkeys(asked["tags"].replace(",", " ").split()))
+            said = About(tags, asked["note"].strip())
+            about.write(catalogue.path(self.root, asked["run"]), said)
+        except (SettingError, StoreError) as error:
+            self.cards.answer(str(error))
+            return
+        self.cards.answer("")
+        pn.state.execute(functools.partial(self._look_again, anew=True))
+
     async def _draw(self, shown: Sequence[Listed], drawing: int) -> None:
         """Show cards at once, and their scores by round as they are read."""
         made = {run.name: self._known(run) for run in shown}
@@ -177,7 +202,12 @@ class Home:
         self.cards.show(
             {
                 run.name: card(
-                    run, self.differing[run.name], made[run.name], now, live(run=run.name)
+                    run,
+                    self.differing[run.name],
+                    made[run.name],
+                    now,
+                    live(run=run.name),
+                    os.access(run.path, os.W_OK),
                 )
                 for run in shown
             }
@@ -218,6 +248,8 @@ _drawn: dict[Path, tuple[object, Markup, ScoreCourse]] = {}
 _lock = threading.Lock()
 
 
-def _fact(run: Listed, kind: str) -> str:
+def _facts(run: Listed, kind: str) -> Sequence[str]:
     """Give what a run is told apart by."""
-    return run.state if kind == "state" else short(run.settings.get(kind, "–"))
+    if kind == "tag":
+        return run.about.tags
+    return [run.state if kind == "state" else short(run.settings.get(kind, "–"))]

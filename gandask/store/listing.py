@@ -14,6 +14,8 @@ from typing import Any
 from gandask.config import SETTINGS_FILE
 from gandask.core import StoreError
 from gandask.core.files import DAMAGED
+from gandask.store import about
+from gandask.store.about import About
 from gandask.store.description import LIVE
 from gandask.store.folder import Store
 
@@ -43,6 +45,8 @@ class Listed:
         When its ``run.json`` was written.
     settings : mapping
         As its ``config.toml`` has them.
+    about : About
+        What people say of it.
     """
 
     name: str
@@ -52,6 +56,7 @@ class Listed:
     best: dict[str, Any]
     updated: str
     settings: dict[str, Any]
+    about: About
 
 
 @dataclass(frozen=True)
@@ -165,12 +170,15 @@ def read(root: Path, folder: Path) -> Listed | Broken:
             state = store.state
     except (StoreError, OSError, *DAMAGED) as error:
         return Broken(name, str(error))
+    try:
+        said = about.read(store.path)
+    except StoreError:  # a run is none the worse for it
+        said = About()
     best = description.get("best")
     if not (isinstance(best, dict) and isinstance(best.get("value"), int | float)):
         best = {}
-    return Listed(
-        name, store.path, state, description["round"], best, description["updated"], settings
-    )
+    updated = description["updated"]
+    return Listed(name, store.path, state, description["round"], best, updated, settings, said)
 
 
 def differing(runs: Sequence[Listed]) -> list[dict[str, str]]:

@@ -16,6 +16,8 @@ from gandask.methods.testing import Toy
 from gandask.pages import catalogue
 from gandask.pages.cards import AWAITED, card, spark
 from gandask.pages.thumbnail import thumbnail
+from gandask.store import about
+from gandask.store.about import About
 
 EVIL = "<img src=x onerror=alert(1)>"
 MANY = 60
@@ -207,6 +209,59 @@ def test_a_folder_without_runs_says_so(tab, tmp_path):
         tab.see("There are no runs in")
 
 
+# ---- what people say of runs
+
+
+@pytest.fixture
+def remarked(tmp_path):
+    """A folder of two runs that tests may write tags and notes into, and its address."""
+    for seed in (1, 2):
+        toy(tmp_path / "runs" / f"toy-{seed}", seed=seed)
+    folder = tmp_path / "runs"
+    with served(folder, command=("gandask", "dashboard", str(folder))) as address:
+        yield folder, address
+
+
+def test_tags_and_notes_are_kept_beside_the_run(tab, remarked):
+    folder, address = remarked
+    tab.open(f"{address}/")
+    count(tab, 2)
+    assert not tab.page.get_by_label("tag", exact=True).is_visible()
+    tab.page.get_by_label("tags and note of toy-2").click()
+    tags = tab.page.get_by_label("tags, with spaces between")
+    tags.fill(f"good, {'x' * 50}")
+    tab.page.get_by_role("button", name="save").click()
+    tab.see("expected a word of at most 40 characters")
+    tags.fill("good paper <b>bold</b> good")
+    tab.page.get_by_label("note", exact=True).fill(f"{EVIL}\nin two lines")
+    tab.page.get_by_role("button", name="save").click()
+    tab.see("in two lines")
+    assert about.read(folder / "toy-2") == About(
+        ("good", "paper", "<b>bold</b>"), f"{EVIL}\nin two lines"
+    )
+    assert tab.page.locator(".tag").all_inner_texts() == ["good", "paper", "<b>bold</b>"]
+    tab.page.get_by_label("tag", exact=True).select_option("<b>bold</b>")
+    count(tab, 1)
+    assert asked(tab)["tag"] == "<b>bold</b>"
+    tab.page.get_by_label("tag", exact=True).select_option("any")
+    tab.page.get_by_label("find").press_sequentially("two lines")
+    count(tab, 1)
+    about.write(folder / "toy-2", About())  # elsewhere
+    tab.see("None of 2 runs is like this.")
+
+
+def test_what_cannot_be_kept_is_said(tab, remarked):
+    folder, address = remarked
+    tab.open(f"{address}/")
+    count(tab, 2)
+    tab.page.get_by_label("tags and note of toy-1").click()
+    shutil.rmtree(folder / "toy-1")
+    tab.page.get_by_role("button", name="save").click()
+    tab.see("there is no run 'toy-1'")
+    tab.page.get_by_role("button", name="cancel").click()
+    count(tab, 1)
+
+
 # ---- the same addresses, whoever serves
 
 
@@ -265,6 +320,7 @@ def test_markup_in_a_card_is_text(tmp_path):
     evil = dataclasses.replace(
         run, name=EVIL, state=EVIL, updated=EVIL, best={"score": EVIL, "value": 1.0},
         settings={"method": EVIL, "data": EVIL, "rounds": EVIL},
+        about=About((EVIL.replace(" ", ""),), f'"{EVIL}'),
     )  # fmt: skip
     now = datetime.datetime.now(datetime.UTC)
-    assert "<img" not in card(evil, {EVIL: EVIL}, AWAITED, now, f'"{EVIL}')
+    assert "<img" not in card(evil, {EVIL: EVIL}, AWAITED, now, f'"{EVIL}', True)
