@@ -28,10 +28,12 @@ import xarray as xr
 
 import gandask as gd
 from gandask import results
+from gandask.core.shown import packed
 from gandask.results import Results
 from gandask.store import create
 
 SIDE, ROUNDS, SMALL_ROUNDS = 32, 500, 40
+SHOWN_ROUNDS = 25  # at the end, of which samples are there
 PORT = 5497
 CHROMIUM = Path("/usr/bin/chromium")
 SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -72,6 +74,10 @@ def large_run(path: Path, finished: bool) -> None:
             told = {"elapsed": 9.0 * round, "timings": timings, "records": [table], "events": []}
             collected.take(told)
             write(told)
+            if round > ROUNDS - SHOWN_ROUNDS:
+                for slot in slots:
+                    points = chance.normal(size=(512, 2))
+                    store.shown.append(slot, round, packed(points))
     if finished:
         store.write_dataset(collected.dataset(results.attributes(method, facts)))
     store.describe("finished" if finished else "running", ROUNDS)
@@ -123,6 +129,7 @@ def visit(chromium, run: str, token: str):
     """Open the live page of a run; give it, and the seconds until all its plots are there."""
     page = chromium.new_page(viewport={"width": 1366, "height": 768})
     page.goto(f"http://localhost:{PORT}/live/metadata?token={token}")  # for its cookie
+    page.wait_for_url(lambda address: "token=" not in address)  # it leads on by itself
     begun = time.perf_counter()
     page.goto(f"http://localhost:{PORT}/live?run={run}")
     page.wait_for_function(SHOWN, timeout=120_000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import logging
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from gandask.runs.following import Followed
 logger = logging.getLogger("gandask")
 
 WIDTH = 640  # pixels
+REST = 0.05  # seconds
 TITLE = "Samples of all, round by round"
 FITTING = {
     "sizing_mode": "stretch_width",
@@ -69,6 +71,7 @@ class Mosaic:
         self.chosen = chosen
         self.film: Film | None = None
         self.round = 0
+        self.drawn: tuple[Film, int] | None = None
         self.picture = Picture(sizing_mode="stretch_width")
         self.picture.on_msg(lambda event: self._clicked(*map(float, event.data)))
         self.view = card(TITLE, self.picture, visible=False, **FITTING)
@@ -84,11 +87,19 @@ class Mosaic:
         self.move(round)
 
     def move(self, round: int) -> None:
-        """Show another round."""
-        if self.film is None:
-            return
+        """Show another round, once what is drawn meanwhile is on its way to the browser."""
         self.round = round
-        scene = self.film.scene(round)
+        if self.film is not None:
+            pn.state.execute(self._draw, schedule=True)
+
+    async def _draw(self) -> None:
+        """Draw the round of the cursor once it rests: of a key that is held, the last one."""
+        asked = self.film, self.round
+        await asyncio.sleep(REST)
+        if self.film is None or asked != (self.film, self.round) or self.drawn == asked:
+            return
+        self.drawn = self.film, self.round
+        scene = self.film.scene(self.round)
         drawn = draw(scene, WIDTH, pn.config.theme == "dark")
         told = f"samples of {len(scene.samples)} units, {scene.title}"
         self.picture.param.update(source=png(drawn), told=told)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from gandask.core import Array
 from gandask.core.shown import shades
@@ -25,6 +25,8 @@ Box = tuple[int, int, int, int]
 LEAST, MOST = 18, 200  # pixels of a cell
 BORDER, GAP, MARGIN, LINE = 3, 1, 10, 22  # pixels
 SMALLEST = 20  # pixels of an image, where there is room for several
+DOTTED = 90  # pixels of a side, for each of which a point is a pixel wider
+LIGHTER = 0.35  # of the ground that shows through a point
 GHOST = 0.32  # of a cell, around the edges
 FAINT = 0.72  # of what lies around the edges is background
 ARROW = 0.3  # of the way between two cells, half of it before the edge
@@ -211,18 +213,24 @@ def _tiles(
 def _scatter(
     points: Array, side: int, ground: str, ink: str, plane: Plane | None = None
 ) -> Image.Image:
-    """Draw points over the modes of their data, at twice the size, then reduced: smooth."""
+    """Draw points over the modes of their data: the darker, the more of them are in one place."""
     plane = Plane.around(points) if plane is None else plane
-    double = 2 * side
-    made = Image.new("RGB", (double, double), ground)
-    pen = ImageDraw.Draw(made)
-    radius = double * plane.radius / plane.reach / 2
-    for centre in double * placed(plane.modes, plane):
-        pen.circle(tuple(centre), radius, outline=SHADES[False][2], width=2)
-    dot = max(1.0, side / 75)
-    for place in double * placed(points[np.isfinite(points).all(1)], plane):
-        pen.circle(tuple(place), dot, fill=ink)
-    return made.resize((side, side), Image.Resampling.LANCZOS)
+    at = placed(points[np.isfinite(points).all(1)], plane)
+    x, y = np.floor(side * at[((at >= 0) & (at < 1)).all(1)]).astype(int).T
+    dot = range(1 + side // DOTTED)
+    counts = np.zeros(side**2)
+    for down, across in np.ndindex(len(dot), len(dot)):
+        within = (x + across < side) & (y + down < side)
+        places = (y[within] + down) * side + x[within] + across
+        counts += np.bincount(places, minlength=side**2)
+    shares = (1 - LIGHTER**counts)[:, None]
+    back, front = (np.array(ImageColor.getrgb(colour)) for colour in (ground, ink))
+    shaded = (back + shares * (front - back)).round().astype(np.uint8)
+    made = Image.fromarray(shaded.reshape(side, side, 3))
+    pen, radius = ImageDraw.Draw(made), side * plane.radius / plane.reach / 2
+    for centre in side * placed(plane.modes, plane):
+        pen.circle(tuple(centre), radius, outline=SHADES[False][2])
+    return made
 
 
 def _arrow(pen: ImageDraw.ImageDraw, arrow: tuple[Spot, Spot], frame: Frame, ground: str) -> None:

@@ -58,16 +58,12 @@ class Film:
         if not known:
             raise StoreError(NOTHING)
         self.role = known[0]
-        self.positions = layout.slots
         self.places, self.size = _places(self.role, layout)
         self.slots = shown.slots(self.role.slots)
         self.real = shown.real()
         self.plane = Plane.of(ds.attrs)
         self.score = _of_units(ds, str(ds.attrs.get("score", "")), self.role)
-        self.origin, self.accepted = (
-            next((ds[name] for name in ds.data_vars if how in _shown(ds[name])), None)
-            for how in ("origin", "accepted")
-        )
+        self.origin, self.accepted = (self._over_slots(how) for how in ("origin", "accepted"))
 
     @property
     def rounds(self) -> list[int]:
@@ -96,10 +92,10 @@ class Film:
         """
         if self.accepted is None:
             return self.shown.at(slot, round)
-        place = dict(zip(self.role.unit, self.positions[slot], strict=True))
-        own = [True, *self.accepted.isel(place).values[: max(0, round)]]  # from round 0 on
-        known = [now for now in self.shown.rounds(slot) if now < len(own) and own[now]]
-        return self.shown.at(slot, known[-1]) if known else None
+        own = self.accepted[:, self.role.slots.index(slot)]
+        return self.shown.at(
+            slot, round, lambda now: now == 0 or (now <= len(own) and own[now - 1])
+        )
 
     def frame(self, round: int, width: int = 640, dark: bool = False) -> Image.Image:
         """Draw what there is to see after a round; see `gandask.plots.mosaic.draw`."""
@@ -159,18 +155,24 @@ class Film:
 
     def _arrows(self, round: int) -> list[tuple[Spot, Spot]]:
         """Say whose samples came from another unit in a round."""
-        if self.origin is None or round not in self.origin["round"]:
+        if self.origin is None or not 1 <= round <= len(self.origin):
             return []
-        origins = self.origin.sel(round=round).transpose(*self.role.unit).values.ravel()
-        slots = self.role.slots
-        new = [True] * len(slots)
-        if self.accepted is not None:
-            new = self.accepted.sel(round=round).transpose(*self.role.unit).values.ravel().tolist()
+        places = [*self.places.values()]
+        new = [True] * len(places) if self.accepted is None else self.accepted[round - 1]
         return [
-            (self.places[slots[origin]], self.places[slots[own]])
-            for own, origin in enumerate(map(int, origins))
-            if new[own] and 0 <= origin < len(slots) and origin != own
+            (places[origin], places[own])
+            for own, origin in enumerate(self.origin[round - 1].astype(int))
+            if new[own] and 0 <= origin < len(places) and origin != own
         ]
+
+    def _over_slots(self, how: str) -> Array | None:
+        """Give the variable that is shown in some way, (rounds, slots), if there is one."""
+        for values in self.ds.data_vars.values():
+            shown = str(values.attrs.get("shown", "")).split()
+            if how in shown and set(values.dims) == {"round", *self.role.unit}:
+                found = values.transpose("round", *self.role.unit).values
+                return np.asarray(found.reshape(len(found), -1))
+        return None
 
 
 def _places(role: Role, layout: Layout) -> tuple[dict[str, Spot], tuple[int, int]]:
@@ -182,11 +184,6 @@ def _places(role: Role, layout: Layout) -> tuple[dict[str, Spot], tuple[int, int
         rows = -(-len(role.slots) // columns)
     places = {slot: divmod(index, columns) for index, slot in enumerate(role.slots)}
     return places, (rows, columns)
-
-
-def _shown(values: xr.DataArray) -> list[str]:
-    """Say where a variable is shown."""
-    return str(values.attrs.get("shown", "")).split()
 
 
 def _of_units(ds: xr.Dataset, name: str, role: Role) -> Any:

@@ -12,7 +12,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +75,17 @@ class Shown:
         with self._opened(slot) as records:
             return sorted({*records.rounds})
 
-    def at(self, slot: str, round: int) -> Array | None:
+    def at(
+        self, slot: str, round: int, counts: Callable[[int], bool] | None = None
+    ) -> Array | None:
         """Give what a slot showed last up to a round, if it had shown anything.
+
+        Parameters
+        ----------
+        slot : str
+        round : int
+        counts : callable, optional
+            Tells of a round whether what was shown then counts: all do by default.
 
         Returns
         -------
@@ -89,7 +98,11 @@ class Shown:
             If the form of what is stored cannot be read.
         """
         with self._opened(slot) as records:
-            known = [(of, place) for place, of in enumerate(records.rounds) if of <= round]
+            known = [
+                (of, place)
+                for place, of in enumerate(records.rounds)
+                if of <= round and (counts is None or counts(of))
+            ]
             return unpacked(records.read(max(known)[1])) if known else None
 
     def real(self) -> Array | None:

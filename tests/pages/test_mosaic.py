@@ -43,5 +43,5 @@ def test_samples_follow_the_cursor_at_once(new_context, address):
 def test_a_run_that_shows_nothing_has_no_such_card(new_context, address):
     tab = Tab(new_context).open(f"{address}/live?run=hidden")
     tab.see("of the mixture after round 3")
-    assert "round by round" not in tab.text()
+    assert not tab.page.get_by_text("Samples of all, round by round").is_visible()
     assert tab.wrong == []
