@@ -1,4 +1,4 @@
-"""What is drawn of cells, by its content: neighbours, mixtures, replacements, ancestors."""
+"""What is drawn of cells, by its content: neighbours, mixtures, replacements."""
 
 import holoviews as hv
 import numpy as np
@@ -58,7 +58,7 @@ def test_a_marked_cell_and_its_neighbourhood_of_then_are_outlined():
 
 
 def test_cells_that_are_not_there_are_refused():
-    for draw in (figures.neighbourhood, figures.lineage, figures.mixture):
+    for draw in (figures.neighbourhood, figures.river, figures.mixture):
         for wrong in (at(0, 2), {"row": 0}, {"group": 1}):
             with pytest.raises(ValueError, match="expected row from 0 to 1, col from 0 to 1"):
                 draw(dataset(), marked=wrong)
@@ -100,115 +100,6 @@ def test_a_mixture_needs_weights_and_a_cell():
     unknown = dataset()
     unknown["mixture_weight"] = unknown["mixture_weight"] * np.nan
     hv.render(figures.mixture(unknown, at(0, 0)))
-
-
-# --- Lineages ------------------------------------------------------------------------------------
-
-
-def bred(parents, replaced, shape=(1, 3), kind="generator"):
-    """Give a grid of which only parents and replacements are known: one list per round."""
-    size = (len(parents), *shape)
-    made = {
-        f"{kind}_parent": (UNIT, np.reshape(parents, size)),
-        f"{kind}_replaced": (UNIT, np.reshape(replaced, size).astype(bool)),
-    }
-    coords = {"round": range(1, len(parents) + 1), "row": range(shape[0]), "col": range(shape[1])}
-    return xr.Dataset(made, coords)
-
-
-LINES = bred(
-    parents=[[1, 1, 0], [0, 2, 1], [2, 0, -1]],
-    replaced=[[1, 0, 0], [0, 1, 1], [1, 0, 1]],
-)
-PLACES = [[2, 2, 1], [2, 2, 1], [2, 1, 2], [0, 1, 2]]
-"""Of LINES, cells down to rounds back. Round 3: cell 0 took that of cell 2, cell 2's parent is not
-known; round 2: cells 1 and 2 took each other's; round 1: cell 0 took that of cell 1."""
-
-
-def test_ancestors_are_followed_back_through_replacements():
-    found = figures.ancestors(LINES)
-    assert found.dims == ("round", "cell")
-    assert found["round"].values.tolist() == [0, 1, 2, 3]
-    assert found.values.tolist() == [[1, 2, 1], [1, 2, 1], [2, 1, 2], [0, 1, 2]]
-
-
-def test_an_ancestor_is_taken_as_it_was_before_the_round():
-    # cell 0 clones cell 1 in the round in which cell 1 clones cell 2
-    found = figures.ancestors(bred([[1, 2, 2]], [[1, 1, 0]]))
-    assert found.values.tolist() == [[1, 2, 2], [0, 1, 2]]
-
-
-def test_the_ancestors_of_one_cell_and_of_discriminators():
-    one = figures.ancestors(LINES, marked=at(0, 1))
-    assert one["cell"].values.tolist() == [1]
-    assert one.values.ravel().tolist() == figures.ancestors(LINES).sel(cell=1).values.tolist()
-    other = bred([[2, 1, 0]], [[1, 0, 0]], kind="discriminator")
-    assert figures.ancestors(other, kind="discriminator").values[0].tolist() == [2, 1, 2]
-
-
-def test_without_replacement_everyone_is_their_own_ancestor():
-    found = figures.ancestors(bred([[1, 2, 0]] * 2, [[0] * 3] * 2))
-    assert (found.values == [0, 1, 2]).all()
-    assert figures.ancestors(LINES.isel(round=[])).values.tolist() == [[0, 1, 2]]
-
-
-def test_ancestors_are_those_of_a_walk_in_plain_python():
-    chance = np.random.default_rng(0)
-    parents = chance.integers(0, 12, (20, 12))
-    replaced = chance.random((20, 12)) < 0.4
-    found = figures.ancestors(bred(parents, replaced, shape=(3, 4)))
-    for cell in range(12):
-        at, walk = cell, [cell]
-        for round in reversed(range(20)):
-            at = int(parents[round, at]) if replaced[round, at] else at
-            walk.insert(0, at)
-        assert found.sel(cell=cell).values.tolist() == walk
-
-
-def covered(segments):
-    """Give the (round, cell) that level segments reach over, and the moves between cells."""
-    stays, moves = set(), set()
-    for begin, cell, end, other in segments:
-        if cell == other:
-            stays |= {(round, cell) for round in range(int(np.ceil(begin)), int(end) + 1)}
-        else:
-            moves.add((begin, cell, other))
-    return stays, moves
-
-
-def test_a_lineage_draws_every_place_and_move_of_the_ancestors():
-    drawn = figures.lineage(LINES)
-    stays, moves = covered(columns(drawn.get(0), 0, 1, 2, 3))
-    places = figures.ancestors(LINES).values
-    assert stays == {(round, cell) for round, row in enumerate(places) for cell in row}
-    assert moves == {(1.5, 1, 2), (1.5, 2, 1), (2.5, 2, 0)}
-    assert len(drawn.get(1)) == 0
-    shown = hv.render(drawn)
-    assert shown.title.text == "2 of 3 founders left"
-    assert shown.yaxis[0].major_label_overrides == {0: "0, 0", 1: "0, 1", 2: "0, 2"}
-
-
-def test_the_line_of_the_marked_cell_stands_out():
-    line = figures.lineage(LINES, marked=at(0, 0)).get(1)
-    assert columns(line, 0, 1) == [(0, 1), (1, 1), (2, 2), (3, 0)]
-    assert hv.render(figures.lineage(LINES, marked=at(0, 0))).renderers[1].glyph.line_color == BEST
-
-
-def test_the_axis_of_a_large_lineage_names_some_cells():
-    ds = bred(np.zeros((2, 900), int), np.zeros((2, 900)), shape=(30, 30))
-    labels = hv.render(figures.lineage(ds)).yaxis[0].major_label_overrides
-    assert list(labels.values())[:3] == ["0, 0", "2, 0", "4, 0"]
-    assert len(figures.lineage(ds).get(0)) == 900, "one segment each, where none moves"
-
-
-def test_a_lineage_needs_a_grid_and_a_round():
-    grouped = xr.Dataset({"generator_parent": (("round", "group"), [[0, 1]])})
-    for ds in (grouped, LINES.drop_vars("generator_parent")):
-        with pytest.raises(ValueError, match="no generator_parent by row and col"):
-            figures.lineage(ds)
-    with pytest.raises(ValueError, match="kind='loss': expected one of generator, discriminator"):
-        figures.ancestors(LINES, kind="loss")
-    assert figures.lineage(LINES.isel(round=[])).data[2] == "no round is done yet"
 
 
 # --- Replacements ---------------------------------------------------------------------------------
