@@ -22,6 +22,7 @@ from gandask.checks import refuse_address, spelt_out
 from gandask.config import setting, settings
 from gandask.core import (
     Array,
+    DataError,
     Layout,
     Method,
     Plan,
@@ -31,6 +32,7 @@ from gandask.core import (
     State,
     StoreError,
     Task,
+    Variable,
     View,
     rng,
     slot_of,
@@ -39,8 +41,8 @@ from gandask.core.shown import POINTS, packed
 from gandask.data import Data
 from gandask.methods.comparing import Member, compare
 from gandask.methods.tasks import samples
-from gandask.scores import features, final
-from gandask.scores.metrics import METRICS, Reference
+from gandask.scores import features, final, metrics
+from gandask.scores.metrics import METRICS, Reference, Statistics
 from gandask.training import networks
 from gandask.training.identity import of_functions
 from gandask.training.losses import Loss
@@ -52,6 +54,8 @@ COMPARE = "compare "
 """What the name of a task that compares an ensemble begins with; the ensemble's follows."""
 LOOKED_THROUGH = 1 << 13
 """Real samples among which those of each class are found that are shown."""
+MODES = 100
+"""Classes whose shares each round tells: those of more would be most of the result."""
 LARGEST = 1 << 24
 """Numbers in a sample, and classes of them, that are drawn for a run that somebody else made."""
 
@@ -172,6 +176,8 @@ class Adversarial(Method[V]):
         }
         if loaded.shape == (2,):
             facts |= data.Plane.around(loaded.samples, loaded.modes, loaded.mode_std).facts
+        if self._modes:
+            facts["real_mode_share"] = features.reference(*self.measured_by).statistics.shares
         return facts if accuracy is None else facts | {"classifier_accuracy": accuracy}
 
     def identity(self) -> dict[str, Any]:
@@ -268,6 +274,61 @@ class Adversarial(Method[V]):
         given = self.final_scores, loaded, self.features, self.final_samples
         final.check(*given, by_label=by_label, key="final_scores", labels=self.compared_labels)
         return loaded
+
+    # ---- scores of each round
+
+    def scored(self, real: Reference, statistics: Statistics, prefix: str = "") -> dict[str, Any]:
+        """Compute every metric, and by round the share of the samples on each mode.
+
+        Parameters
+        ----------
+        real : Reference
+            What is compared with.
+        statistics : Statistics
+            Of the samples.
+        prefix : str
+            Of the scores' names: that of the last ones begins with ``final_``.
+        """
+        found: dict[str, Any] = {**metrics.scores(real, statistics, prefix)}
+        if self._modes and not prefix.startswith("final_"):
+            found[f"{prefix}mode_share"] = np.array(statistics.shares, "float32")
+        return found
+
+    def with_modes(self, layout: Layout, whose: Mapping[str, str]) -> Layout:
+        """Describe the shares of modes that rounds tell.
+
+        Parameters
+        ----------
+        layout : Layout
+        whose : mapping of str to str
+            By role, whose samples they are of; under ``""`` those of the whole population.
+        """
+        if not self._modes:
+            return layout
+        made = dict(layout.variables)
+        for role, of in whose.items():
+            made["mode_share" if role else "mixture_mode_share"] = Variable(
+                f"share of the samples on each mode, of {of}",
+                dims=("class",),
+                dtype="float32",
+                role=role,
+                samples=self.score_samples,
+            )
+        return Layout({**layout.coords, "class": range(self._modes)}, layout.roles, made)
+
+    @property
+    def _modes(self) -> int:
+        """Modes whose shares rounds tell: none of one or too many, or where rounds have no scores.
+
+        None, too, without the data: then there is nothing to train, and a layout to look at.
+        """
+        if not self.score_samples:
+            return 0
+        try:
+            classes = self.training.data.classes
+        except DataError:
+            return 0
+        return classes if 1 < classes <= MODES else 0
 
     # ---- final scores that need samples
 

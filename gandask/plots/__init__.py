@@ -8,6 +8,7 @@ from gandask.plots.charts import image_grid, mixture, profile
 from gandask.plots.comparison import compare, routines, speedup
 from gandask.plots.maps import map
 from gandask.plots.selection import best, latest
+from gandask.plots.strip import mixture_modes, modes
 from gandask.plots.style import message, number
 from gandask.plots.timeline import events
 from gandask.plots.traces import trace
@@ -21,6 +22,8 @@ __all__ = [
     "map",
     "message",
     "mixture",
+    "mixture_modes",
+    "modes",
     "number",
     "profile",
     "routines",

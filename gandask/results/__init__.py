@@ -11,6 +11,7 @@ from gandask.results.dataset import (
     without_timings,
 )
 from gandask.results.joined import joined
+from gandask.results.modes import covered
 from gandask.results.storage import LARGEST, digest, fixed, read, read_values, write
 from gandask.results.tables import (
     best,
@@ -38,6 +39,7 @@ __all__ = [
     "attributes",
     "best",
     "best_of",
+    "covered",
     "described",
     "differing",
     "digest",

@@ -163,6 +163,8 @@ class Results:
         slots, rounds = table["slot"], _counted(table["round"])
         positions = self._positions(slots, self.layout.slots) if slots[0] else ()
         for name, values in table["values"].items():
+            if name not in self.variables:  # a newer gandask went on with the run, and tells more
+                continue
             variable = self.variables[name]
             place: tuple[Any, ...] = (rounds - 1,) if variable.by_round else ()
             place += positions if variable.role else ()

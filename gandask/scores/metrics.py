@@ -82,6 +82,11 @@ class Statistics:
         scatter = self.feature_products - np.outer(self.feature_sum, self.mean)
         return np.asarray(scatter / max(1.0, self.count - 1.0))
 
+    @property
+    def shares(self) -> list[float]:
+        """Share of the samples that is on each mode: of images, in each class."""
+        return [float(share) for share in self.mode_counts / self.count]
+
 
 def measure(features: Array, probabilities: Array, high_quality: Array | None = None) -> Statistics:
     """Sum the statistics of one batch of samples.

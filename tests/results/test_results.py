@@ -25,6 +25,7 @@ DIMS = {
     **{f"final_{name}": ("row", "col") for name in gd.METRICS},
     **{f"generator_{name}": UNIT for name in gd.METRICS},
     **dict.fromkeys(gd.METRICS, UNIT),
+    "mode_share": (*UNIT, "class"),
     **{
         f"{kind}_{name}": UNIT
         for kind in ("generator", "discriminator")
@@ -60,7 +61,7 @@ def test_every_variable_says_what_it_is(dataset):
 
 def test_dimensions_are_those_documented(dataset):
     assert {name: array.dims for name, array in dataset.data_vars.items()} == DIMS
-    assert set(dataset.coords) == {*UNIT, "neighbour", "routine", "term", "event"}
+    assert set(dataset.coords) == {*UNIT, "neighbour", "class", "routine", "term", "event"}
     assert dataset["round"].values.tolist() == [1, 2]
     assert dataset["row"].values.tolist() == [0]
     assert dataset["col"].values.tolist() == [0, 1]

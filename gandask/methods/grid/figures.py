@@ -14,6 +14,7 @@ from gandask.methods.grid.lineage import UNIT, cell
 from gandask.methods.grid.river import river
 from gandask.methods.grid.view import KINDS
 from gandask.plots import selection
+from gandask.plots.strip import MODES
 from gandask.plots.style import (
     COLOURS,
     ON_TOP,
@@ -163,5 +164,6 @@ FIGURES = {
         tuple(f"{kind}_replaced" for kind in KINDS),
         along_rounds=True,
     ),
+    "modes": MODES,
 }
 """What pages and reports show of a grid beside what they show of every run."""

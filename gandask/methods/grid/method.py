@@ -182,6 +182,7 @@ class Grid(Mixing[GridView]):
             roles={"cell": Role.numbered("cell", ("row", "col"), rows * cols)},
             variables=cells.variables(self.score_samples, self.final_samples),
         )
+        layout = self.with_modes(layout, {"cell": "the mixture"})
         return self.with_final_scores(layout, {"cell": "the final mixture"})
 
     def figures(self) -> Mapping[str, Figure]:
@@ -344,7 +345,7 @@ class Grid(Mixing[GridView]):
         values = cells.outcome(cell, report, self.loss_names)
         values |= self._padded(cell)
         if merged is not None:
-            values |= metrics.scores(self._real, merged)
+            values |= self.scored(self._real, merged)
             packed = cells.centre(cell.own.generators).statistics
             if packed is not None:
                 alone = Statistics.from_array(packed)

@@ -12,6 +12,7 @@ from gandask import plots
 from gandask.core import Array, Figure
 from gandask.data import Plane
 from gandask.plots.selection import at_round, numbers
+from gandask.plots.strip import MIXTURE_MODES, MODES
 from gandask.plots.style import (
     COLOURS,
     INKS,
@@ -280,5 +281,7 @@ FIGURES = {
     ),
     "learning_rates": Figure("Learning rate", learning_rates, ("learning_rate", "last_iteration")),
     "density": Figure("Samples over time", density, ("samples", "snapshot_iteration")),
+    "modes": MODES,
+    "mixture_modes": MIXTURE_MODES,
 }
 """What pages and reports show of groups beside what they show of every run."""

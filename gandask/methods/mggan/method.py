@@ -235,7 +235,9 @@ class MGGAN(Mixing[GroupView]):
             known |= SNAPSHOTS
         roles = {"group": Role.numbered("group", ("group",), self.groups)}
         whose = {"group": "the final generator", "": "the final mixture"}
-        return self.with_final_scores(Layout(coords, roles, known), whose)
+        told = {"group": "the generator", "": "the mixture of all"}
+        layout = self.with_modes(Layout(coords, roles, known), told)
+        return self.with_final_scores(layout, whose)
 
     def figures(self) -> Mapping[str, Figure]:
         """Give the drawings of its own, by name."""
@@ -316,7 +318,7 @@ class MGGAN(Mixing[GroupView]):
         done = replace(done, losses=np.concatenate([group.losses, seen]))
         if "statistics" in values:
             packed = values["statistics"][0]
-            scores = metrics.scores(self._real, Statistics.from_array(packed))
+            scores = self.scored(self._real, Statistics.from_array(packed))
             done = replace(done, statistics=packed, score=scores[self.score])
             ours |= scores
         begins = {"iteration": group.iteration, "snapshot": self._scorings(done.iteration) - 1}
@@ -400,7 +402,7 @@ class MGGAN(Mixing[GroupView]):
         )
         if merged is None:
             return view.weights, []
-        values: dict[str, Any] = metrics.scores(self._real, merged, prefix=f"{prefix}mixture_")
+        values = self.scored(self._real, merged, f"{prefix}mixture_")
         values[f"{prefix}mixture_weight"] = weights
         return tuple(weights.tolist()), [Record("", number, values)]
 

@@ -11,6 +11,7 @@ import numpy as np
 from gandask.core import Array, Figure
 from gandask.plots import pictures
 from gandask.plots.selection import numbers, scored
+from gandask.plots.strip import MIXTURE_MODES
 from gandask.plots.style import (
     BEST,
     MUTED,
@@ -141,5 +142,6 @@ def _pictures(ds: xr.Dataset, count: int) -> Array:
 FIGURES = {
     "tiles": Figure("Labels", tiles, ("progress",)),
     "quality": Figure("Mixture of all labels", quality, ("progress",), along_rounds=True),
+    "mixture_modes": MIXTURE_MODES,
 }
 """What pages and reports show of labels beside what they show of every run."""

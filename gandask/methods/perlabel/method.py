@@ -215,6 +215,8 @@ class PerLabel(Adversarial[LabelView]):
         with self.training.settled():
             features.references(*self.measured_by)
         counts = [self.counts[label] for label in self.chosen]
+        if "real_mode_share" in facts:  # of the labels that are trained
+            facts["real_mode_share"] = self._whole.statistics.shares
         return facts | {"labels": [*self.chosen], "label_samples": counts}
 
     def labelled(self, facts: Mapping[str, Any]) -> Mapping[int, tuple[str, float]]:
@@ -246,6 +248,7 @@ class PerLabel(Adversarial[LabelView]):
             known |= SAMPLES
         slots = tuple(f"label/{label}" for label in self.chosen)
         layout = Layout(coords, {"label": Role(("label",), slots)}, known)
+        layout = self.with_modes(layout, {"": "the mixture of all labels"})
         return self.with_final_scores(layout, {"": "the final mixture of all labels"})
 
     def label_of(self, generator: str) -> int:
@@ -416,7 +419,7 @@ class PerLabel(Adversarial[LabelView]):
         if len(known) < len(packed):
             return []
         merged = metrics.merge(known, [label.share for label in view.labels])
-        return [Record("", round, metrics.scores(self._whole, merged, f"{prefix}mixture_"))]
+        return [Record("", round, self.scored(self._whole, merged, f"{prefix}mixture_"))]
 
     @property
     def _in_turn(self) -> bool:

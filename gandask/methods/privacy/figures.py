@@ -16,6 +16,7 @@ from bokeh.models import HoverTool
 from gandask.core import Array, Figure
 from gandask.plots.rows import BYTES, bar, bars, in_rows, unit_of
 from gandask.plots.selection import numbers, thinned
+from gandask.plots.strip import MODES
 from gandask.plots.style import (
     BEST,
     COLOURS,
@@ -299,5 +300,6 @@ FIGURES: Mapping[str, Figure] = {
     ),
     "quality_by_epsilon": Figure("Score by epsilon", quality_by_epsilon, ("epsilon", "fid")),
     "bytes": Figure("What travels in a round", bytes_by_term, ("sent_bytes",)),
+    "modes": MODES,
 }
 """What pages and reports show of PrivacyGAN beside what they show of every run."""

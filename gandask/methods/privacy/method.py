@@ -33,7 +33,6 @@ from gandask.methods.privacy.proxies import REMEDY, examine, exchange, meet
 from gandask.methods.privacy.sharing import Sharing
 from gandask.methods.privacy.students import begin, learn, score, show, teach
 from gandask.methods.privacy.view import AUDITED, COORDS, TEACHER, Couple, PrivacyView, variables
-from gandask.scores import metrics
 from gandask.scores.metrics import Statistics
 
 TERMS: Mapping[str, str] = {
@@ -68,6 +67,7 @@ class PrivacyGAN(Sharing):
             roles["teacher"] = Role((), (TEACHER,))
         coords = {"client": named, "student": named, **COORDS}
         layout = Layout(coords, roles, variables(self.score_samples, self.final_samples))
+        layout = self.with_modes(layout, {"client": "the student"})
         return self.with_final_scores(layout, {"client": "the final student"})
 
     def real_samples(self) -> None:
@@ -304,7 +304,7 @@ class PrivacyGAN(Sharing):
         statistics, found = None, np.nan
         if "statistics" in told:
             statistics = np.asarray(told["statistics"][0])
-            values |= metrics.scores(self._real, Statistics.from_array(statistics), prefix=prefix)
+            values |= self.scored(self._real, Statistics.from_array(statistics), prefix)
             found = float(values[f"{prefix}{self.score}"])
         if "fid_local" in told:
             values[f"{prefix}fid_local"] = told["fid_local"]

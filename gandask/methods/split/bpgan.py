@@ -13,7 +13,7 @@ import functools
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -26,7 +26,6 @@ from gandask.methods.split.method import SERVER
 from gandask.methods.split.pace import Paced, Pupil, waited_for
 from gandask.methods.split.states import DISCRIMINATOR, GENERATOR, weights
 from gandask.methods.split.view import Place, SplitView, Standing, variables
-from gandask.scores import metrics
 
 logger = logging.getLogger("gandask")
 
@@ -119,7 +118,9 @@ class BPGAN(Judging, Mixing[SplitView]):
         )
         whose = {"generator": "the final generator"}
         whose |= {"": "the final mixture"} if members else {}
-        return self.with_final_scores(Layout(coords, roles, known), whose)
+        told = {"generator": "the generator"} | ({"": "the mixture of all"} if members else {})
+        layout = self.with_modes(Layout(coords, roles, known), told)
+        return self.with_final_scores(layout, whose)
 
     def begin(self) -> tuple[SplitView, list[Task]]:
         """Give the view before the first exchange, and the tasks that make all networks."""
@@ -157,7 +158,7 @@ class BPGAN(Judging, Mixing[SplitView]):
             np.array(view.weights), ordered, self.mixture_generations, chance
         )
         assert merged is not None
-        values: dict[str, Any] = metrics.scores(self._real, merged, prefix=f"{prefix}mixture_")
+        values = self.scored(self._real, merged, f"{prefix}mixture_")
         values[f"{prefix}mixture_weight"] = shares
         mixed = replace(view, weights=tuple(shares.tolist()))
         return mixed, [Record("", view.round, values)]

@@ -16,6 +16,7 @@ import numpy as np
 from gandask.core import Array, Figure
 from gandask.plots.rows import BYTES, SECONDS, bar, bars, in_rows, unit_of
 from gandask.plots.selection import numbers, scored, thinned
+from gandask.plots.strip import MIXTURE_MODES, MODES
 from gandask.plots.style import (
     BEST,
     COLOURS,
@@ -336,5 +337,7 @@ FIGURES: Mapping[str, Figure] = {
     "seconds": Figure("What an exchange takes", seconds, ("elapsed", "seconds")),
     "quality_by_bytes": Figure("Score by what had travelled", quality_by_bytes, ("sent_bytes",)),
     "quality_by_seconds": Figure("Score by time", quality_by_seconds, ("elapsed",)),
+    "modes": MODES,
+    "mixture_modes": MIXTURE_MODES,
 }
 """What pages and reports show of these methods beside what they show of every run."""

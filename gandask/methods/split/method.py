@@ -34,7 +34,6 @@ from gandask.methods.split.draws import Rules
 from gandask.methods.split.pace import Paced
 from gandask.methods.split.servers import average
 from gandask.methods.split.view import SplitView
-from gandask.scores import metrics
 from gandask.scores.metrics import Statistics
 from gandask.training import losses, networks
 from gandask.training.settings import Training
@@ -341,7 +340,7 @@ class Split(Adversarial[SplitView]):
         }
         records, scores = [], {}
         for slot in self.generator_slots:
-            found = metrics.scores(self._real, Statistics.from_array(packed[slot]), prefix=prefix)
+            found = self.scored(self._real, Statistics.from_array(packed[slot]), prefix)
             scores[slot] = found[f"{prefix}{self.score}"]
             records.append(Record(slot, view.round, found))
         view, mixed = self._mixed(replace(view, packed=packed, scores=scores), prefix)

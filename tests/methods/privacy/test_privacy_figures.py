@@ -181,9 +181,10 @@ def test_every_figure_is_drawn_of_a_run():
         score_samples=100, final_samples=100, audit_samples=50,
     )  # fmt: skip
     ds = gd.run(method, progress=False)
-    assert [*method.figures()] == ["quality", "quality_by_alpha", "audit", "bytes"]
+    assert [*method.figures()] == ["quality", "quality_by_alpha", "audit", "bytes", "modes"]
     known = config.replace(method, {"privacy": gd.DPSGD()}).figures()
-    assert [*known] == ["quality", "quality_by_alpha", "audit", "quality_by_epsilon", "bytes"]
+    own = ["quality", "quality_by_alpha", "audit", "quality_by_epsilon", "bytes"]
+    assert [*known] == [*own, "modes"]
     for figure in known.values():
         assert set(figure.needs) <= set(ds)
         for rounds in (1, 4):

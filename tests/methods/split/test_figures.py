@@ -234,8 +234,9 @@ def test_every_figure_is_drawn_of_a_run_whose_bytes_are_as_predicted(name):
         assert "predicted" not in written
     assert figures.seconds(ds, told).get(0)["taken"].max() > 0
     known = method.figures()
-    assert [*known] == ["bytes", "schedule", "seconds", "quality_by_bytes", "quality_by_seconds"]
-    for figure in known.values():
+    own = ["bytes", "schedule", "seconds", "quality_by_bytes", "quality_by_seconds"]
+    assert [*known] == [*own, "modes", "mixture_modes"]
+    for figure in (known[key] for key in own):  # modes are of runs scored by round
         assert set(figure.needs) <= set(ds)
         for rounds in (1, PLAIN["iterations"]):
             hv.render(figure.draw(ds.isel(round=slice(rounds))))
