@@ -136,6 +136,18 @@ def visit(chromium, run: str, token: str):
     return page, time.perf_counter() - begun
 
 
+def heeded(page) -> None:
+    """Wait until the page heeds keys, at the last round: plots are there before that."""
+    title = f"{MODELS}.find(m => m.type === 'Figure' && /^round/.test(m.title?.text)).title.text"
+    first = page.evaluate(title)
+    while page.evaluate(title) == first:
+        page.keyboard.press("ArrowLeft")
+        page.wait_for_timeout(500)
+    page.keyboard.press("End")
+    page.wait_for_function(TITLED, arg=first, timeout=60_000)
+    page.wait_for_timeout(1000)
+
+
 def moved(page, round: int, rest: int) -> float:
     """Rest for some ms, press a key for one round back, and time until the map shows it."""
     page.wait_for_timeout(rest)
@@ -159,7 +171,7 @@ def open_large(folder: Path, repeats: int) -> xr.Dataset:
                 for _ in range(repeats):
                     page, seconds = visit(chromium, run, token)
                     opened.append(seconds)
-                    page.wait_for_timeout(1000)
+                    heeded(page)
                     cursor += [moved(page, ROUNDS - step, rest=500) for step in range(1, 11)]
                     played += [moved(page, ROUNDS - step, rest=0) for step in range(11, 21)]
                     page.close()
