@@ -69,6 +69,21 @@ def test_it_is_stored_with_the_outputs_of_one_full_run(path):
     assert not [place for place in places if place in text], "a path of one machine"
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_figure_has_a_still_picture_below_it(path):
+    """Code hosts run no scripts: `python notebooks/still.py` puts the pictures there."""
+    outputs = [out for cell in code(nbformat.read(path, as_version=4)) for out in cell.outputs]
+    figures = [
+        place
+        for place, output in enumerate(outputs)
+        if "application/vnd.holoviews_exec.v0+json" in output.get("data", {})
+        and "text/plain" in output.data
+    ]
+    stills = [place for place, out in enumerate(outputs) if out.get("metadata", {}).get("still")]
+    assert figures
+    assert stills == [place + 1 for place in figures]
+
+
 def test_the_first_cell_tells_what_a_notebook_shows():
     for path in NOTEBOOKS:
         first = nbformat.read(path, as_version=4).cells[0]
