@@ -7,6 +7,7 @@ from gandask.pages import frame, guard, panel_internals, server
 
 settings.auth_module = str(guard.MODULE)
 panel_internals.close_components()
+panel_internals.quieten()
 panel_internals.name_pages(frame.NAMES)
 
 

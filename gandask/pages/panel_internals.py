@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+import traceback
 import urllib.parse
 from collections.abc import Iterable
 
@@ -57,6 +59,27 @@ class Named(RequestHandler):
 def name_pages(names: Iterable[str]) -> None:
     """Give each page its own address in servers that Panel makes itself from now on."""
     panel.io.server.toplevel_patterns.insert(0, (f"/({'|'.join(names)})?", Named))
+
+
+class Closed(logging.Filter):
+    """Leaves out of the log that somebody closed a tab: Bokeh takes it for a fault of its own."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether a record says anything else."""
+        if "Failed sending message as connection was closed" in record.getMessage():
+            return False
+        error = record.exc_info[1] if record.exc_info else None
+        if not isinstance(error, AssertionError):
+            return True
+        # the session of a connection that is gone before it had one
+        *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+        return frame.f_globals.get("__name__") != "bokeh.server.connection"
+
+
+def quieten() -> None:
+    """Keep the server's log free of tabs that were closed."""
+    for name in ("bokeh.server.views.ws", "tornado.application"):
+        logging.getLogger(name).addFilter(Closed())
 
 
 def close_components() -> None:

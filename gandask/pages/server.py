@@ -60,6 +60,7 @@ def serve(
     if login is not None:
         guard.require(passwords.read(login))
     os.environ[catalogue.VARIABLE] = str(runs.resolve())
+    panel_internals.quieten()
     here = {guard.LOCAL, "127.0.0.1", socket.gethostname(), address}
     try:
         server = get_server(

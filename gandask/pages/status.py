@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from gandask import plots, results
 from gandask.display import duration
+from gandask.runs.advice import advice
 from gandask.runs.following import Followed
 from gandask.store import LIVE
 
@@ -41,7 +42,9 @@ def line(followed: Followed) -> Markup:
     bar = Markup('<div class="bar"><div style="width: {}%"></div></div>').format(f"{share:.1f}")
     failed = followed.state in ("failed", "stopped") and told.get("error")
     why = Markup('<p class="message">{}</p>').format(told["error"]) if failed else ""
-    return state + bar + why
+    next_step = "" if live else advice(followed.path, followed.state)
+    told_next = Markup('<p class="faint">{}</p>').format(next_step) if next_step else ""
+    return state + bar + why + told_next
 
 
 def workers(slots: Mapping[str, Mapping[str, Any]]) -> Markup:

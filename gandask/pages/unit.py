@@ -51,10 +51,10 @@ class UnitPanel:
         self.lines, self.chosen_unit = lines, chosen
         self.drawn: tuple[Followed, str | None, dict[str, Any]] | None = None
         self.mosaic = Mosaic(self._choose)
-        self.shown = html(Markup(""), sizing_mode="fixed", width=SAMPLES_WIDTH)
-        self.real = html(Markup(""), sizing_mode="fixed", width=HALF_WIDTH, margin=0)
+        self.shown = html(Markup(""), sizing_mode=None, width=SAMPLES_WIDTH)
+        self.real = html(Markup(""), sizing_mode=None, width=HALF_WIDTH, margin=0)
         self.title = html(Markup(""))
-        self.samples = html(Markup(""), sizing_mode="fixed", width=SAMPLES_WIDTH, margin=0)
+        self.samples = html(Markup(""), sizing_mode=None, width=SAMPLES_WIDTH, margin=0)
         self.chosen, self.other = Course("chosen", lines), Course("other", lines)
         self.figures: dict[str, Figure] = {}
         self.form: dict[str, tuple[str, tuple[str, ...], int]] = {}

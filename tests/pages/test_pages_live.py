@@ -298,6 +298,7 @@ def test_a_run_under_way_is_followed_and_steered(tab, address, runs):
         tab.see("changed")
         tab.page.get_by_role("button", name="Stop after this round").click()
         tab.see("stopped · round")
+        tab.see("to continue it from its last checkpoint: gandask resume")
         assert set(run.wait(30)["rate"].values.ravel()) == {0.5, 0.25}
         assert "Pause" not in visible_buttons(tab)
         assert tab.wrong == []

@@ -1,5 +1,6 @@
 """What gandask takes for granted of Panel's private parts, and who is answered there."""
 
+import logging
 import sys
 import urllib.error
 import urllib.parse
@@ -7,6 +8,7 @@ import urllib.request
 
 import panel.io.server
 import pytest
+from bokeh.server.connection import ServerConnection
 from browser import ROOT, served, tokens
 from panel.io.server import ComponentResourceHandler, get_static_routes
 
@@ -69,3 +71,27 @@ def test_nor_does_one_of_a_page_in_a_notebook(tmp_path, monkeypatch):
     assert ask(f"{address}/components/stranger/a/b/c") == 404
     assert ask(address + SHEET) == 200
     assert "stranger" not in sys.modules
+
+
+def test_a_tab_that_is_closed_is_no_fault_and_faults_are_told():
+    told = []
+    filtering = panel_internals.Closed()
+
+    def record(error=None, message="Uncaught exception"):
+        info = (type(error), error, error.__traceback__) if error else None
+        made = logging.LogRecord("tornado.application", logging.ERROR, "", 0, message, (), info)
+        told.append(filtering.filter(made))
+
+    connection = ServerConnection.__new__(ServerConnection)
+    connection._session = None
+    try:
+        connection.session  # noqa: B018
+    except AssertionError as error:  # as Bokeh does when a tab is closed before it had a session
+        record(error)
+    try:
+        raise AssertionError("of ours")
+    except AssertionError as error:
+        record(error)
+    record(message="Failed sending message as connection was closed")
+    record()
+    assert told == [False, True, False, True]
