@@ -29,10 +29,11 @@ NOTHING = (
     "no slot has shown samples: they come with the first round that is scored, from "
     "shown_samples=16 on; of a run without them, see gandask sample"
 )
-FRAMES = 120  # of a film; of a longer run, rounds are left out
+FRAMES = {".gif": 48, ".webp": 60, ".mp4": 120}
+"""Of a film, at most: of a longer run, rounds are left out, that it is of few megabytes."""
 SECONDS, STILL = 10.0, 2.0  # that a film takes, and that its last frame stays
 RATE = 12.0  # frames a second, at most
-GREYS = 32  # of a film of grey images; films of other ones have all colours that there are
+COLOURS = 48  # of a GIF
 
 
 class Film:
@@ -117,12 +118,13 @@ class Film:
             For another ending, or one that needs a package that is not there.
         """
         target = Path(path)
-        write = WRITERS.get(target.suffix.lower())
+        ending = target.suffix.lower()
+        write = WRITERS.get(ending)
         if write is None:
             raise SettingError(f"{target}: expected a name that ends in {', '.join(WRITERS)}")
         rounds = self.rounds
-        if len(rounds) > FRAMES:
-            places = np.linspace(0, len(rounds) - 1, FRAMES).round().astype(int)
+        if len(rounds) > FRAMES[ending]:
+            places = np.linspace(0, len(rounds) - 1, FRAMES[ending]).round().astype(int)
             rounds = [rounds[place] for place in places]
         rate = min(RATE, max(1.0, len(rounds) / SECONDS))
         write(target, (self.frame(round, width) for round in rounds), rate)
@@ -196,18 +198,32 @@ def _of_units(ds: xr.Dataset, name: str, role: Role) -> Any:
 # ---- kinds of files
 
 
-def _write_pictures(path: Path, frames: Iterator[Image.Image], rate: float) -> None:
-    """Write a GIF or a WebP."""
-    first, *others = [_fewer(frame) if path.suffix.lower() == ".gif" else frame for frame in frames]
+def _write_gif(path: Path, frames: Iterator[Image.Image], rate: float) -> None:
+    pictures = list(frames)
+    palette = _palette(pictures)
+    # few colours, the same in all: in noise, many would only take bytes
+    fewer = [one.quantize(palette=palette, dither=Image.Dither.NONE) for one in pictures]
+    _save(path, fewer, rate)
+
+
+def _write_webp(path: Path, frames: Iterator[Image.Image], rate: float) -> None:
+    _save(path, list(frames), rate, quality=60, method=4)
+
+
+def _save(path: Path, pictures: list[Image.Image], rate: float, **options: Any) -> None:
+    first, *others = pictures
     times = [round(1000 / rate)] * len(others) + [round(1000 * STILL)]
-    first.save(
-        path, save_all=True, append_images=others, duration=times, loop=0, quality=70, method=4
-    )
+    first.save(path, save_all=True, append_images=others, duration=times, loop=0, **options)
 
 
-def _fewer(frame: Image.Image) -> Image.Image:
-    """Give a picture with few colours: in noise, many would only take bytes."""
-    return frame.quantize(2 * GREYS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+def _palette(pictures: list[Image.Image]) -> Image.Image:
+    """Choose the colours of a film: of its first frame, its last, one between, and of arrows."""
+    chosen = [pictures[0], pictures[len(pictures) // 2], pictures[-1]]
+    width, height = pictures[0].size
+    made = Image.new("RGB", (width, 3 * height + height // 2), mosaic.ACCENT)
+    for place, one in enumerate(chosen):
+        made.paste(one, (0, place * height))
+    return made.quantize(COLOURS)
 
 
 def _write_mp4(path: Path, frames: Iterator[Image.Image], rate: float) -> None:
@@ -229,4 +245,4 @@ def _write_mp4(path: Path, frames: Iterator[Image.Image], rate: float) -> None:
     writer.close()
 
 
-WRITERS = {".gif": _write_pictures, ".webp": _write_pictures, ".mp4": _write_mp4}
+WRITERS = {".gif": _write_gif, ".webp": _write_webp, ".mp4": _write_mp4}

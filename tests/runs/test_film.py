@@ -11,7 +11,7 @@ from gandask.core import SettingError, StoreError
 from gandask.core.shown import packed
 from gandask.methods.testing import Toy
 from gandask.plots import mosaic
-from gandask.runs.film import Film
+from gandask.runs.film import FRAMES, Film
 
 BLACK, WHITE = -np.ones((4, 1, 8, 8), np.float32), np.ones((4, 1, 8, 8), np.float32)
 
@@ -152,7 +152,7 @@ def test_a_film_has_a_frame_for_each_round(grid, tmp_path, ending):
 
 
 def test_long_runs_are_thinned_but_for_the_last_round(tmp_path, monkeypatch, grid):
-    monkeypatch.setattr("gandask.runs.film.FRAMES", 2)
+    monkeypatch.setitem(FRAMES, ".webp", 2)
     run = gd.open_run(grid)
     film = Film(run.ds, run.layout, run.shown)
     drawn = []
