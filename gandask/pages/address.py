@@ -40,13 +40,23 @@ class PageAddress(pn.custom.JSComponent):
         setTimeout(() => { link.textContent = "copy link" }, 1500)
       })
       el.append(link)
-      const tell = () => {
-        if (model.query) history.replaceState(history.state, "", `?${model.query}`)
-        if (model.title) document.title = model.title
+      let waiting, last = 0
+      const keep = () => {
+        clearTimeout(waiting)
+        const rest = last + 150 - Date.now()
+        if (rest > 0) {  // browsers refuse what changes too often
+          waiting = setTimeout(keep, rest)
+          return
+        }
+        last = Date.now()
+        const whole = model.query === "?" ? location.pathname : model.query
+        if (whole) history.replaceState(history.state, "", whole)
       }
-      model.on("query", tell)
-      model.on("title", tell)
-      tell()
+      const entitle = () => { if (model.title) document.title = model.title }
+      model.on("query", keep)
+      model.on("title", entitle)
+      keep()
+      entitle()
     }
     """
     stylesheets = param.List([STYLE])
@@ -59,6 +69,7 @@ class PageAddress(pn.custom.JSComponent):
         **values
             By the names that they have there.
         """
-        known = dict(urllib.parse.parse_qsl(self.query)) or arguments()
-        told = known | {key: str(value) for key, value in values.items() if value is not None}
-        self.query = urllib.parse.urlencode({key: value for key, value in told.items() if value})
+        known = dict(urllib.parse.parse_qsl(self.query[1:])) if self.query else arguments()
+        told = known | {key: str(value) for key, value in values.items()}
+        given = {key: value for key, value in told.items() if value}
+        self.query = f"?{urllib.parse.urlencode(given, safe='/,')}"

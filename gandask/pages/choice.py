@@ -17,6 +17,7 @@ from markupsafe import Markup, escape
 
 from gandask.core import StoreError
 from gandask.pages import catalogue
+from gandask.pages.address import PageAddress
 from gandask.pages.frame import argument, message
 from gandask.pages.pace import Pace
 from gandask.runs import Run
@@ -37,6 +38,10 @@ class Content(Protocol):
     @property
     def controls(self) -> Sequence[Any]:
         """Widgets whose change draws anew."""
+
+    @property
+    def addressed(self) -> Mapping[str, Any]:
+        """Those of them that the address keeps, by the name they have there."""
 
     def first(self, runs: Iterable[tuple[str, Run, Mapping[str, Any]]]) -> list[str]:
         """Name the runs to begin with, of all with their settings, the newest first."""
@@ -64,12 +69,13 @@ class Choice:
         self.pace = Pace()
         self.told = message("loading ...")
         self.wanted = _wanted()
-        self.chooser = pn.widgets.MultiChoice(name="runs", sizing_mode="stretch_width")
+        self.address = PageAddress(margin=(5, 10))
+        self.chooser = pn.widgets.MultiChoice(
+            name="runs", sizing_mode="stretch_width", styles={"flex": "1 1 300px"}
+        )
+        self.head = pn.FlexBox(self.chooser, self.address, align_items="end")
         self._offer(self.wanted)
-        if pn.state.location:
-            pn.state.location.sync(self.chooser, {"value": "runs"})
-            self._offer(self.wanted)  # the address takes a run called 7 for a number
-        self.view = pn.Column(self.chooser, self.told, sizing_mode="stretch_width")
+        self.view = pn.Column(self.head, self.told, sizing_mode="stretch_width")
         # the page is there before what takes time to read
         pn.state.onload(pn.io.hold()(self._begin))
 
@@ -96,6 +102,8 @@ class Choice:
         if not self.wanted:
             self._offer(self._first())
         self.look()
+        if self._take():
+            self._draw()
         self.chooser.param.watch(lambda event: self.look(), "value")
         for widget in self.shown.controls:
             widget.param.watch(lambda event: self._draw(), "value")
@@ -132,9 +140,26 @@ class Choice:
                 self.shown.draw(sound)
             self._tell(troubles, alone=not sound)
             # at the end: what is drawn unseen reaches the browser at once
-            views = [self.chooser, self.told, *([self.shown.body] if sound else [])]
+            self._keep()
+            views = [self.head, self.told, *([self.shown.body] if sound else [])]
             if views != self.view.objects:
                 self.view.objects = views
+
+    def _take(self) -> bool:
+        """Choose what the address asks for, where there is such a thing; tell whether there is."""
+        taken = False
+        for name, widget in self.shown.addressed.items():
+            value = argument(name)
+            if value in widget.values and value != widget.value:
+                widget.value, taken = value, True
+        return taken
+
+    def _keep(self) -> None:
+        """Keep in the address what is chosen."""
+        kept = {name: widget.value or "" for name, widget in self.shown.addressed.items()}
+        self.address.keep(runs=json.dumps(self.names), **kept)
+        count = len(self.names)
+        self.address.title = f"{count} run{'' if count == 1 else 's'} · gandask"
 
     def _tell(self, troubles: Mapping[str, str], alone: bool) -> None:
         """Say what is wrong with runs; in the place of all plots where it stands alone."""

@@ -55,6 +55,7 @@ class Compare:
         self.variable = pn.widgets.Select(name="quality", width=260)
         self.along = pn.widgets.RadioButtonGroup(options=ALONG, align="end", width=260)
         self.controls = [self.variable, self.along]
+        self.addressed = {"variable": self.variable, "along": self.along}
         self.quality = PlotPane()
         self.left_out = html(Markup(""))
         self.table = parts.sortable(widths=WIDTHS)

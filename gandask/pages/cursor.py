@@ -49,6 +49,11 @@ class Player:
         if follow:
             self.slider.value = rounds
 
+    def go(self, round: str) -> None:
+        """Go to a round that an address names; where there is none such, stay."""
+        if round.isdecimal() and 1 <= int(round) <= self.rounds:
+            self.slider.value = int(round)
+
     def _press(self, key: int | str, event: Any = None) -> None:
         if key == "play":
             self._toggle()

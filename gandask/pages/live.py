@@ -19,6 +19,7 @@ from gandask import plots, results
 from gandask.core import StoreError
 from gandask.display import place as spoken
 from gandask.pages import catalogue, guard, status, units
+from gandask.pages.address import PageAddress
 from gandask.pages.cursor import Player
 from gandask.pages.frame import argument, card, html, message, page
 from gandask.pages.pace import Pace
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("gandask")
 
 PERIOD = 1000  # milliseconds between two looks: with drawing, less than the two seconds promised
+KEPT = ("round", "unit", "variable")
+"""What of a run is looked at, by the names in the address."""
 MAP_WIDTH = 400  # pixels
 HALF = {"flex": "1 1 480px"}  # of a row, where there is room
 LISTED = 200  # events of the method's own
@@ -54,17 +57,16 @@ def _chosen() -> Any:
     chooser = pn.widgets.Select(
         name="run", options=list(dict.fromkeys([*names, wanted])), value=wanted, width=300
     )
-    page = LivePage()
+    address = PageAddress(margin=(5, 10), align="end")
+    page = LivePage(address=address)
 
     def choose(name: str) -> None:
+        address.keep(run=name)
         try:
-            page.open(catalogue.path(root, name))
+            page.open(catalogue.path(root, name), name)
         except StoreError as error:
             page.say(str(error))
 
-    if pn.state.location:
-        pn.state.location.sync(chooser, {"value": "run"})
-        chooser.value = wanted  # the address takes a run called 7 for a number
     chooser.param.watch(lambda event: choose(event.new), "value")
     # the page is there before what takes time to read
     pn.state.onload(pn.io.hold()(lambda: choose(chooser.value)))
@@ -74,7 +76,9 @@ def _chosen() -> Any:
         chooser.options = list(dict.fromkeys([*found, chooser.value]))
 
     pn.state.add_periodic_callback(renew, 10 * PERIOD)
-    return pn.Column(pn.Row(chooser, page.head), page.body, sizing_mode="stretch_width")
+    told = pn.Column(page.head, styles={"flex": "1 1 320px"}, sizing_mode="stretch_width")
+    controls = pn.FlexBox(chooser, address, told, align_items="end")
+    return pn.Column(controls, page.body, sizing_mode="stretch_width")
 
 
 class LivePage:
@@ -84,9 +88,16 @@ class LivePage:
     ----------
     barred : callable
         Says why who asks may not steer a run, or nothing.
+    address : PageAddress, optional
+        What is looked at is kept there, and taken from there at first.
     """
 
-    def __init__(self, barred: Callable[[], str] = guard.refused) -> None:
+    def __init__(
+        self, barred: Callable[[], str] = guard.refused, address: PageAddress | None = None
+    ) -> None:
+        self.address = address
+        self.wanted = {key: argument(key) for key in KEPT} if address else {}
+        self.name = ""
         self.followed: Followed | None = None
         self.version = -1
         self.drawn = -1
@@ -96,6 +107,7 @@ class LivePage:
         self.unit: dict[str, Any] = {}
         self.state = html(Markup(""))
         self.steering = Steering(lambda: self.followed, barred)
+        self.steering.view.visible = False  # until it is known that there is something to steer
         self.head = pn.Column(self.state, self.steering.view, sizing_mode="stretch_width")
         self.words = message("loading ...")
         self.role = pn.widgets.Select(name="of", width=120, visible=False)
@@ -115,11 +127,13 @@ class LivePage:
             # the control below stays where it is
             pn.Column(self.map.pane, min_height=MAP_WIDTH),
         )
+        self.panel.view.styles = {"flex": "1 1 320px", "min-width": "0"}
         self.views = pn.Column(
             pn.Row(
                 pn.Column(self.over_units, self.player.view, width=MAP_WIDTH + 10),
                 self.panel.view,
                 sizing_mode="stretch_width",
+                styles={"flex-wrap": "wrap"},
             ),
             self.panel.of_all,
             pn.Row(
@@ -139,8 +153,11 @@ class LivePage:
         pn.state.add_periodic_callback(self.look, PERIOD)
         pn.state.on_session_destroyed(lambda session: self.pace.leave())
 
-    def open(self, path: Path) -> None:
-        """Watch another run."""
+    def open(self, path: Path, name: str = "") -> None:
+        """Watch another run, by the name it has among others."""
+        if self.name:  # what the address asked for was of the run before
+            self.wanted = {}
+        self.name = name
         self.followed = follow(path)
         self._begin()
         self.look()
@@ -151,8 +168,10 @@ class LivePage:
 
     def say(self, text: str) -> None:
         """Say why there is nothing to see."""
-        self.followed = None
+        self.followed, self.wanted = None, {}
         self._show(text)
+        if self.address:
+            self.address.title = "gandask"
 
     def look(self) -> None:
         """Draw what is new, if anything is; what cannot be read is told, and looked for again."""
@@ -174,6 +193,8 @@ class LivePage:
                 self._draw_paced(followed)
             self.steering.refresh(followed)
             self._set(self.state, status.line(followed))
+            if self.address:
+                self.address.title = status.title(followed, self.name)
         except Exception as error:  # whatever a folder holds, the page goes on, and so do others
             self._begin()
             known = isinstance(error, StoreError | OSError)
@@ -202,6 +223,7 @@ class LivePage:
             return
         self._choices(followed, ds)
         self.player.extend(ds.sizes["round"], follow=not self.ready)
+        self.player.go(self.wanted.pop("round", ""))
         self._draw_map(followed)
 
     def _draw_paced(self, followed: Followed) -> None:
@@ -223,6 +245,7 @@ class LivePage:
         self._draw_panel(followed)
         self._show("")  # at the end: what is drawn unseen reaches the browser at once
         self.ready = True
+        self._keep()
 
     def _draw_panel(self, followed: Followed) -> None:
         """Draw what is known of the unit."""
@@ -235,9 +258,9 @@ class LivePage:
         self.over_units.visible = bool(mapped)
         if mapped != self.mapped:
             self.mapped = mapped
-            score = ds.attrs.get("score")
-            first = next((role for role, names in mapped.items() if score in names), None)
-            chosen = first or next(iter(mapped), None)
+            sought = self.wanted.get("variable"), ds.attrs.get("score")
+            having = (role for one in sought for role, names in mapped.items() if one in names)
+            chosen = next(having, next(iter(mapped), None))
             self.role.param.update(options=list(mapped), value=chosen, visible=len(mapped) > 1)
         self._offer(followed, ds)
 
@@ -247,14 +270,17 @@ class LivePage:
         names = self.mapped.get(role, [])
         titles = {results.label(ds[name]): name for name in names}
         if self.variable.options != titles:
-            score = ds.attrs.get("score")
-            chosen = score if score in names else next(iter(names), None)
+            sought = self.wanted.pop("variable", ""), ds.attrs.get("score"), *names
+            chosen = next((name for name in sought if name in names), None)
             self.variable.param.update(options=titles, value=chosen)
         places = units.places(followed.run.layout, role) if names else {}
         spelt = {spoken(place): place for place in places.values()}
         if self.units.options != spelt:
             first = next(iter(spelt.values()), {})
-            self.unit = (plots.best(ds[self.variable.value]) if names else None) or first
+            score = ds.attrs.get("score")
+            by = score if score in names else self.variable.value
+            best = plots.best(ds[by]) if names and ds[by].dtype.kind in "biuf" else None
+            self.unit = places.get(self.wanted.pop("unit", ""), best or first)
             self.units.param.update(options=spelt, value=self.unit if spelt else None)
 
     def _draw_map(self, followed: Followed) -> None:
@@ -277,6 +303,7 @@ class LivePage:
         if self.followed is not None and self.ready:
             self._draw_map(self.followed)
             self._draw_panel(self.followed)
+            self._keep()
 
     def _tapped(self, x: float, y: float) -> None:
         """Take the unit that was clicked."""
@@ -306,6 +333,20 @@ class LivePage:
         self._draw_map(self.followed)
         self.lines.move(self.player.round)
         self.panel.move(self.player.round)
+        self._keep()
+
+    def _keep(self) -> None:
+        """Keep in the address what is looked at; at the last round it stays with the last."""
+        if self.address is None or self.followed is None:
+            return
+        places = units.places(self.followed.run.layout, self.role.value) if self.role.value else {}
+        slots = (slot for slot, place in places.items() if place == self.unit)
+        last = self.player.round == self.player.rounds
+        self.address.keep(
+            round="" if last else self.player.round,
+            unit=next(slots, ""),
+            variable=self.variable.value or "",
+        )
 
 
 def decided(ds: xr.Dataset) -> Markup:

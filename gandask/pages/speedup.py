@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import types
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -32,6 +33,7 @@ class Speedup:
     """The times of several runs."""
 
     controls: Sequence[Any] = ()
+    addressed: Mapping[str, Any] = types.MappingProxyType({})
 
     def __init__(self) -> None:
         self.speedup = PlotPane()

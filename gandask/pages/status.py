@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from gandask import plots, results
 from gandask.display import duration
+from gandask.pages.cards import called
 from gandask.runs.advice import advice
 from gandask.runs.following import Followed
 from gandask.store import LIVE
@@ -45,6 +46,18 @@ def line(followed: Followed) -> Markup:
     next_step = "" if live else advice(followed.path, followed.state)
     told_next = Markup('<p class="faint">{}</p>').format(next_step) if next_step else ""
     return state + bar + why + told_next
+
+
+def title(followed: Followed, name: str) -> str:
+    """Say in a few words how a run stands: the browser's title."""
+    ds = followed.ds
+    done = ds.sizes["round"]
+    facts = [f"{done}/{done if followed.state == 'finished' else followed.rounds}"]
+    outcome = results.outcome(ds) if done else None
+    if outcome is not None:
+        score = str(ds.attrs["score"])
+        facts.append(f"{called(score)} {plots.number(float(outcome[score]))}")
+    return " · ".join([*facts, name or "gandask"])
 
 
 def workers(slots: Mapping[str, Mapping[str, Any]]) -> Markup:

@@ -119,6 +119,7 @@ def chosen(tab, key):
 def test_speedup_and_time_by_routine_are_shown(show, theme, width):
     tab = show("speedup", width, theme=theme)
     drawn(tab, 3)
+    tab.wait("location.search.includes('runs=')")
     found = json.loads(chosen(tab, "runs"))
     assert {"on-1", "on-2"} <= set(found)
     assert not {"seed-2", "seed-3", "nested/met"} & set(found), "no other has their settings"
@@ -150,6 +151,21 @@ def test_several_runs_are_compared(show, theme, width):
     tab.wait(f"{AXES}.some(label => label && label.includes('modes'))")
 
 
+def test_what_is_compared_is_in_the_address(show):
+    tab = show("compare", runs="seed-1,seed-2", variable="modes", along="elapsed")
+    tab.wait(f"window.Bokeh && Bokeh.documents.length && {FIGURES} >= 1")
+    tab.wait(f"{AXES}.some(l => l && l.startsWith('wall time'))")
+    tab.wait(f"{AXES}.some(l => l && l.includes('modes'))")
+    tab.page.get_by_role("button", name="batches").click()
+    tab.wait("location.search.includes('along=batches')")
+    tab.wait("document.title === '2 runs · gandask'")
+    assert chosen(tab, "variable") == "modes"
+    tab = show("compare", runs="seed-1,seed-2", variable="<b>", along="[1]")
+    several(tab, "seed-1", 2)
+    tab.wait("location.search.includes('along=round')")
+    assert chosen(tab, "variable") == "fid"
+
+
 def test_the_table_can_be_sorted(show):
     tab = show("compare", runs="seed-2,seed-3,seed-1")
     header = tab.page.locator(".tabulator-col", has_text="seed")
@@ -166,6 +182,7 @@ def test_runs_can_be_added_and_taken_away(show):
     tab.page.locator(".choices").click()
     tab.page.locator(".choices__list--dropdown").get_by_text("seed-2", exact=True).click()
     several(tab, "seed-1", 2)
+    tab.wait("location.search.includes('seed-2')")
     assert json.loads(chosen(tab, "runs")) == ["seed-1", "seed-2"]
     tab.page.reload()
     several(tab, "seed-1", 2)

@@ -187,6 +187,65 @@ def test_other_variables_can_be_mapped(tab, address, runs):
     assert tab.wrong == []
 
 
+# ---- the address
+
+
+def asked(tab):
+    """What the page's address asks for."""
+    return dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(tab.page.url).query))
+
+
+def test_what_is_looked_at_is_in_the_address(tab, address):
+    kept = {"run": "whole", "round": "2", "unit": "cell/4", "variable": "loss"}
+    shown(show(tab, address, **kept))
+    tab.wait(f"{TITLES}.some(t => t === 'round 2') && {LINES}.every(l => l.location === 2)")
+    assert tab.page.get_by_label("unit", exact=True).input_value() == "row 1, col 1"
+    tab.page.get_by_role("button", name="◀", exact=True).click()
+    tab.wait("location.search.includes('round=1')")
+    assert asked(tab) == kept | {"round": "1"}
+    tab.page.get_by_label("unit", exact=True).select_option("row 0, col 1")
+    tab.wait("location.search.includes('unit=cell/1')")
+    tab.page.reload()
+    tab.wait(f"window.Bokeh && Bokeh.documents.length && {TITLES}.some(t => t === 'round 1')")
+    assert tab.page.get_by_label("unit", exact=True).input_value() == "row 0, col 1"
+    tab.page.get_by_role("button", name="▶|", exact=True).click()
+    tab.wait("!location.search.includes('round')")
+    tab.page.get_by_label("run", exact=True).select_option("nested/deep")
+    tab.wait("location.search.includes('run=nested/deep')")
+    tab.wait("document.title.endsWith('nested/deep')")
+    assert tab.wrong == []
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        {"round": "4", "unit": "cell/99", "variable": "none"},
+        {"round": "1e3", "unit": "{}", "variable": "elapsed"},
+        {"round": EVIL, "unit": EVIL, "variable": EVIL},
+        {"round": "9" * 30},
+        {"round": "2", "unit": "generator/0", "variable": "seconds", "scale": EVIL, "more": "1"},
+    ],
+)
+def test_nonsense_in_the_address_gives_what_there_would_be_without(tab, address, nonsense):
+    shown(show(tab, address, run="whole", **nonsense))
+    tab.see("finished · round 3 of 3")
+    at = nonsense["round"] if nonsense.get("round") == "2" else "3"
+    tab.wait(f"{TITLES}.some(t => t === 'round {at}')")
+    assert "FID" in tab.page.get_by_label("colour").input_value()
+    assert tab.wrong == []
+
+
+def test_the_browsers_title_says_how_a_run_stands_and_its_link_is_copied(new_context, address):
+    tab = Tab(new_context, permissions=["clipboard-read", "clipboard-write"])
+    shown(show(tab, address, run="whole", round="2"))
+    tab.wait("/^3\\/3 · FID [0-9.]+ · whole$/.test(document.title)")
+    tab.page.get_by_role("button", name="copy link").click()
+    tab.see("copied")
+    assert tab.page.evaluate("navigator.clipboard.readText()") == tab.page.url
+    assert asked(tab)["round"] == "2"
+    assert tab.wrong == []
+
+
 # ---- runs that cannot be shown
 
 
