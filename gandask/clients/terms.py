@@ -75,6 +75,7 @@ class Terms:
             batch_size=self.batch_size,
             discriminator_steps=1,
             learning_rate=self.learning_rate,
+            discriminator_learning_rate=None,
             adam_betas=self.adam_betas,
             data_fraction=1.0,
             score_samples=0,

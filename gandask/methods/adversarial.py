@@ -24,7 +24,6 @@ from gandask.core import (
     Array,
     DataError,
     Layout,
-    Method,
     Plan,
     Record,
     Report,
@@ -40,6 +39,7 @@ from gandask.core import (
 from gandask.core.shown import POINTS, packed
 from gandask.data import Data
 from gandask.methods.comparing import Member, compare
+from gandask.methods.practice import Practice
 from gandask.methods.tasks import samples
 from gandask.scores import features, final, metrics
 from gandask.scores.metrics import METRICS, Reference, Statistics
@@ -61,7 +61,7 @@ LARGEST = 1 << 24
 
 
 @settings
-class Adversarial(Method[V]):
+class Adversarial(Practice[V]):
     """Settings that methods share."""
 
     data: str = setting(
@@ -246,7 +246,7 @@ class Adversarial(Method[V]):
             "skip_unreadable": self.skip_unreadable,
         }
         resolved: dict[str, Any] = {
-            "losses": tuple(losses),
+            "losses": self._practised(losses),
             "network": network,
             "latent": self.latent or network.latent,
             "source": source,

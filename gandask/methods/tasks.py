@@ -48,7 +48,7 @@ def initialise(*, training: Training, slot: str, population_size: int) -> Made:
                 for index in range(population_size)
             ]
             for module in modules:
-                states += [save_module(module), fresh_moments(module, training.learning_rate)]
+                states += [save_module(module), fresh_moments(module, training.rate(kind))]
             if kind == "generator" and training.score_samples:
                 values = measured(training, modules, training.score_samples, device, 0, slot)
                 if training.shown_samples:

@@ -45,6 +45,8 @@ def of_losses(losses: Sequence[Loss]) -> str:
     """Give a digest of losses."""
     parts = [
         (source(loss.generator), source(loss.discriminator), loss.gradient_penalty, loss.clip)
+        # of those without, the digest is the one that older runs have
+        + ((loss.r1, loss.r1_every, loss.dragan) if loss.r1 or loss.dragan else ())
         for loss in losses
     ]
     return digest(repr(parts))

@@ -37,12 +37,25 @@ class Loss:
     clip
         Bound to which every weight of the discriminator is clipped after each of its steps;
         None leaves the weights alone.
+    r1
+        Weight γ of half of `r1_penalty` in the discriminator's loss, on every `r1_every`-th step,
+        so many times as heavy there: lazy regularisation after Karras et al. (2020).
+    dragan
+        Weight of the gradient penalty around real samples, after Kodali et al. (2017).
     """
 
     generator: Callable[[Tensor], Tensor]
     discriminator: Callable[[Tensor, Tensor], Tensor]
     gradient_penalty: float = 0.0
     clip: float | None = None
+    r1: float = 0.0
+    r1_every: int = 1
+    dragan: float = 0.0
+
+    @property
+    def penalised(self) -> bool:
+        """Whether it needs a discriminator whose logits depend on one sample each."""
+        return bool(self.gradient_penalty or self.r1 or self.dragan)
 
 
 def bce_generator_loss(fake: Tensor) -> Tensor:
@@ -230,6 +243,36 @@ def gradient_penalty(
     norms = torch.linalg.vector_norm(slopes.flatten(1), dim=1)
     penalty: Tensor = (norms - 1).square().mean()
     return penalty
+
+
+def r1_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:
+    """Return E ‖∇D(x)‖² on reals, after Mescheder et al. (2018).
+
+    Parameters
+    ----------
+    discriminator
+        Samples (n, ...) to logits. Each logit must depend on its own sample only.
+    real
+        Samples (n, ...).
+
+    Examples
+    --------
+    >>> r1_penalty(lambda x: 3 * x[:, 0], torch.ones(4, 2)).item()
+    9.0
+    """
+    samples = real.detach().requires_grad_(True)
+    (slopes,) = torch.autograd.grad(discriminator(samples).sum(), samples, create_graph=True)
+    penalty: Tensor = slopes.flatten(1).square().sum(1).mean()
+    return penalty
+
+
+def perturbed(real: Tensor, chance: torch.Generator) -> Tensor:
+    """Move reals by noise up to half their standard deviation, after Kodali et al. (2017).
+
+    Between these and the reals lie the places of DRAGAN's penalty.
+    """
+    noise = torch.rand(real.shape, generator=chance, device=real.device, dtype=real.dtype)
+    return real + real.std() / 2 * noise
 
 
 #: Every loss that a setting can name.

@@ -33,23 +33,37 @@ def forged(generator: nn.Module, inputs: tuple[Tensor, ...]) -> Samples:
 
 
 def discriminator_loss(
-    loss: Loss, discriminator: nn.Module, real: Samples, fakes: Samples, epsilon: torch.Generator
+    loss: Loss,
+    discriminator: nn.Module,
+    real: Samples,
+    fakes: Samples,
+    epsilon: torch.Generator,
+    step: int = 0,
 ) -> Tensor:
-    """Compute the discriminator's loss on given fakes, with the gradient penalty if there is one.
+    """Compute the discriminator's loss on given fakes, with the penalties that there are.
 
     Parameters
     ----------
     epsilon : torch.Generator
-        Where the penalty draws its places between real and fake samples from.
+        Where penalties draw their places from.
+    step : int
+        How many there were before: a lazy penalty is on some of them.
     """
     made = loss.discriminator(discriminator(*real), discriminator(*fakes))
-    if not loss.gradient_penalty:
-        return made
     samples, labels = real[0], real[1:]
-    size = (len(samples), *[1] * (samples.dim() - 1))
-    drawn = torch.rand(size, generator=epsilon, device=samples.device)
-    penalty = losses.gradient_penalty(lambda x: discriminator(x, *labels), samples, fakes[0], drawn)
-    return made + loss.gradient_penalty * penalty
+
+    def judge(places: Tensor) -> Tensor:
+        return discriminator(places, *labels)  # type: ignore[no-any-return]
+
+    if loss.gradient_penalty or loss.dragan:
+        others = losses.perturbed(samples, epsilon) if loss.dragan else fakes[0]
+        size = (len(samples), *[1] * (samples.dim() - 1))
+        drawn = torch.rand(size, generator=epsilon, device=samples.device)
+        penalty = losses.gradient_penalty(judge, samples, others, drawn)
+        made = made + (loss.gradient_penalty or loss.dragan) * penalty
+    if loss.r1 and step % loss.r1_every == 0:
+        made = made + loss.r1 / 2 * loss.r1_every * losses.r1_penalty(judge, samples)
+    return made
 
 
 def feedback(loss: Loss, discriminator: nn.Module, fakes: Samples) -> tuple[Tensor, Tensor]:
@@ -162,7 +176,8 @@ class Pair:
         """
         fakes = forged(forger or self.generator.module, self.inputs())
         module = self.discriminator.module
-        loss = discriminator_loss(self.loss, module, real, fakes, self.epsilon)
+        step = self.counts["discriminator"]
+        loss = discriminator_loss(self.loss, module, real, fakes, self.epsilon, step)
         self.discriminator.step(loss, self.loss.clip)
         self.count("discriminator", loss)
         return loss.detach()

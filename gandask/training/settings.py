@@ -76,6 +76,7 @@ class Training:
     batch_size: int
     discriminator_steps: int
     learning_rate: float
+    discriminator_learning_rate: float | None
     adam_betas: tuple[float, float]
     data_fraction: float
     score_samples: int
@@ -130,6 +131,11 @@ class Training:
         """Build a generator with weights from torch's global stream."""
         shape = self.sample_shape or self.data.shape
         return self.network.generator(shape, self.latent, self.label_count, self.activation)
+
+    def rate(self, kind: str) -> float:
+        """Give the initial learning rate of a ``generator`` or a ``discriminator``."""
+        own = self.discriminator_learning_rate if kind == "discriminator" else None
+        return own or self.learning_rate
 
     def builder(self, kind: str) -> Callable[[], nn.Module]:
         """Give what builds a ``generator`` or a ``discriminator``."""

@@ -102,7 +102,7 @@ def _plain(module: nn.Module) -> bool:
 @functools.cache
 def _batchable(loss: Loss) -> bool:
     """Tell whether a loss can be computed for several pairs at once, and no step needs more."""
-    if loss.gradient_penalty or loss.clip is not None:
+    if loss.penalised or loss.clip is not None:
         return False
     logits = torch.linspace(-2, 2, 6).reshape(2, 3, 1)
     try:

@@ -139,10 +139,11 @@ def _refuse_lazy(module: nn.Module, whose: str) -> None:
 def _refuse_normalisation(training: Training, key: str, discriminator: nn.Module) -> None:
     kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
     normalised = any(isinstance(module, kinds) for module in discriminator.modules())
-    if normalised and any(loss.gradient_penalty for loss in training.losses):
+    if normalised and any(loss.penalised for loss in training.losses):
         raise SettingError(
             f"{key}: its discriminator normalises over the batch, where a gradient penalty "
-            "(loss='wgan_gp') needs logits that depend on one sample each; network 'wgan' does"
+            "(loss='wgan_gp', r1, dragan) needs logits that depend on one sample each; network "
+            "'wgan' does"
         )
 
 
@@ -194,7 +195,7 @@ def _trained(
     states = [
         state
         for kind in KINDS
-        for state in (save_module(made[kind]), fresh_moments(made[kind], training.learning_rate))
+        for state in (save_module(made[kind]), fresh_moments(made[kind], training.rate(kind)))
     ]
     try:
         pair = Pair.load(states, training, training.losses[0], "trial", 0, CPU)

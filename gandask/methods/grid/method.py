@@ -194,13 +194,15 @@ class Grid(Mixing[GridView]):
     def start(self) -> tuple[GridView, Plan]:
         """Make every cell's individuals, and begin the first round."""
         size = range(self.population_size)
-        rate = self.learning_rate
+        rate = self.training.rate
         born = [
             Cell(
                 index,
                 Population(
                     *(
-                        tuple(Individual(f"cell/{index}/{kind}/{i}", index, rate) for i in size)
+                        tuple(
+                            Individual(f"cell/{index}/{kind}/{i}", index, rate(kind)) for i in size
+                        )
                         for kind in ("generator", "discriminator")
                     )
                 ),

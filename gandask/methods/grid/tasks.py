@@ -20,7 +20,7 @@ from gandask.methods.tasks import observed
 from gandask.training import stacked
 from gandask.training.learner import load_module
 from gandask.training.losses import Loss
-from gandask.training.pair import Pair, Samples
+from gandask.training.pair import KINDS, Pair, Samples
 from gandask.training.settings import Noise, Training, real_batch
 
 
@@ -278,8 +278,11 @@ class Offspring:
 
     def mutate(self) -> None:
         """Mutate each learning rate with some probability, and draw a loss where asked to."""
-        chance, settings, usual = self.chance, self.settings, self.training.learning_rate
-        for learner in (self.pair.generator, self.pair.discriminator):
+        chance, settings = self.chance, self.settings
+        for learner, kind in zip(
+            (self.pair.generator, self.pair.discriminator), KINDS, strict=True
+        ):
+            usual = self.training.rate(kind)
             if chance.random() < settings.mutation_probability:
                 change = chance.normal(-usual / 10, usual)
                 mutated = learner.learning_rate + settings.mutation_scale * change

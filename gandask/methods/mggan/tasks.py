@@ -12,7 +12,7 @@ import torch
 from gandask.core import Array, Made, State, progress, routine
 from gandask.methods.mggan.regrouping import Adjustment, variation
 from gandask.methods.tasks import batches, kept, observed
-from gandask.training.pair import Pair, Samples
+from gandask.training.pair import KINDS, Pair, Samples
 from gandask.training.settings import Training, real_batch
 
 
@@ -108,8 +108,9 @@ class Trace:
         varied = variation(before, self.loss)
         at = self.adjustment.regrouping(iteration, self.regroupings)
         self.learning_rate = self.adjustment.rate(self.learning_rate, iteration, at, varied)
-        for learner in (pair.generator, pair.discriminator):
-            learner.learning_rate = self.learning_rate
+        for kind in KINDS:
+            share = pair.training.rate(kind) / pair.training.learning_rate
+            getattr(pair, kind).learning_rate = share * self.learning_rate
         pair.generator.step(loss)
         opposing = float(torch.stack([pair.discriminator_step(batch) for batch in real]).mean())
         self.rows.append((self.learning_rate, self.loss, opposing, varied, at or -1))

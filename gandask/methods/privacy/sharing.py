@@ -125,6 +125,12 @@ class Sharing(Adversarial[PrivacyView]):
         if self.loss is not None:
             config.lookup("loss", self.loss, LOSSES)
         check_loss(self.teacher_loss)
+        for key in ("discriminator_learning_rate", "r1", "dragan"):
+            if getattr(self, key):
+                raise SettingError(
+                    f"{key}={getattr(self, key)}: clients train their discriminators by terms that "
+                    "have no such setting; leave it out"
+                )
         if self.features == "inception":
             raise SettingError(
                 "features='inception': clients score with what they are sent, and InceptionV3 is "

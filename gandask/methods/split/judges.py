@@ -123,8 +123,9 @@ def judged_gradients(
     epsilon = penalties(training, slot, round, step, device)
     parts, values = [], []
     real = real_batches(training, rules, node, round, step, device)
+    before = (round - 1) * rules.steps + step - 1
     for ours, theirs in zip(real, fakes, strict=True):
-        loss = discriminator_loss(training.losses[0], module, ours, theirs, epsilon)
+        loss = discriminator_loss(training.losses[0], module, ours, theirs, epsilon, before)
         parts.append(gradients(loss, [*trainable(module).values()]))
         values.append(float(loss.detach()))
     return mean_of(parts), statistics.fmean(values)

@@ -1,0 +1,107 @@
+"""Settings of common practice: each does what it says, in every method or refused by name."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY, tiny
+
+import gandask as gd
+from gandask.core import SettingError
+from gandask.results import without_timings
+from gandask.training.identity import of_losses
+from gandask.training.losses import LOSSES, Loss
+from gandask.training.pair import discriminator_loss
+
+PRACTISED = {"r1": 0.5, "r1_every": 2, "discriminator_learning_rate": 4e-4}
+ELSEWHERE = "privacy"
+
+
+def slope_of_three(samples):
+    return 3 * samples[:, :1]
+
+
+def loss_of(step=0, **penalties):
+    """The loss of a discriminator whose slope is 3 everywhere, less what it is without penalty."""
+    real, fakes = (torch.ones(4, 2),), (torch.zeros(4, 2),)
+    bce = LOSSES["bce"]
+    made = []
+    for loss in (Loss(bce.generator, bce.discriminator, **penalties), bce):
+        chance = torch.Generator().manual_seed(0)
+        made.append(discriminator_loss(loss, slope_of_three, real, fakes, chance, step).item())
+    return made[0] - made[1]
+
+
+def test_r1_is_half_the_squared_slope_on_real_samples():
+    assert loss_of(r1=2.0) == pytest.approx(9.0)
+
+
+def test_a_lazy_penalty_is_on_some_steps_and_as_much_heavier():
+    found = [loss_of(step, r1=2.0, r1_every=4) for step in range(8)]
+    assert found == pytest.approx([36, 0, 0, 0, 36, 0, 0, 0], abs=1e-5)
+
+
+def test_dragan_asks_for_a_slope_of_one_around_real_samples():
+    assert loss_of(dragan=10.0) == pytest.approx(40.0)
+    seen = []
+
+    def watched(samples):
+        seen.append(samples.detach())
+        return slope_of_three(samples)
+
+    real = torch.linspace(-1, 1, 200).reshape(100, 2)
+    loss = Loss(LOSSES["bce"].generator, LOSSES["bce"].discriminator, dragan=1.0)
+    far = torch.full((100, 2), 50.0)
+    discriminator_loss(loss, watched, (real,), (far,), torch.Generator().manual_seed(0))
+    moved = seen[-1] - real
+    assert moved.min() >= 0
+    assert moved.max() < real.std() / 2
+    assert moved.std() > 0.01
+
+
+def test_losses_without_penalties_are_the_ones_that_older_runs_had():
+    plain = LOSSES["bce"]
+    assert of_losses([plain]) == of_losses([Loss(plain.generator, plain.discriminator)])
+    for penalty in ({"r1": 1.0}, {"dragan": 1.0}, {"r1": 1.0, "r1_every": 2}):
+        other = Loss(plain.generator, plain.discriminator, **penalty)
+        assert of_losses([other]) != of_losses([plain])
+
+
+@pytest.mark.parametrize("name", sorted(set(TINY) - {ELSEWHERE, "toy"}))
+def test_every_method_has_them(name):
+    plain, practised = (
+        without_timings(gd.run(tiny(name, **given), progress=False)).drop_attrs()
+        for given in ({}, PRACTISED)
+    )
+    assert not plain.identical(practised)
+    losses = [key for key in practised if "training_loss" in key or key.endswith("generator_loss")]
+    assert all(np.isfinite(practised[key]).any() for key in losses)
+
+
+def test_networks_of_a_pair_learn_at_rates_of_their_own():
+    ds = gd.run(tiny(mutation_probability=0.0, discriminator_learning_rate=5e-4), progress=False)
+    assert np.unique(ds.discriminator_learning_rate) == pytest.approx([5e-4])
+    assert np.unique(ds.generator_learning_rate) == pytest.approx([tiny().learning_rate])
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"r1": 1.0, "dragan": 1.0}, "choose one"),
+        ({"r1": 1.0, "loss": "wgan"}, "by itself"),
+        ({"dragan": 1.0, "loss": "wgan_gp"}, "by itself"),
+        (
+            {"r1": 1.0, "data": "digits", "network": "dcgan", "image_size": 16, "batch_size": 50},
+            "normalises over the batch",
+        ),
+    ],
+)
+def test_what_contradicts_itself_is_refused_before_anything_starts(given, told, tmp_path):
+    with pytest.raises(SettingError, match=told):
+        gd.run(tiny(**given), store=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("given", [{"r1": 1.0}, {"discriminator_learning_rate": 1e-3}])
+def test_clients_have_terms_of_their_own(given):
+    with pytest.raises(SettingError, match="no such setting"):
+        tiny(ELSEWHERE, **given)
