@@ -197,6 +197,24 @@ def sample(run: Path, count: int, output: Path, seed: int, slot: str | None, tru
 
 @main.command()
 @click.argument("run", type=RUN)
+@click.option(
+    "-o", "output", type=click.Path(path_type=Path), default=Path("generator.safetensors")
+)
+@click.option("--slot", help="Whose, such as cell/0; the best by default.")
+@plain_errors
+@import_option
+def export(run: Path, output: Path, slot: str | None) -> None:
+    """Write a generator alone: named arrays in one file, for PyTorch without gandask.
+
+    Example: gandask export runs/first -o generator.safetensors
+    """
+    from gandask.runs import open_run
+
+    say(str(open_run(run).export(output, slot)))
+
+
+@main.command()
+@click.argument("run", type=RUN)
 @click.option("-o", "output", type=click.Path(path_type=Path), help="Default: RUN/film.gif.")
 @plain_errors
 @import_option

@@ -93,7 +93,8 @@ class Adversarial(Practice[V]):
     init: str | None = setting(
         None,
         "folder of a stored run, where workers reach it, to start from: every slot takes the "
-        "heaviest generator of its best mixture and the discriminator trained with it",
+        "heaviest generator of its best mixture and the discriminator trained with it; or a "
+        ".safetensors file of a generator",
     )
     learning_rate: float = setting(2e-4, "initial Adam learning rate", above=0)
     adam_betas: tuple[float, float] = setting((0.5, 0.999), "Adam β", minimum=0, below=1)

@@ -14,11 +14,11 @@ from markupsafe import Markup
 from gandask import config, display, results
 from gandask.core import Layout, Method, StoreError
 from gandask.methods import STORED
-from gandask.runs.advice import advice
+from gandask.runs import exporting
 from gandask.runs.collecting import Collected
+from gandask.runs.steered import Steered
 from gandask.scores.mixture import Mixture, Sampler, distribution
 from gandask.store import LIVE, Store
-from gandask.store.steering import CHANGE, PAUSE, RESUME, STOP, Command, steered
 from gandask.training.stored import read_checkpoint
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ LIVE_PAGE = "gandask.pages.inline:live"
 LOOK = 0.2  # seconds between two looks at a run of another process
 
 
-class Run:
+class Run(Steered):
     """A run that is finished, or being written.
 
     Reading it needs neither its data nor its networks: only sampling and going on do.
@@ -122,11 +122,6 @@ class Run:
         return self._laid_out[1]
 
     @property
-    def state(self) -> str:
-        """One of running, paused, finished, failed, stopped, interrupted."""
-        return self.store.state
-
-    @property
     def ds(self) -> xr.Dataset:
         """The rounds done so far; for a run being written, read anew each time."""
         stored = self.store.read_dataset() if self.state == "finished" else None
@@ -135,6 +130,34 @@ class Run:
         collected = self.collected()
         collected.read()
         return collected.dataset(self.attributes)
+
+    def export(self, path: str | os.PathLike[str], slot: str | None = None) -> Path:
+        """Write the heaviest generator of the best mixture, as named arrays and nothing pickled.
+
+        Parameters
+        ----------
+        path : path-like
+            Its name ends in ``.safetensors``.
+        slot : str, optional
+            Whose mixture instead, such as ``"cell/0"``.
+
+        Raises
+        ------
+        StoreError
+            If there is no checkpoint yet, no such slot, or the file cannot be written.
+        SettingError
+            For another ending.
+        """
+        chosen = self.mixture(slot) if slot else self.best_mixture()
+        name = max(chosen.weights, key=chosen.weights.__getitem__)
+        facts = self.store.description["facts"]
+        told = {
+            "generator": name,
+            "share": chosen.weights[name],
+            "settings": self.store.settings,
+            **{key: facts[key] for key in ("sample_shape", "classes") if key in facts},
+        }
+        return exporting.write(chosen.states[name], told, path)
 
     def film(self, path: str | os.PathLike[str] | None = None) -> Path:
         """Write what every slot showed as a film, a frame for each round.
@@ -214,52 +237,6 @@ class Run:
             why = self.store.description.get("error", "its process is gone")
             raise StoreError(f"{self.store.path} was {self.state}: {why}")
         return self.ds
-
-    def pause(self) -> None:
-        """Let the run wait after the step under way, until `resume`."""
-        self._ask(Command(PAUSE))
-
-    def resume(self) -> None:
-        """Let a paused run go on. One that has ended is continued by ``gd.run(resume=True)``."""
-        self._ask(Command(RESUME))
-
-    def stop(self) -> None:
-        """End the run after this round, with a checkpoint to continue it from."""
-        self._ask(Command(STOP))
-
-    def change(self, **changes: Any) -> None:
-        """Give the run other settings from the next round on.
-
-        Parameters
-        ----------
-        **changes
-            Those that its method lets change, by name: see its ``schedules``.
-
-        Raises
-        ------
-        SettingError
-            For a setting that cannot change, or a value that cannot work.
-        """
-        self._check_live(CHANGE)
-        begun = self.store.description["round"]
-        method = steered(self._made, changes, begun)
-        # as the method understood them: plain values, which the file of commands can hold
-        entries = {key: getattr(method, method.schedules[key]) for key in changes}
-        plain = {key: entry[str(begun + 1)] for key, entry in entries.items()}
-        self._ask(Command(CHANGE, plain))
-
-    def _ask(self, command: Command) -> None:
-        """Ask something of the run's process."""
-        self._check_live(command.name)
-        self.store.ask(command)
-
-    def _check_live(self, asked: str) -> None:
-        """Raise StoreError if nobody is at work on the run any more."""
-        if self.state not in LIVE:
-            then = f"; {told}" if (told := advice(self.store.path, self.state)) else ""
-            raise StoreError(
-                f"{self.store.path} is {self.state}, so nobody is there to {asked} it{then}"
-            )
 
     def best_mixture(self) -> Mixture:
         """Give the ensemble that scores best, or the only one, as of the last checkpoint."""

@@ -19,6 +19,7 @@ from gandask.core import Array, State, StoreError
 from gandask.core.files import DAMAGED, LARGEST, digest, opened, parsed, read_whole
 
 CHECKPOINTS = "checkpoints"  # folder of a run's folder
+ENDING = ".safetensors"
 SEPARATOR = "::"  # between the name of a state and of an array
 NUMBERED = re.compile(
     r"round-(\d+)(?:\.(\d+))?"
@@ -85,6 +86,23 @@ def read_checkpoint(
         wanted = [name for name in held if names is None or name in names]
         found |= read_states(folder / file, wanted, told["tokens"][file]) if wanted else {}
     return found
+
+
+def read_arrays(path: Path) -> State:
+    """Read the arrays of a safetensors file, whoever made it.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be read.
+    """
+    import safetensors
+    import safetensors.numpy
+
+    try:
+        return dict(safetensors.numpy.load(_checked(path)[0]))
+    except (*DAMAGED, safetensors.SafetensorError) as error:
+        raise StoreError(f"{path} cannot be read: {error}") from error
 
 
 def _checked(path: Path) -> tuple[bytes, Mapping[str, Any]]:
@@ -207,20 +225,27 @@ def _weights(of: Mapping[str, Any]) -> dict[str, float]:
 
 
 def best_pair(run: Path | str) -> dict[str, State]:
-    """Read the networks of a run that another may start from.
+    """Read the networks of a run that another may start from, or a generator that was exported.
+
+    Parameters
+    ----------
+    run : path-like
+        Folder of a run, or a safetensors file of the arrays of a generator.
 
     Returns
     -------
     mapping of str to State
-        ``generator``: the heaviest in the mixture that scores best, as of the last checkpoint;
-        ``discriminator``: the one that was trained with it, or else the newest of its slot, where
-        the checkpoint holds one.
+        Of a file, ``generator`` alone. Of a run, ``generator``: the heaviest in the mixture that
+        scores best, as of the last checkpoint; ``discriminator``: the one that was trained with it,
+        or else the newest of its slot, where the checkpoint holds one.
 
     Raises
     ------
     StoreError
-        If there is no run, no checkpoint, or no generator in it.
+        If there is no run, no checkpoint, or no generator in it; or the file cannot be read.
     """
+    if Path(run).suffix.lower() == ENDING:
+        return {"generator": read_arrays(Path(run))}
     found = last_checkpoint(Path(run) / CHECKPOINTS)
     if found is None:
         raise StoreError(f"{run} holds no run with a checkpoint; give the folder of a stored run")

@@ -1,0 +1,51 @@
+"""A generator alone, for those who go on without gandask: named arrays in one file, no pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from gandask.core import SettingError, State, StoreError
+
+ENDING = ".safetensors"
+
+
+def write(state: State, told: Mapping[str, object], path: str | os.PathLike[str]) -> Path:
+    """Write the weights of a generator, whole or not at all.
+
+    Parameters
+    ----------
+    state : State
+        Its arrays, by the names that its module knows them by.
+    told : mapping
+        What the file says of it: text as it is, anything else as JSON.
+    path : path-like
+
+    Raises
+    ------
+    SettingError
+        For a name that does not end in ``.safetensors``.
+    StoreError
+        If it cannot be written.
+    """
+    import safetensors
+    import safetensors.numpy
+
+    target = Path(path)
+    if target.suffix.lower() != ENDING:
+        raise SettingError(f"{target}: expected a name that ends in {ENDING}")
+    arrays = {name: np.asarray(array, order="C") for name, array in state.items()}
+    text = {key: one if isinstance(one, str) else json.dumps(one) for key, one in told.items()}
+    partial = target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        safetensors.numpy.save_file(arrays, partial, text)
+        partial.replace(target)
+    except (OSError, safetensors.SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        raise StoreError(f"{target} cannot be written: {error}") from error
+    return target
