@@ -156,3 +156,18 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def number(value: float) -> str:
+    """Write a number with three significant digits, and without exponents below a million.
+
+    Examples
+    --------
+    >>> [number(v) for v in (0.01234, 12.0, 4567.8, 2.5e7, float("inf"), float("nan"))]
+    ['0.0123', '12', '4,568', '2.5e+07', '∞', '–']
+    """
+    if math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"

@@ -552,7 +552,10 @@ def test_show(finished):
     assert result.exit_code == 0, result.output
     lines = result.output.splitlines()
     assert lines[0] == f"Run({str(finished)!r}, finished, round 1)"
-    assert lines[1].startswith("best: node ")
+    summary = next(place for place, line in enumerate(lines) if line.startswith("best: node "))
+    told = " ".join(lines[1:summary])
+    assert told.startswith("The best distance to the target was ")
+    assert "It finished after 1 round in " in told
     chosen = lines.index("settings that are not at their defaults:")
     usual = lines.index("settings at their defaults:")
     assert lines[chosen + 1 : usual] == ["  nodes = 2", "  rounds = 1"]

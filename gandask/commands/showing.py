@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ from gandask.display import printable, printable_lines, say
 
 if TYPE_CHECKING:
     from gandask.runs import Run
+
+WIDTH = 100  # characters of a line
 
 
 @click.command()
@@ -43,7 +46,10 @@ def show(run: Path) -> None:
     if then := advice(run, state):
         say(f"  {then}")
     _say_remarks(opened)
-    say(results.summary(opened.ds))
+    ds = opened.ds
+    if ds.sizes["round"]:
+        say(textwrap.fill(printable(opened.story(ds)), WIDTH))
+    say(results.summary(ds))
     changed = _changed(opened)
     usual = {key: value for key, value in opened.settings.items() if key not in changed}
     _say_settings("settings that are not at their defaults:", changed)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import abc
 import contextlib
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 from gandask.core.errors import StoreError
 from gandask.core.hosting import Hosted, Hosting, Nothing
 from gandask.core.layout import Figure, Layout
 from gandask.core.tasks import Array, Event, Plan, Record, Report, State
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 IDENTITY: Mapping[str, str] = {
     "fingerprint": "data",
@@ -252,3 +255,7 @@ class Method(abc.ABC, Generic[V]):
     def figures(self) -> Mapping[str, Figure]:
         """Give the drawings of its own, by name."""
         return {}
+
+    def sentences(self, dataset: xr.Dataset) -> Sequence[str]:
+        """Tell what is its own of a result, of rounds done so far: for the run in one paragraph."""
+        return ()

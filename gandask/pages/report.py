@@ -97,6 +97,7 @@ def page(run: Run) -> str:
         title=f"{run.method_name}{data}: {state}",
         path=str(run.store.path),
         updated=told["updated"],
+        story=run.story(ds),
         notes=_notes(ds, state, run.rounds, told.get("error", "")) + missing,
         summary=summary(ds, run.rounds, state),
         picture=picture,

@@ -4,12 +4,13 @@ They know dimensions and what variables say of themselves, not methods: what is 
 is drawn by its own figures. Importing this package makes Bokeh the backend of HoloViews.
 """
 
+from gandask.display import number
 from gandask.plots.charts import image_grid, mixture, profile
 from gandask.plots.comparison import compare, routines, speedup
 from gandask.plots.maps import map
 from gandask.plots.selection import best, latest
 from gandask.plots.strip import mixture_modes, modes
-from gandask.plots.style import message, number
+from gandask.plots.style import message
 from gandask.plots.timeline import events
 from gandask.plots.traces import trace
 

@@ -11,6 +11,7 @@ import holoviews as hv
 import numpy as np
 from bokeh.models import CustomJSHover, HoverTool
 
+from gandask.display import number
 from gandask.plots import selection
 from gandask.plots.style import (
     CELL_SIZES,
@@ -28,7 +29,6 @@ from gandask.plots.style import (
     dimension,
     limits,
     logarithmic,
-    number,
     whole_numbers,
     wrapped,
 )

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import holoviews as hv
-import numpy as np
 import panel as pn
 from bokeh.models import BasicTicker, LogTicker
 
@@ -118,21 +117,6 @@ def stroke(place: int) -> dict[str, str]:
         "color": COLOURS[place % len(COLOURS)],
         "line_dash": DASHES[place // ALIKE % len(DASHES)],
     }
-
-
-def number(value: float) -> str:
-    """Write a number with three significant digits, and without exponents below a million.
-
-    Examples
-    --------
-    >>> [number(v) for v in (0.01234, 12.0, 4567.8, 2.5e7, float("inf"), float("nan"))]
-    ['0.0123', '12', '4,568', '2.5e+07', '∞', '–']
-    """
-    if np.isnan(value):
-        return "–"
-    if np.isinf(value):
-        return "∞" if value > 0 else "−∞"
-    return f"{value:,.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
 def as_large_as_its_frame(plot: Any, element: hv.Element) -> None:

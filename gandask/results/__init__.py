@@ -13,6 +13,7 @@ from gandask.results.dataset import (
 from gandask.results.joined import joined
 from gandask.results.modes import covered
 from gandask.results.storage import LARGEST, digest, fixed, read, read_values, write
+from gandask.results.story import story
 from gandask.results.tables import (
     best,
     differing,
@@ -60,6 +61,7 @@ __all__ = [
     "settings",
     "setup",
     "speedup",
+    "story",
     "summary",
     "title",
     "to_dataframe",

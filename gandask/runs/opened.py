@@ -200,6 +200,19 @@ class Run(Steered):
         seed = self.settings.get("seed", 0)
         return results.described(self.method_name, self.store.settings, seed, facts)
 
+    def story(self, ds: xr.Dataset | None = None) -> str:
+        """Tell in one paragraph what happened in the run so far.
+
+        Parameters
+        ----------
+        ds : Dataset, optional
+            Its own, where it was read before.
+        """
+        read = self.ds if ds is None else ds
+        known = self._to_look_at
+        own = [] if known is None else known.sentences(read)
+        return " ".join(results.story(read, own, self.state))
+
     @property
     def plot(self) -> Plots:
         """Plots of the run so far: ``run.plot.map()``, and the drawings of its method's own."""

@@ -17,7 +17,7 @@ from gandask.core import Figure, StoreError
 from gandask.pages import report
 
 # a map of the end, four traces, two rounds, four of a grid's own, profile, events: a checkpoint
-PLOTS = 13
+PLOTS = 14
 TINY = {
     "data": "ring8",
     "network": "small_mlp",
@@ -139,6 +139,12 @@ def test_names_cannot_inject_markup(tmp_path):
     assert not [a for tag, a in parsed.tags if tag == "b"]
 
 
+def test_a_report_begins_with_the_story_of_its_run(run, page):
+    told = run.story()
+    assert told.startswith("The best FID ") and "It finished after" in told
+    assert told in page.text
+
+
 def test_events_cannot_inject_markup_and_the_table_is_cut(run, monkeypatch):
     count = report.EVENTS + 5
     detail = "</script><script>alert(2)</script>"
@@ -197,7 +203,7 @@ def test_a_figure_that_fails_is_told_in_its_place(run, monkeypatch):
     made = report.page(run)
     assert "RuntimeError: no" in made and "expected an element of HoloViews, not int" in made
     assert "<b>ink" not in made.replace("\\u003c", "<").split("<body>")[1].split("<script")[0]
-    assert len(Page(made).plots) == PLOTS - 2
+    assert len(Page(made).plots) == PLOTS - 3
 
 
 # by plot, the smaller side of its largest canvas that something is drawn on

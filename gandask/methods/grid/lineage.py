@@ -137,6 +137,29 @@ def variety(ds: xr.Dataset, kind: str = "generator") -> xr.Dataset:
     return made
 
 
+def sentences(ds: xr.Dataset) -> list[str]:
+    """Tell how many founders are left, and which of them holds most: nothing where all are."""
+    if not ds.sizes.get("round") or "generator_parent" not in ds:
+        return []
+    found = variety(ds)
+    left, number = int(found["left"][-1]), found.sizes["founder"]
+    if left == number:
+        return []
+    held = found["cells"][-1]
+    most = int(held.values.argmax())
+    row, col = divmod(most, ds.sizes["col"])
+    if left == 1:
+        since = int(found["round"][(found["left"] == 1).values][0])
+        return [
+            f"All {number} cells' generators descend from one founder, that of row {row}, col "
+            f"{col}, since round {since}."
+        ]
+    return [
+        f"Of {number} founders {left} are left, as various as {float(found['effective'][-1]):.1f} "
+        f"of equal shares: that of row {row}, col {col} holds {int(held[most])} cells."
+    ]
+
+
 def cell(ds: xr.Dataset, marked: Mapping[str, Any]) -> int:
     """Give the index of a cell of the grid, counted row by row.
 

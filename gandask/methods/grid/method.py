@@ -16,7 +16,7 @@ import dataclasses
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -35,7 +35,7 @@ from gandask.core import (
     Task,
     rng,
 )
-from gandask.methods.grid import topology
+from gandask.methods.grid import lineage, topology
 from gandask.methods.grid import view as cells
 from gandask.methods.grid.tasks import CellSettings, fitness, train, train_together
 from gandask.methods.grid.topology import Schedule
@@ -47,6 +47,9 @@ from gandask.scores.metrics import Statistics
 from gandask.training import losses, networks
 from gandask.training.settings import Training
 from gandask.training.trial import check_networks
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 LOSS_SETS = {"mustangs": ("bce", "least_squares", "heuristic")}
 
@@ -190,6 +193,10 @@ class Grid(Mixing[GridView]):
         from gandask.methods.grid.figures import FIGURES
 
         return FIGURES
+
+    def sentences(self, dataset: xr.Dataset) -> Sequence[str]:
+        """Tell how many founders are left."""
+        return lineage.sentences(dataset)
 
     def start(self) -> tuple[GridView, Plan]:
         """Make every cell's individuals, and begin the first round."""

@@ -14,7 +14,7 @@ import functools
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -45,6 +45,9 @@ from gandask.scores.metrics import Statistics
 from gandask.training import losses, networks
 from gandask.training.settings import Training
 from gandask.training.trial import check_networks
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 @settings
@@ -244,6 +247,20 @@ class MGGAN(Mixing[GroupView]):
         from gandask.methods.mggan.figures import FIGURES
 
         return FIGURES
+
+    def sentences(self, dataset: xr.Dataset) -> Sequence[str]:
+        """Tell how often discriminators changed places, and when the first and the last time."""
+        known = dataset["event_kind"].values == "regrouped"
+        rounds = np.intersect1d(dataset["event_round"].values[known], dataset["round"].values)
+        if not len(rounds):
+            return []
+        ends = dataset["last_iteration"].max("group").sel(round=rounds[[0, -1]]).values.tolist()
+        if len(rounds) == 1:
+            return [f"Discriminators changed places once, after iteration {ends[0]:,}."]
+        return [
+            f"Discriminators changed places {len(rounds)} times, first after iteration "
+            f"{ends[0]:,} and last after {ends[1]:,}."
+        ]
 
     def start(self) -> tuple[GroupView, Plan]:
         """Make every group's pair, and begin to train."""

@@ -9,6 +9,7 @@ import holoviews as hv
 import numpy as np
 
 from gandask.core import Array, Figure
+from gandask.display import number
 from gandask.plots import pictures
 from gandask.plots.selection import numbers, scored
 from gandask.plots.strip import MIXTURE_MODES
@@ -21,7 +22,6 @@ from gandask.plots.style import (
     dimension,
     line,
     message,
-    number,
     upright,
     whole_numbers,
     wrapped,

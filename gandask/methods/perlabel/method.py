@@ -17,7 +17,7 @@ import functools
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -48,6 +48,9 @@ from gandask.scores.metrics import Reference, Statistics
 from gandask.training import losses, networks
 from gandask.training.settings import Training
 from gandask.training.trial import check_networks
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 WASSERSTEIN_STEPS = 5
 """Steps of a critic for each of its generator's (Arjovsky et al. 2017; Gulrajani et al. 2017)."""
@@ -250,6 +253,14 @@ class PerLabel(Adversarial[LabelView]):
         layout = Layout(coords, {"label": Role(("label",), slots)}, known)
         layout = self.with_modes(layout, {"": "the mixture of all labels"})
         return self.with_final_scores(layout, {"": "the final mixture of all labels"})
+
+    def sentences(self, dataset: xr.Dataset) -> Sequence[str]:
+        """Tell how many labels have used up their budgets."""
+        if not dataset.sizes["round"]:
+            return []
+        used = dataset["progress"].max("round").values
+        done = int((used >= 1).sum())
+        return [f"{done} of {used.size} labels have used up their budgets."]
 
     def label_of(self, generator: str) -> int:
         """Give the label of all samples of a generator."""

@@ -14,6 +14,7 @@ import numpy as np
 from bokeh.models import HoverTool
 
 from gandask.core import Array, Figure
+from gandask.display import number
 from gandask.plots.rows import BYTES, bar, bars, in_rows, unit_of
 from gandask.plots.selection import numbers, thinned
 from gandask.plots.strip import MODES
@@ -29,7 +30,6 @@ from gandask.plots.style import (
     legend,
     line,
     message,
-    number,
     upright,
     wrapped,
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -34,6 +34,9 @@ from gandask.methods.privacy.sharing import Sharing
 from gandask.methods.privacy.students import begin, learn, score, show, teach
 from gandask.methods.privacy.view import AUDITED, COORDS, TEACHER, Couple, PrivacyView, variables
 from gandask.scores.metrics import Statistics
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 TERMS: Mapping[str, str] = {
     "generator": "weights",
@@ -88,6 +91,14 @@ class PrivacyGAN(Sharing):
             for name, figure in FIGURES.items()
             if self.privacy is not None or "epsilon" not in figure.needs
         }
+
+    def sentences(self, dataset: xr.Dataset) -> Sequence[str]:
+        """Tell what was spent of epsilon, at most, where it was."""
+        spent = dataset["epsilon"].values if "epsilon" in dataset else np.array([])
+        if not np.isfinite(spent).any():
+            return []
+        most = float(np.nanmax(spent))
+        return [f"Clients had spent an epsilon of at most {most:.3g}."]
 
     # ---- plans
 

@@ -14,6 +14,7 @@ import holoviews as hv
 import numpy as np
 
 from gandask.core import Array, Figure
+from gandask.display import number
 from gandask.plots.rows import BYTES, SECONDS, bar, bars, in_rows, unit_of
 from gandask.plots.selection import numbers, scored, thinned
 from gandask.plots.strip import MIXTURE_MODES, MODES
@@ -26,7 +27,6 @@ from gandask.plots.style import (
     WIDE,
     dimension,
     message,
-    number,
     upright,
     wrapped,
 )

@@ -12,7 +12,7 @@ import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from gandask import config
 from gandask.config import setting, settings
@@ -39,6 +39,9 @@ from gandask.training import losses, networks
 from gandask.training.settings import Training
 from gandask.training.trial import check_networks
 from gandask.training.wire import WIRES
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 SERVER = "server/0"
 PREDICTED = "gandask.methods.split.cost:predicted_bytes"
@@ -184,6 +187,11 @@ class Split(Adversarial[SplitView]):
     def places(self) -> dict[str, str]:
         """Give every node a label, such as ``judge-0``: a worker of that name is its own."""
         return {slot: slot.replace("/", "-") for slot in self.layout().slots}
+
+    def sentences(self, dataset: xr.Dataset) -> Sequence[str]:
+        """Tell what travelled between slots."""
+        total = int(dataset["sent_bytes"].sum())
+        return [f"Slots read {total / 1e6:,.1f} MB from each other."] if total else []
 
     def term(self, state: str) -> str:
         """Say what a state is, by its name: ``slot/number/kind/round``."""
