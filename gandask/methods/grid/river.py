@@ -20,10 +20,9 @@ from gandask.plots.style import (
     COLOURS,
     INKS,
     MUTED,
-    ON_TOP,
     STILL,
-    WIDE,
     dimension,
+    legend,
     message,
     whole_numbers,
 )
@@ -161,7 +160,7 @@ def river(
     number, left = held.sizes["cell"], int(counted["left"][-1])
     return hv.Overlay(layers).opts(
         hv.opts.Overlay(
-            **_axes(ds, number),
+            **_axes(ds, number, [layer.label for layer in layers if layer.label]),
             title=f"{left:,} of {number:,} founders left",
             xlabel=dimension(ds["round"]).pprint_label,
             xlim=(0, float(streams.rounds[-1])),
@@ -231,7 +230,9 @@ def _lower(counted: xr.Dataset) -> list[hv.Element]:
         title = counted[name].attrs["long_name"]
         columns = counted["round"].values, _below(cells, values), values
         hover = HoverTool(tooltips=[("round", "@round"), (title, "@value{0.[00]}")])
-        curve = hv.Curve(columns, "round", ["depth", "value"], label=title)
+        curve = hv.Curve(
+            columns, "round", ["depth", "value"], label=title.removesuffix(" of founders")
+        )
         made.append(curve.opts(**STILL, color=colour, line_width=2, tools=[hover]))
     return made
 
@@ -246,7 +247,7 @@ def _traced(ds: xr.Dataset, streams: Streams, held: Array, places: Array) -> lis
     depth = streams.strand(held, places)
     x, y = bent(streams.rounds, depth)
     # the same for every cell: a page draws another one into the same figure
-    label = "ancestors of the marked cell"
+    label = "line of the cell"
     hover = HoverTool(tooltips=[("round", "@round"), ("ancestor in cell", "@cell")])
     dots = [
         (when, at, name_of(ds, place))
@@ -283,24 +284,19 @@ def _named(ds: xr.Dataset, streams: Streams, cells: Array) -> hv.Labels:
     )
 
 
-def _axes(ds: xr.Dataset, cells: int) -> dict[str, Any]:
+def _axes(ds: xr.Dataset, cells: int, labels: Sequence[str]) -> dict[str, Any]:
     """Give options for an axis of the founders, in their cells, and of their number below."""
     stride = 1 if cells <= TICKS else ds.sizes["col"] * -(-ds.sizes["row"] // TICKS)
     ticks: Sequence[tuple[float, str]] = [
         (founder + 0.5, name_of(ds, founder)) for founder in range(0, cells, stride)
     ]
     counts = [(_below(cells, value), f"{value:,}") for value in (0, cells)]
-    return (
-        WIDE
-        | ON_TOP
-        | {
-            "height": _height(cells),
-            "ylabel": "number · founder (row, col)",
-            "ylim": (-0.02 * cells, cells * (1.02 + GAP + STRIP)),
-            "yticks": [*ticks, *counts],
-            "invert_yaxis": True,
-        }
-    )
+    return legend(labels, height=_height(cells)) | {
+        "ylabel": "number · founder (row, col)",
+        "ylim": (-0.02 * cells, cells * (1.02 + GAP + STRIP)),
+        "yticks": [*ticks, *counts],
+        "invert_yaxis": True,
+    }
 
 
 def _height(cells: int) -> int:

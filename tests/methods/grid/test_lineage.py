@@ -165,7 +165,7 @@ def test_a_river_tells_of_each_founder_and_what_is_left():
     below = {curve.label: curve.dimension_values("value").tolist() for curve in list(drawn)[1:3]}
     assert below == {
         "founders left": [3, 2, 2, 2],
-        "effective number of founders": pytest.approx([3, 9 / 5, 9 / 5, 9 / 5]),
+        "effective number": pytest.approx([3, 9 / 5, 9 / 5, 9 / 5]),
     }
     shown = hv.render(drawn)
     assert shown.title.text == "2 of 3 founders left"
