@@ -150,6 +150,22 @@ def test_only_the_critic_scores_each_sample_alone(name, alone):
     assert torch.allclose(together, apart, atol=1e-6) == alone
 
 
+@pytest.mark.parametrize(("name", "shape"), ENTRIES)
+def test_what_is_evaluated_together_is_what_each_is_alone(name, shape):
+    """Once trained: while it is trained, batch normalisation looks at the whole batch."""
+    generator, discriminator = players(name, shape)
+    noise, samples, labels = inputs(name, shape, 2)
+    for network, given in ((generator, noise), (discriminator, samples)):
+        network(given, *labels)  # statistics of a batch, for the networks that keep some
+        network.eval()
+        with torch.no_grad():
+            together = network(given, *labels)
+            alone = [
+                network(given[i : i + 1], *(part[i : i + 1] for part in labels)) for i in (0, 1)
+            ]
+        assert torch.allclose(together, torch.cat(alone), rtol=1e-4, atol=1e-5)
+
+
 def test_the_gradient_penalty_trains_the_critic():
     _, critic = players("wgan", (1, 28, 28))
     _, samples, _ = inputs("wgan", (1, 28, 28))
