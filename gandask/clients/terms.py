@@ -76,6 +76,7 @@ class Terms:
             discriminator_steps=1,
             learning_rate=self.learning_rate,
             discriminator_learning_rate=None,
+            augment="",
             adam_betas=self.adam_betas,
             data_fraction=1.0,
             score_samples=0,

@@ -264,6 +264,7 @@ class Adversarial(Practice[V]):
         SettingError, DataError
         """
         loaded = data.load(**self.training.source, download=self.download, fresh=True)
+        self.check_augment(loaded.shape)
         shard = len(self.training.shard(slot))
         if self.batch_size > shard:
             raise SettingError(

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeVar
 
+from gandask import config
 from gandask.config import setting, settings
 from gandask.core import Method, SettingError, View
+from gandask.training.augmenting import AUGMENTATIONS, names
 from gandask.training.losses import Loss
 
 V = TypeVar("V", bound=View)
@@ -29,12 +31,37 @@ class Practice(Method[V]):
         16, "discriminator steps of a task for each with the R1 penalty, r1_every times as heavy",
         minimum=1,
     )  # fmt: skip
+    augment: str = setting(
+        "",
+        "changes of images that discriminators see samples through, with commas between: "
+        + ", ".join(AUGMENTATIONS),
+    )
     dragan: float = setting(
         0.0,
         "weight λ of DRAGAN's penalty: of λ · E (‖∇D‖ - 1)² around real samples; 10 is published; "
         "0: none",
         minimum=0,
     )
+
+    def check_augment(self, shape: Sequence[int]) -> None:
+        """Refuse changes that there are not, or of samples that are no images.
+
+        Parameters
+        ----------
+        shape : sequence of int
+            Of a sample.
+
+        Raises
+        ------
+        SettingError
+        """
+        for name in names(self.augment):
+            config.lookup("augment", name, AUGMENTATIONS)
+        if self.augment and len(shape) != 3:
+            raise SettingError(
+                f"augment={self.augment!r}: changes images, and samples have the shape "
+                f"{tuple(shape)}; leave it out"
+            )
 
     def _practised(self, losses: Sequence[Loss]) -> tuple[Loss, ...]:
         """Give losses the penalties that are asked for.

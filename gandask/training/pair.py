@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from gandask.core import State, torch_seed
 from gandask.training import losses
+from gandask.training.augmenting import Judge
 from gandask.training.learner import Learner, load_module
 from gandask.training.losses import Loss
 from gandask.training.settings import Noise, Training
@@ -34,7 +35,7 @@ def forged(generator: nn.Module, inputs: tuple[Tensor, ...]) -> Samples:
 
 def discriminator_loss(
     loss: Loss,
-    discriminator: nn.Module,
+    discriminator: Judge,
     real: Samples,
     fakes: Samples,
     epsilon: torch.Generator,
@@ -53,7 +54,7 @@ def discriminator_loss(
     samples, labels = real[0], real[1:]
 
     def judge(places: Tensor) -> Tensor:
-        return discriminator(places, *labels)  # type: ignore[no-any-return]
+        return discriminator(places, *labels)
 
     if loss.gradient_penalty or loss.dragan:
         others = losses.perturbed(samples, epsilon) if loss.dragan else fakes[0]
@@ -66,7 +67,7 @@ def discriminator_loss(
     return made
 
 
-def feedback(loss: Loss, discriminator: nn.Module, fakes: Samples) -> tuple[Tensor, Tensor]:
+def feedback(loss: Loss, discriminator: Judge, fakes: Samples) -> tuple[Tensor, Tensor]:
     """Judge given fakes: the generator's loss, and its gradient for each number of the fakes.
 
     Returns
@@ -110,6 +111,8 @@ class Pair:
         Where a gradient penalty draws from.
     loss : Loss
         That of the next step.
+    changes : torch.Generator
+        Where changes of samples are drawn from that discriminators see.
     """
 
     training: Training
@@ -118,6 +121,7 @@ class Pair:
     noise: Noise
     epsilon: torch.Generator
     loss: Loss
+    changes: torch.Generator
     totals: dict[str, Tensor] = field(init=False)
     counts: dict[str, int] = field(init=False)
 
@@ -148,6 +152,7 @@ class Pair:
             Noise(training, device, round, slot, "train"),
             torch.Generator(device).manual_seed(epsilon_seed),
             loss,
+            training.changes(device, round, slot),
         )
 
     def inputs(self) -> tuple[Tensor, ...]:
@@ -156,9 +161,9 @@ class Pair:
 
     def generator_loss(self, judge: nn.Module | None = None) -> Tensor:
         """Compute a batch's loss against the discriminator, or another judge."""
-        judge = judge or self.discriminator.module
+        seen = self.training.seen(judge or self.discriminator.module, self.changes)
         inputs = self.inputs()
-        return self.loss.generator(judge(self.generator.module(*inputs), *inputs[1:]))
+        return self.loss.generator(seen(self.generator.module(*inputs), *inputs[1:]))
 
     def generator_step(self, judge: nn.Module | None = None) -> None:
         """Train the generator on one batch, against the discriminator or another judge."""
@@ -175,9 +180,9 @@ class Pair:
             The loss before the step.
         """
         fakes = forged(forger or self.generator.module, self.inputs())
-        module = self.discriminator.module
+        seen = self.training.seen(self.discriminator.module, self.changes)
         step = self.counts["discriminator"]
-        loss = discriminator_loss(self.loss, module, real, fakes, self.epsilon, step)
+        loss = discriminator_loss(self.loss, seen, real, fakes, self.epsilon, step)
         self.discriminator.step(loss, self.loss.clip)
         self.count("discriminator", loss)
         return loss.detach()

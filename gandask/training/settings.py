@@ -27,6 +27,7 @@ from gandask.core import (
 )
 from gandask.data import Data
 from gandask.training import ambience, behaviour, networks, stored
+from gandask.training.augmenting import Augmented, Judge, names
 from gandask.training.identity import is_imported, of_losses, of_modules
 from gandask.training.losses import Loss
 from gandask.training.networks import Network
@@ -77,6 +78,7 @@ class Training:
     discriminator_steps: int
     learning_rate: float
     discriminator_learning_rate: float | None
+    augment: str
     adam_betas: tuple[float, float]
     data_fraction: float
     score_samples: int
@@ -131,6 +133,14 @@ class Training:
         """Build a generator with weights from torch's global stream."""
         shape = self.sample_shape or self.data.shape
         return self.network.generator(shape, self.latent, self.label_count, self.activation)
+
+    def changes(self, device: torch.device, *key: int | str) -> torch.Generator:
+        """Make the stream that changes of samples are drawn from."""
+        return torch.Generator(device).manual_seed(torch_seed(self.seed, *key, "augment"))
+
+    def seen(self, module: nn.Module, changes: torch.Generator) -> Judge:
+        """Let a discriminator see samples changed, where that is asked for; see `augmenting`."""
+        return Augmented(module, names(self.augment), changes) if self.augment else module
 
     def rate(self, kind: str) -> float:
         """Give the initial learning rate of a ``generator`` or a ``discriminator``."""

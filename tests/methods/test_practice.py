@@ -101,7 +101,32 @@ def test_what_contradicts_itself_is_refused_before_anything_starts(given, told, 
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("given", [{"r1": 1.0}, {"discriminator_learning_rate": 1e-3}])
+IMAGES = {"data": "digits", "batch_size": 20}
+
+
+@pytest.mark.parametrize("name", ["grid", "mggan", "bpgan", "data_parallel", "per_label"])
+def test_discriminators_see_changed_images_in_every_method(name):
+    plain, augmented, again = (
+        without_timings(gd.run(tiny(name, **IMAGES, augment=policy), progress=False)).drop_attrs()
+        for policy in ("", "color,translation,cutout", "color,translation,cutout")
+    )
+    assert augmented.identical(again)
+    assert not plain.identical(augmented)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [({"augment": "color"}, "changes images"), ({**IMAGES, "augment": "colour"}, "color")],
+)
+def test_changes_that_there_are_not_are_refused(given, told, tmp_path):
+    with pytest.raises(SettingError, match=told):
+        gd.run(tiny(**given), store=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "given", [{"r1": 1.0}, {"discriminator_learning_rate": 1e-3}, {"augment": "color"}]
+)
 def test_clients_have_terms_of_their_own(given):
     with pytest.raises(SettingError, match="no such setting"):
         tiny(ELSEWHERE, **given)

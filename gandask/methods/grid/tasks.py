@@ -259,7 +259,8 @@ class Offspring:
 
     def stackable(self, device: torch.device) -> bool:
         """Tell whether this had better be trained in batched steps, which others may share."""
-        return not self.has_rivals and stacked.pays(device, self.training.losses, *self.networks)
+        alone = not (self.has_rivals or self.training.augment)
+        return alone and stacked.pays(device, self.training.losses, *self.networks)
 
     @property
     def step_count(self) -> int:

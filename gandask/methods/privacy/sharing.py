@@ -125,7 +125,7 @@ class Sharing(Adversarial[PrivacyView]):
         if self.loss is not None:
             config.lookup("loss", self.loss, LOSSES)
         check_loss(self.teacher_loss)
-        for key in ("discriminator_learning_rate", "r1", "dragan"):
+        for key in ("discriminator_learning_rate", "r1", "dragan", "augment"):
             if getattr(self, key):
                 raise SettingError(
                     f"{key}={getattr(self, key)}: clients train their discriminators by terms that "

@@ -28,6 +28,7 @@ from gandask.methods.split.states import (
     mean_of,
     taken,
 )
+from gandask.training.augmenting import Judge
 from gandask.training.learner import Learner, gradients, load_module, trainable
 from gandask.training.pair import forged
 from gandask.training.settings import Training
@@ -76,6 +77,7 @@ def differentiate(
             discriminator = load_module(training.build_discriminator, held, device).train()
             generator = load_module(training.build_generator, made, device).train()
         first, second = inputs(training, rules, device, slot, round, node)
+        seen = training.seen(discriminator, training.changes(device, round, slot, "feedback"))
         with routine("train"):
             for kind in asked:
                 if kind == DISCRIMINATOR:
@@ -85,7 +87,7 @@ def differentiate(
                     slopes, value = judged_gradients(discriminator, *given, fakes)
                     module = discriminator
                 else:
-                    slopes, value = generator_gradients(generator, discriminator, training, second)
+                    slopes, value = generator_gradients(generator, seen, training, second)
                     module = generator
                 values[f"{kind}_loss"] = value
                 found[kind] = by_name(module, slopes)
@@ -93,7 +95,7 @@ def differentiate(
 
 
 def generator_gradients(
-    generator: nn.Module, discriminator: nn.Module, training: Training, batches: Inputs
+    generator: nn.Module, discriminator: Judge, training: Training, batches: Inputs
 ) -> tuple[list[Tensor], float]:
     """Compute a generator's gradients for one step: their mean over batches, and the loss's."""
     parts, values = [], []
@@ -248,7 +250,8 @@ def _stepped(
 ) -> bool:
     """Take the steps of both networks on the batches of one number, and add their losses."""
     discriminator, generator = pair[DISCRIMINATOR], pair[GENERATOR]
-    both = generator.module, discriminator.module
+    changes = training.changes(drawn[1][0][0].device, number, slot, "feedback")
+    both = generator.module, training.seen(discriminator.module, changes)
     finite, asked = True, None
     for step, batch in enumerate(drawn[0], 1):
         fakes = [forged(generator.module, batch)]

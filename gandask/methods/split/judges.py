@@ -88,7 +88,7 @@ def judge(
                 written += told(by_name(module, found), last, rules.wire)
             if "feedback" in asked:
                 slopes, values["generator_loss"] = answered(
-                    module, training, fakes[-1][-rules.batches :]
+                    module, training, slot, round, fakes[-1][-rules.batches :]
                 )
                 slope = {"slope": slopes.cpu().numpy()}
                 written.append(packed(slope, rules.wire, by_sample=True))
@@ -121,21 +121,24 @@ def judged_gradients(
     """Compute a discriminator's gradients for one step: their mean over batches, and the loss's."""
     device = fakes[0][0].device
     epsilon = penalties(training, slot, round, step, device)
+    seen = training.seen(module, training.changes(device, round, slot, step))
     parts, values = [], []
     real = real_batches(training, rules, node, round, step, device)
     before = (round - 1) * rules.steps + step - 1
     for ours, theirs in zip(real, fakes, strict=True):
-        loss = discriminator_loss(training.losses[0], module, ours, theirs, epsilon, before)
+        loss = discriminator_loss(training.losses[0], seen, ours, theirs, epsilon, before)
         parts.append(gradients(loss, [*trainable(module).values()]))
         values.append(float(loss.detach()))
     return mean_of(parts), statistics.fmean(values)
 
 
 def answered(
-    module: nn.Module, training: Training, fakes: Sequence[Samples]
+    module: nn.Module, training: Training, slot: str, round: int, fakes: Sequence[Samples]
 ) -> tuple[Tensor, float]:
     """Give the feedback on each batch of fakes, one after the other, and the mean loss."""
-    found = [feedback(training.losses[0], module, batch) for batch in fakes]
+    changes = training.changes(fakes[0][0].device, round, slot, "feedback")
+    seen = training.seen(module, changes)
+    found = [feedback(training.losses[0], seen, batch) for batch in fakes]
     slopes = torch.cat([slope for _, slope in found])
     return slopes, statistics.fmean(float(value) for value, _ in found)
 
