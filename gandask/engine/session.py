@@ -87,7 +87,8 @@ class Session:
             stopped = self.step(reports, time.monotonic() - self.origin)
             self.executor.keep(self.ledger.keep(self.view.keeps - self.parted()))
             over = self.over
-            self._count()
+            if not over:  # what is told last is of no round
+                self._count()
             progress.tell(self._how_far(over))
             self.rest(last=stopped or over)
         return over

@@ -142,15 +142,17 @@ def test_one_node_is_the_ordinary_loop(base, combine):
         assert_trained(states[f"{keeper}/{kind}/4"], getattr(loop, kind))
 
 
-class Bar:
-    """A progress bar that tells how far it has come."""
+class Seen:
+    """Takes down how far a run is said to be."""
 
     def __init__(self):
-        self.n, self.total, self.seen = 0, 0, []
+        self.seen = []
 
-    def update(self, count):
-        self.n += count
-        self.seen.append(self.n)
+    def begin(self, how_far):
+        assert how_far.turns == 0
+
+    def tell(self, how_far):
+        self.seen.append(how_far.turns)
 
 
 @pytest.mark.parametrize("method", [bpgan(discriminators=3), parallel(nodes=2)])
@@ -160,7 +162,7 @@ def test_progress_counts_slots_that_have_nothing_to_record(method):
     session.watch = Watch(Heartbeat())
     session.executor = Serial(method.seed)
     session.begin()
-    bar = Bar()
+    bar = Seen()
     assert session.work(bar)
     seen = [*dict.fromkeys(bar.seen)]
     assert seen == sorted(seen)
