@@ -7,7 +7,7 @@ SPHINX := $(BIN)/python -m sphinx -W --keep-going -q -d docs/_build/read
 .PHONY: demo dashboard test test-all lint docs clean
 
 demo: .venv/ready
-	rm -rf runs/demo runs/demo-single runs/demo-single-long
+	rm -rf runs/demo
 	$(BIN)/gandask demo --store runs/demo
 
 dashboard: .venv/ready

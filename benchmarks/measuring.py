@@ -50,6 +50,12 @@ def seconds(function: Callable[[], object]) -> float:
     return time.perf_counter() - begun
 
 
+def single(grid: gd.Grid, cells: int) -> gd.Grid:
+    """Make the single GAN that takes as many batches as `cells` of a grid's cells together."""
+    epochs = grid.epochs_per_round * cells
+    return dataclasses.replace(grid, shape=(1, 1), selection=False, epochs_per_round=epochs)
+
+
 def offspring(grid: gd.Grid, slot: str, device: torch.device, fraction: float) -> Offspring:
     """Make what a cell trains in its first round, on a fraction of the data."""
     training = dataclasses.replace(grid.training, data_fraction=fraction)

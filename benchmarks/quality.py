@@ -21,7 +21,6 @@ from distributed import Client
 
 import gandask as gd
 from gandask import cluster, presets
-from gandask.presets import demo
 
 PRESETS = {
     "Lipizzaner": "table1-mnist-3x3",
@@ -41,7 +40,7 @@ def methods(changes: dict[str, Any]) -> dict[str, gd.Grid]:
         made[name] = gd.Grid(**settings | changes)
     grid = made["Lipizzaner"]
     singles = {"single GAN": 1, "single GAN ×9": grid.shape[0] * grid.shape[1]}
-    return made | {name: demo.control(grid, cells) for name, cells in singles.items()}
+    return made | {name: measuring.single(grid, cells) for name, cells in singles.items()}
 
 
 def trained(grid: gd.Grid, client: Client) -> xr.Dataset:

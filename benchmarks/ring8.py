@@ -14,13 +14,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import measuring
 import numpy as np
 import xarray as xr
 from distributed import Client
 
 import gandask as gd
 from gandask import cluster, presets
-from gandask.presets import demo
 from gandask.scores import features, metrics
 
 SAMPLES = 2500
@@ -54,8 +54,8 @@ def main() -> None:
             grid = gd.Grid(**settings, seed=seed)
             compared = {
                 "grid": grid,
-                "single, as one cell": demo.control(grid, 1),
-                "single, as all": demo.control(grid, grid.shape[0] * grid.shape[1]),
+                "single, as one cell": measuring.single(grid, 1),
+                "single, as all": measuring.single(grid, grid.shape[0] * grid.shape[1]),
             }
             for name, method in compared.items():
                 rows.setdefault(name, []).append(coverage(method, client))

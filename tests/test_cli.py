@@ -712,17 +712,3 @@ def test_demo_passes_on_what_it_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "run", lambda store, workers, seed: f"{workers}, {seed} in {store}")
     done = call("demo", "--store", tmp_path / "d", "--workers", 3, "--seed", 4)
     assert done.output == f"3, 4 in {tmp_path}/d\n"
-
-
-def test_demo_compares_with_single_gans_of_as_many_batches(cache):
-    grid = gd.Grid(**RING | {"shape": (2, 2)})
-    short, long = demo.control(grid, 1), demo.control(grid, 4)
-    assert short.shape == long.shape == (1, 1)
-    datasets = {"grid": gd.run(grid), "short": gd.run(short), "long": gd.run(long)}
-    rows = {line[:26].strip(): line[26:].split() for line in demo.table(datasets).splitlines()}
-    batches = int(datasets["grid"]["batches"].sum())
-    assert rows["batches, all cells"] == [str(batches), str(batches // 4), str(batches)]
-    best = [f"{float(ds['final_fid'].min()):.1f}" for ds in datasets.values()]
-    assert rows["FID (lower is better)"] == best
-    assert rows[""] == ["grid", "short", "long"]
-    assert "train" in demo.spent(datasets["grid"])

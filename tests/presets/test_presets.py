@@ -20,6 +20,7 @@ REQUIRED = {
     "isocogan",
     "pagan",
     "mggan-ring8",
+    "mggan-demo",
     "mggan-mnist",
     "mggan-cifar10",
     "per-label-digits",
