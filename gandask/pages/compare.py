@@ -65,7 +65,7 @@ class Compare:
             card(
                 "Quality",
                 pn.Row(*self.controls),
-                self.quality.pane,
+                self.quality.view,
                 self.left_out,
                 sizing_mode="stretch_width",
             ),

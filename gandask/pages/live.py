@@ -25,6 +25,7 @@ from gandask.pages.frame import argument, card, html, message, page
 from gandask.pages.pace import Pace
 from gandask.pages.panes import Lines, PlotPane
 from gandask.pages.steering import Steering
+from gandask.pages.takeaway import python
 from gandask.pages.unit import UnitPanel
 from gandask.runs.following import Followed, follow
 
@@ -125,7 +126,7 @@ class LivePage:
             pn.Row(self.variable, self.units),
             self.role,
             # the control below stays where it is
-            pn.Column(self.map.pane, min_height=MAP_WIDTH),
+            pn.Column(self.map.view, min_height=MAP_WIDTH),
         )
         self.panel.view.styles = {"flex": "1 1 320px", "min-width": "0"}
         self.views = pn.Column(
@@ -137,7 +138,7 @@ class LivePage:
             ),
             self.panel.of_all,
             pn.Row(
-                card("Events", self.events.pane, sizing_mode="stretch_width", styles=HALF),
+                card("Events", self.events.view, sizing_mode="stretch_width", styles=HALF),
                 self.told,
                 sizing_mode="stretch_width",
                 styles={"flex-wrap": "wrap"},
@@ -238,7 +239,8 @@ class LivePage:
         """Draw the other views anew."""
         if not ds.sizes["round"]:
             return
-        self.events.show(self.lines.through(plots.events(ds), "events"))
+        drawn = self.lines.through(plots.events(ds), "events")
+        self.events.show(drawn, python=python(followed.path, "events"))
         listed = decided(ds)
         self.told.visible = bool(listed)
         self._set(self.decided, listed)
@@ -288,7 +290,8 @@ class LivePage:
         if self.variable.value:
             round = self.player.round
             drawn = plots.map(followed.ds, self.variable.value, round, self.unit)
-            self.map.show(drawn, self._tapped)
+            asked = {"variable": self.variable.value, "round": round, "marked": self.unit}
+            self.map.show(drawn, self._tapped, python(followed.path, "map", **asked))
 
     def _play(self, role: str) -> None:
         """Show the units of another role."""

@@ -8,8 +8,10 @@ import holoviews as hv
 import panel as pn
 from bokeh.models import Span
 
+from gandask.pages.takeaway import TakeAway
 from gandask.plots.style import MUTED
 
+CORNER = {"position": "absolute", "top": "0", "right": "0", "z-index": "3"}
 FIXED = ("logx", "logy", "invert_axes", "height", "frame_width", "frame_height")
 """Options that a figure cannot change."""
 
@@ -29,11 +31,16 @@ class PlotPane:
     def __init__(self, **options: Any) -> None:
         given = {"linked_axes": False, "sizing_mode": "stretch_width"} | options
         self.pane = pn.pane.HoloViews(**given)
+        self.taken = TakeAway(styles=CORNER, margin=0)
+        self.taken.on_msg(lambda event: self.taken.answer(self.pipe.data))
+        self.view = pn.Column(
+            self.pane, self.taken, sizing_mode=given["sizing_mode"], styles={"position": "relative"}
+        )
         self.form: Any = None
         self.pipe: hv.streams.Pipe
         self.touched: hv.streams.Tap
 
-    def show(self, element: hv.Element, touched: Any = None) -> None:
+    def show(self, element: hv.Element, touched: Any = None, python: str = "") -> None:
         """Show a plot.
 
         Parameters
@@ -41,7 +48,10 @@ class PlotPane:
         element : Element
         touched : callable, optional
             Called with x and y of a click.
+        python : str
+            What draws it, for whoever takes it away.
         """
+        self.taken.python = python
         form = _form(element)
         for layer in _layers(element):
             layer.opts(framewise=True)  # the axes follow: else they stay as they were at first

@@ -42,9 +42,9 @@ class Speedup:
         self.table = parts.sortable()
         source = published.execution_times().attrs["source"]
         self.body = pn.Column(
-            parts.beside(("Speedup", self.speedup.pane), ("Efficiency", self.efficiency.pane)),
+            parts.beside(("Speedup", self.speedup.view), ("Efficiency", self.efficiency.view)),
             html(Markup('<p class="faint">Published: {}</p>').format(source)),
-            card("Time by routine", self.routines.pane, sizing_mode="stretch_width"),
+            card("Time by routine", self.routines.view, sizing_mode="stretch_width"),
             card("Runs", self.table, sizing_mode="stretch_width"),
             sizing_mode="stretch_width",
         )

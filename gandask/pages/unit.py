@@ -19,6 +19,7 @@ from gandask.pages import units
 from gandask.pages.frame import card, html
 from gandask.pages.mosaic import Mosaic
 from gandask.pages.panes import Lines, PlotPane
+from gandask.pages.takeaway import python
 from gandask.plots import pictures
 from gandask.runs import Run
 from gandask.runs.following import Followed
@@ -95,8 +96,8 @@ class UnitPanel:
         self.drawn = followed, whose, unit
         self.title.object = str(Markup("<h2>{}</h2>").format(spoken(unit) or role))
         chosen = traced(ds, variable)
-        self.chosen.show(ds, chosen, unit)
-        self.other.show(ds, beside(ds, role, chosen), unit)
+        self.chosen.show(followed, chosen, unit)
+        self.other.show(followed, beside(ds, role, chosen), unit)
         self._offer(ds, units.drawable(ds, followed.run.figures), unit, round)
         self.lines.move(round)
         self.mosaic.show(followed, round)
@@ -112,7 +113,7 @@ class UnitPanel:
         self._show_samples(followed, whose)
         for name, figure in self.figures.items():
             if "round" in figure.takes:
-                self._show(name, units.draw(figure, followed.ds, unit, round))
+                self._show(name, units.draw(figure, followed.ds, unit, round), round)
 
     def _offer(
         self, ds: xr.Dataset, figures: dict[str, Figure], unit: dict[str, Any], round: int
@@ -128,7 +129,7 @@ class UnitPanel:
             self.form = form
             self._arrange()
         for name, element in elements.items():
-            self._show(name, element)
+            self._show(name, element, round)
 
     def _arrange(self) -> None:
         """Make the cards: those of one unit beside the map, the others below."""
@@ -137,15 +138,20 @@ class UnitPanel:
         for name, (title, takes, sized) in self.form.items():
             of_unit = "marked" in takes
             self.own[name] = PlotPane(sizing_mode=None) if sized else PlotPane()
-            pane, least = self.own[name].pane, LEAST_WIDTH if of_unit else WIDE
+            pane, least = self.own[name].view, LEAST_WIDTH if of_unit else WIDE
             own = card(title, pane, width=sized + AXIS) if sized else _card(title, pane, least)
             cards[of_unit].append(own)
         self.of_unit.objects = cards[True]
         self.of_all.objects = [self.mosaic.view, *cards[False]]
 
-    def _show(self, name: str, element: Any) -> None:
-        along = self.figures[name].along_rounds
-        self.own[name].show(self.lines.through(element, name) if along else element)
+    def _show(self, name: str, element: Any, round: int) -> None:
+        if self.drawn is None:
+            return
+        followed, _, unit = self.drawn
+        figure, given = self.figures[name], {"marked": unit, "round": round}
+        told = python(followed.path, name, **{key: given[key] for key in figure.takes})
+        drawn = self.lines.through(element, name) if figure.along_rounds else element
+        self.own[name].show(drawn, python=told)
 
     def _choose(self, slot: str) -> None:
         """Take the unit whose samples were clicked."""
@@ -187,10 +193,11 @@ class Course:
     def __init__(self, name: str, lines: Lines) -> None:
         self.name, self.lines = name, lines
         self.heading, self.plot = html(Markup("")), PlotPane()
-        self.view = _card("", pn.Column(self.heading, self.plot.pane), LEAST_WIDTH)
+        self.view = _card("", pn.Column(self.heading, self.plot.view), LEAST_WIDTH)
 
-    def show(self, ds: xr.Dataset, variable: str | None, unit: dict[str, Any]) -> None:
+    def show(self, followed: Followed, variable: str | None, unit: dict[str, Any]) -> None:
         """Draw a variable, with a unit marked if it has such units."""
+        ds = followed.ds
         self.view.visible = variable is not None
         if variable is None:
             return
@@ -200,7 +207,8 @@ class Course:
         marked = unit if set(values.dims) == {"round", *unit} and unit else None
         # the heading is the label: the axis need not repeat it
         drawn = plots.trace(ds, variable, marked=marked).opts(ylabel="")
-        self.plot.show(self.lines.through(drawn, self.name))
+        told = python(followed.path, "trace", variable=variable, marked=marked)
+        self.plot.show(self.lines.through(drawn, self.name), python=told)
 
 
 def traced(ds: xr.Dataset, chosen: str) -> str | None:
