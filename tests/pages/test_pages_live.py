@@ -112,7 +112,7 @@ def visible_buttons(tab):
 def test_the_cursor_moves_all_views(tab, address):
     shown(show(tab, address, run="whole"))
     tab.wait(f"{TITLES}.some(t => t === 'round 3')")
-    assert tab.page.evaluate(f"{LINES}.map(l => l.location)") == [3] * 5
+    assert tab.page.evaluate(f"{LINES}.map(l => l.location)") == [3] * 6
     tab.page.get_by_role("button", name="◀", exact=True).click()
     tab.wait(f"{TITLES}.some(t => t === 'round 2') && {TITLES}.some(t => /in round 2$/.test(t))")
     tab.wait(f"{LINES}.every(l => l.location === 2)")
