@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from gandask.core import Method, StoreError
 from gandask.engine import run as engine
 from gandask.engine.progress import progress_of
-from gandask.engine.session import Session, logger
+from gandask.engine.session import OnStep, Session, logger
 from gandask.runs import Run
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def start(
     heartbeat: Heartbeat | None = None,
     strict_places: bool = False,
     progress: bool | None = None,
+    on_step: OnStep | None = None,
 ) -> Run:
     """Train a population of GANs without waiting for it.
 
@@ -76,6 +77,7 @@ def start(
             return Run(folder, ended, trust=True)
         # here, not in the thread: a notebook shows it below this very cell
         shown = opened.enter_context(progress_of(begun.method, progress))
+        begun.on_step = on_step
         held = opened.pop_all()
 
     def carry_out() -> None:

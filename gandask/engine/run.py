@@ -14,7 +14,7 @@ from gandask.engine.ending import heeded
 from gandask.engine.kept import KeptSession
 from gandask.engine.options import Options, of
 from gandask.engine.progress import Progress, progress_of
-from gandask.engine.session import Ended, Session
+from gandask.engine.session import Ended, OnStep, Session
 from gandask.execution.dask import Distributed
 from gandask.execution.heartbeat import Heartbeat, Watch
 from gandask.execution.perform import Around
@@ -44,6 +44,7 @@ def run(
     heartbeat: Heartbeat | None = None,
     strict_places: bool = False,
     progress: bool | None = None,
+    on_step: OnStep | None = None,
 ) -> xr.Dataset:
     """Train a population of GANs.
 
@@ -82,6 +83,10 @@ def run(
         half minute; and a line for each thing that the machine does or that diverges, through the
         logger ``gandask``: in a notebook only for the latter. False is silent unless logging is
         set up.
+    on_step : callable, optional
+        Called in this process after each step with the method's view and the records of the step:
+        each has `slot`, `round` and `values`. Of a run that is resumed, with new ones alone. What
+        it raises ends the run, which can be resumed.
 
     Returns
     -------
@@ -116,6 +121,7 @@ def run(
         if not isinstance(begun, Session):
             return begun
         with progress_of(begun.method, progress) as shown:
+            begun.on_step = on_step
             return carry_out(begun, shown, reaching, strict_places)
 
 

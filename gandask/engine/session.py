@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from gandask.core import (
     Hosted,
     Method,
     Plan,
+    Record,
     Report,
     Signal,
     Stage,
@@ -31,6 +32,10 @@ from gandask.results import Results
 from gandask.results.columns import Columns
 
 logger = logging.getLogger("gandask")
+
+
+OnStep = Callable[[View, Sequence[Record]], None]
+"""Called after each step with what the method knows, and the rounds of slots that it recorded."""
 
 
 class Ended(SystemExit):
@@ -65,6 +70,7 @@ class Session:
         self.early: dict[int, Report] = {}  # arrived while others were waited for alone
         self.origin = time.monotonic()
         self.turns = 0  # rounds of single slots that are done
+        self.on_step: OnStep | None = None
         self.ending = 0  # the number of a signal that asked for it
 
     def begin(self) -> None:
@@ -85,6 +91,8 @@ class Session:
         while not (stopped or over):
             reports = self.exhibited(self.carried_out())
             stopped = self.step(reports, time.monotonic() - self.origin)
+            if self.on_step is not None:
+                self.on_step(self.view, self.view.records)
             self.executor.keep(self.ledger.keep(self.view.keeps - self.parted()))
             over = self.over
             if not over:  # what is told last is of no round

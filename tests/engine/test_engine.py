@@ -26,7 +26,7 @@ from gandask.execution import serial
 from gandask.execution.dask import Distributed
 from gandask.execution.heartbeat import Noticed
 from gandask.execution.serial import Serial
-from gandask.methods.testing import Toy
+from gandask.methods.testing import Toy, assert_same
 from gandask.store import Store, folder
 from gandask.training.networks import NETWORKS
 
@@ -560,3 +560,36 @@ def test_a_client_that_is_restarted_says_what_happened(tmp_path):
         client.restart()
         with pytest.raises(gd.ClusterError, match=r"cancelled, as client.restart\(\) does"):
             run.wait(300)
+
+
+def test_each_step_is_told_with_what_it_recorded():
+    seen = []
+    ds = gd.run(
+        Toy(nodes=2, rounds=3),
+        progress=False,
+        on_step=lambda view, records: seen.append((view.round, [*records])),
+    )
+    told = {(one.slot, one.round) for _, records in seen for one in records if one.slot}
+    assert told == {(f"node/{node}", round) for node in (0, 1) for round in (1, 2, 3)}
+    last = [one for _, records in seen for one in records if (one.slot, one.round) == ("node/1", 3)]
+    name = next(name for name in last[0].values if name in ds and "round" in ds[name].dims)
+    assert last[0].values[name] == ds[name].sel(round=3).values.ravel()[1]
+    assert [round for round, _ in seen] == sorted(round for round, _ in seen)
+
+
+def test_what_on_step_raises_ends_a_run_that_is_resumed_with_new_steps_alone(tmp_path):
+    def fail(view, records):
+        if view.round == 2:
+            raise KeyError("of mine")
+
+    method = Toy(nodes=2, rounds=4)
+    with pytest.raises(KeyError, match="of mine"):
+        gd.run(method, store=tmp_path / "run", checkpoint_every=1, progress=False, on_step=fail)
+    assert gd.open_run(tmp_path / "run").state == "failed"
+    seen = []
+    ds = gd.run(
+        method, store=tmp_path / "run", resume=True, progress=False,
+        on_step=lambda view, records: seen.append(view.round),
+    )  # fmt: skip
+    assert min(seen) > 1
+    assert_same(ds, gd.run(method, progress=False))
