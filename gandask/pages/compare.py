@@ -17,6 +17,7 @@ from gandask.pages.choice import Choice
 from gandask.pages.frame import card, html, page
 from gandask.pages.panes import PlotPane
 from gandask.pages.unit import picture
+from gandask.results.effects import Compared
 from gandask.results.scaling import scaling
 from gandask.runs import Run
 from gandask.runs.following import Followed
@@ -34,7 +35,18 @@ WIDTHS = {
     "rounds": 90,
     "workers": 95,
 }
-ALONG = {"rounds": "round", "wall time": "elapsed", "batches": "batches"}
+ALONG = {
+    "rounds": "round",
+    "wall time": "elapsed",
+    "batches": "batches",
+    "bytes": "sent_bytes",
+}
+LACKING = {
+    "elapsed": "nobody took the time",
+    "batches": "they do not tell their batches",
+    "sent_bytes": "nothing was sent, or they do not tell",
+}
+"""Why a run has no place along an axis."""
 FIGURE = Markup(
     '<figure style="margin: 0; flex: 1 1 150px; max-width: 260px">{}'
     '<figcaption style="overflow-wrap: anywhere">{}</figcaption></figure>'
@@ -53,12 +65,19 @@ class Compare:
 
     def __init__(self) -> None:
         self.variable = pn.widgets.Select(name="quality", width=260)
-        self.along = pn.widgets.RadioButtonGroup(options=ALONG, align="end", width=260)
+        self.along = pn.widgets.RadioButtonGroup(options=ALONG, align="end", width=330)
         self.controls = [self.variable, self.along]
         self.addressed = {"variable": self.variable, "along": self.along}
         self.quality = PlotPane()
         self.left_out = html(Markup(""))
         self.table = parts.sortable(widths=WIDTHS)
+        self.parallel, self.effect = PlotPane(), PlotPane()
+        self.setting = pn.widgets.Select(name="setting", width=260)
+        self.effects = parts.sortable()
+        self.apart = html(Markup(""))
+        self.found: Compared | None = None
+        self.settled: Mapping[str, xr.Dataset] = {}
+        self.setting.param.watch(lambda event: self._draw_effect(), "value")
         self.samples = html(Markup('<p class="faint">drawing ...</p>'))
         self.runs: Mapping[str, Followed] = {}
         self.body = pn.Column(
@@ -67,6 +86,16 @@ class Compare:
                 pn.Row(*self.controls),
                 self.quality.view,
                 self.left_out,
+                sizing_mode="stretch_width",
+            ),
+            card(
+                "Settings that differ", self.parallel.pane, self.apart, sizing_mode="stretch_width"
+            ),
+            card(
+                "Effect of a setting",
+                self.setting,
+                self.effect.pane,
+                self.effects,
                 sizing_mode="stretch_width",
             ),
             card("Runs", self.table, sizing_mode="stretch_width"),
@@ -91,6 +120,7 @@ class Compare:
         self._draw_quality({name: followed.ds for name, followed in runs.items()})
         lines = labels({name: followed.ds for name, followed in runs.items()})
         parts.fill(self.table, columns(runs, lines))
+        self._draw_settings({name: followed.ds for name, followed in runs.items()})
         self.runs = runs
         pn.state.execute(functools.partial(self._sample, runs), schedule=True)
 
@@ -112,11 +142,7 @@ class Compare:
     def _draw_quality(self, runs: Mapping[str, xr.Dataset]) -> None:
         """Draw the runs that have the quality along the axis, and name the others."""
         name, along = self.variable.value, self.along.value
-        known = {
-            run: ds
-            for run, ds in runs.items()
-            if name in ds and (along in ds or along in ds.coords)
-        }
+        known = {run: ds for run, ds in runs.items() if name in ds and placed(ds, along)}
         lines = labels(known)
         datasets = collections.defaultdict(list)
         for run, ds in known.items():
@@ -124,7 +150,10 @@ class Compare:
         self.quality.show(plots.compare(datasets, name, along))
         drawn = {id(ds) for alike in datasets.values() for ds in results.seeds(alike)}
         told = {
-            "without it": [run for run in runs if run not in known],
+            "without it": [run for run, ds in runs.items() if name not in ds],
+            LACKING.get(along, ""): [
+                run for run, ds in runs.items() if name in ds and run not in known
+            ],
             "left out, as a longer or equal run has the same settings, seed and data": [
                 run for run, ds in known.items() if id(ds) not in drawn
             ],
@@ -132,6 +161,34 @@ class Compare:
         self.left_out.object = "".join(
             str(FAINT.format(why, ", ".join(names))) for why, names in told.items() if names
         )
+
+    def _draw_settings(self, runs: Mapping[str, xr.Dataset]) -> None:
+        """Draw what settings did to the score of the runs that can be compared by it."""
+        if [*map(id, runs.values())] == [*map(id, self.settled.values())]:
+            return  # another axis, or quality, of the same
+        self.settled = runs
+        self.found = found = results.compared(runs)
+        self.parallel.show(plots.parallel(found))
+        self.apart.object = "".join(
+            str(FAINT.format(f"not among these: {why}", ", ".join(names)))
+            for why, names in found.left_out.items()
+        )
+        names = {key.replace("_", " "): key for key in found.settings}
+        if self.setting.options != names:
+            kept = self.setting.value if self.setting.value in found.settings else None
+            first = kept or next(iter(found.settings), None)
+            self.setting.param.update(options=names, value=first)
+        self._draw_effect()
+
+    def _draw_effect(self) -> None:
+        """Draw the scores by one setting, and list them."""
+        found, key = self.found, self.setting.value
+        if found is None or key not in found.settings:
+            self.effect.show(plots.message("the runs differ in no setting but the seed"))
+            parts.fill(self.effects, {})
+            return
+        self.effect.show(plots.effect(found, key))
+        parts.fill(self.effects, effect_columns(found, key))
 
     async def _sample(self, runs: Mapping[str, Followed]) -> None:
         figures = []
@@ -142,6 +199,26 @@ class Compare:
         left = len(runs) - len(figures)
         more = Markup('<p class="faint">and {} more runs</p>').format(left) if left else ""
         self.samples.object = str(SAMPLES.format(Markup("").join(figures))) + str(more)
+
+
+def placed(ds: xr.Dataset, along: str) -> bool:
+    """Tell whether a run has a place along an axis: where nothing was sent there is none."""
+    if along == "sent_bytes":
+        return along in ds and bool((ds[along] > 0).any())
+    return along in ds or along in ds.coords
+
+
+def effect_columns(found: Compared, key: str) -> dict[str, Any]:
+    """Tell what runs came to by the value of a setting, as columns."""
+    told = results.effects(found, key)
+    return {
+        key.replace("_", " "): [parts.setting(one.value) for one in told],
+        "runs": [len(one.scores) for one in told],
+        "seeds": [one.seeds for one in told],
+        f"mean {found.score}": [float(one.scores.mean()) for one in told],
+        "least": [float(one.scores.min()) for one in told],
+        "largest": [float(one.scores.max()) for one in told],
+    }
 
 
 def qualities(ds: xr.Dataset) -> list[str]:

@@ -9,6 +9,7 @@ from gandask.plots.charts import image_grid, mixture, profile
 from gandask.plots.comparison import compare, routines, speedup
 from gandask.plots.maps import map
 from gandask.plots.selection import best, latest
+from gandask.plots.settings import effect, parallel
 from gandask.plots.strip import mixture_modes, modes
 from gandask.plots.style import message
 from gandask.plots.timeline import events
@@ -17,6 +18,7 @@ from gandask.plots.traces import trace
 __all__ = [
     "best",
     "compare",
+    "effect",
     "events",
     "image_grid",
     "latest",
@@ -26,6 +28,7 @@ __all__ = [
     "mixture_modes",
     "modes",
     "number",
+    "parallel",
     "profile",
     "routines",
     "speedup",

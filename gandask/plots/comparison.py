@@ -33,7 +33,7 @@ from gandask.results import published
 if TYPE_CHECKING:
     import xarray as xr
 
-ALONG = ("round", "elapsed", "batches")
+ALONG = ("round", "elapsed", "batches", "sent_bytes")
 OTHER = "other"
 LEGEND = 800  # pixels: pages show comparisons in all their width
 THIN = 0.8  # pixels of the line of a seed alone
@@ -57,12 +57,13 @@ def compare(
     variable : str, optional
         Numbers along round and the unit of a role; the first run's score by default.
     along : str
-        "round", "elapsed" (wall time), or "batches" (generator steps of all units so far).
+        "round", "elapsed" (wall time), "batches" (generator steps of all units so far), or
+        "sent_bytes" (that slots have read from each other so far).
 
     Raises
     ------
     ValueError
-        If there is no such variable or axis, or the runs have no batches.
+        If there is no such variable or axis, or the runs have no batches or bytes.
     """
     if along not in ALONG:
         raise ValueError(f"along={along!r}: expected one of {', '.join(ALONG)}")
@@ -230,12 +231,15 @@ def _axis(ds: xr.Dataset, along: str) -> tuple[Array, hv.Dimension]:
         elapsed = ds["elapsed"]
         units = [dim for dim in elapsed.dims if dim != "round"]
         return elapsed.max(units).values, hv.Dimension("elapsed", label="wall time", unit="s")
-    if "batches" not in ds:
-        raise ValueError("the Dataset has no batches: compare along round or elapsed")
-    counted = selection.numbers(ds, "batches")
+    if along not in ds:
+        raise ValueError(f"the Dataset has no {along}: compare along round or elapsed")
+    counted = selection.numbers(ds, along)
     steps = counted.sum([dim for dim in counted.dims if dim != "round"]).cumsum("round")
-    told = "generator steps of all, so far"
-    return steps.values, hv.Dimension("batches", label=told, unit=counted.attrs.get("units"))
+    told = {
+        "batches": "generator steps of all, so far",
+        "sent_bytes": "bytes that slots have read from each other, so far",
+    }
+    return steps.values, hv.Dimension(along, label=told[along], unit=counted.attrs.get("units"))
 
 
 def _together(courses: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:

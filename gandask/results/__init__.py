@@ -10,6 +10,7 @@ from gandask.results.dataset import (
     versions,
     without_timings,
 )
+from gandask.results.effects import Compared, Effect, compared, effects
 from gandask.results.joined import joined
 from gandask.results.modes import covered
 from gandask.results.storage import LARGEST, digest, fixed, read, read_values, write
@@ -36,14 +37,18 @@ from gandask.results.tables import (
 
 __all__ = [
     "LARGEST",
+    "Compared",
+    "Effect",
     "Results",
     "attributes",
     "best",
     "best_of",
+    "compared",
     "covered",
     "described",
     "differing",
     "digest",
+    "effects",
     "event_of",
     "fixed",
     "joined",

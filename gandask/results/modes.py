@@ -45,7 +45,7 @@ def covered(
     if variable not in ds:
         raise ValueError(
             f"there is no {variable}: expected a run scored by round (score_samples above 0), of "
-            "data with at most 100 classes"
+            "data with 2 to 100 classes"
         )
     values = ds[variable]
     units = [str(dim) for dim in values.dims if dim not in ("round", "class")]

@@ -144,7 +144,11 @@ def test_several_runs_are_compared(show, theme, width):
     text = tab.text()
     several(tab, "seed-1", 3)
     assert "mggan" in text and "ring8" in text and "finished" in text
-    for label, axis in (("wall time", "wall time"), ("batches", "generator steps")):
+    for label, axis in (
+        ("wall time", "wall time"),
+        ("batches", "generator steps"),
+        ("bytes", "bytes that slots"),
+    ):
         tab.page.get_by_role("button", name=label).click()
         tab.wait(f"{AXES}.some(label => label && label.startsWith('{axis}'))")
     tab.page.get_by_label("quality").select_option("modes covered of the mixture, 100 samples")
@@ -164,6 +168,19 @@ def test_what_is_compared_is_in_the_address(show):
     several(tab, "seed-1", 2)
     tab.wait("location.search.includes('along=round')")
     assert chosen(tab, "variable") == "fid"
+
+
+def test_what_settings_did_is_drawn_and_what_cannot_be_compared_is_told(show):
+    names = ["seed-1", "seed-2", "on-1", "nested/met"]
+    tab = show("compare", runs=json.dumps(names))
+    drawn(tab, 3)
+    tab.see("Effect of a setting")
+    options = tab.page.get_by_label("setting", exact=True).locator("option").all_inner_texts()
+    assert {"shape", "rounds"} <= {*options}
+    tab.page.get_by_label("setting", exact=True).select_option("rounds")
+    tab.wait(f"{AXES}.some(label => label === 'rounds')")
+    tab.wait(f"{AXES}.some(label => label === 'score')")
+    assert tab.wrong == []
 
 
 def test_the_table_can_be_sorted(show):

@@ -143,6 +143,10 @@ def test_batches_are_counted_over_all_units_and_rounds():
     drawn = plots.compare({"one": [run([8, 4, 2], batches=[10, 10, 5])]}, along="batches")
     assert lines(drawn)["one"] == [(20, 8), (40, 4), (50, 2)]
     assert hv.render(drawn).xaxis[0].axis_label.endswith("(batches)")
+    sent = (("round", "unit", "term"), np.reshape([10, 0, 20, 5], (2, 1, 2)), {"units": "B"})
+    drawn = plots.compare({"one": [run([8, 4], sent_bytes=sent)]}, along="sent_bytes")
+    assert drawn.get(0).dimension_values(0).tolist() == [10, 35]
+    assert hv.render(drawn).xaxis[0].axis_label.startswith("bytes that slots have read")
     with pytest.raises(ValueError, match="has no batches: compare along round or elapsed"):
         plots.compare({"one": [run([8, 4])]}, along="batches")
 
