@@ -321,7 +321,7 @@ def dashboard(
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
 @plain_errors
 def demo(store: Path, workers: int, seed: int) -> None:
-    """Train groups of GANs on a ring of Gaussians beside single GANs: two minutes on two cores.
+    """Train groups of GANs on a ring of Gaussians beside single GANs: a few minutes on two cores.
 
     Example: gandask demo --store runs/demo
     """
