@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from gandask.store.shown import Shown
 
 NOTHING = (
-    "no slot has shown samples: they come with the first round that is scored, from "
-    "shown_samples=16 on; of a run without them, see gandask sample"
+    "no slot has shown samples: a stored run keeps some of every round that is scored, unless "
+    "shown_samples=0; gandask sample draws from its last checkpoint"
 )
 FRAMES = {".gif": 48, ".webp": 60, ".mp4": 120}
 """Of a film, at most: of a longer run, rounds are left out, that it is of few megabytes."""
