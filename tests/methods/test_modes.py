@@ -6,7 +6,7 @@ from conftest import TINY, tiny
 
 import gandask as gd
 from gandask.core import DataError
-from gandask.methods import adversarial
+from gandask.methods import scored
 from gandask.results.dataset import Results
 
 TOLD = {
@@ -44,7 +44,7 @@ def test_rounds_tell_the_shares_that_their_scores_are_of(name):
 
 def test_of_many_classes_or_without_scores_by_round_none_are_told(monkeypatch):
     assert "mode_share" not in gd.run(tiny(score_samples=0, rounds=1))
-    monkeypatch.setattr(adversarial, "MODES", 7)
+    monkeypatch.setattr(scored, "MODES", 7)
     ds = gd.run(tiny(rounds=1))
     assert "mode_share" not in ds and "real_mode_share" not in ds.attrs
     assert np.isfinite(ds["modes"]).all()
