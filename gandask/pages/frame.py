@@ -16,6 +16,12 @@ from gandask.core import SettingError
 from gandask.pages import guard
 
 STYLE = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
+BUSY = """
+.dot { opacity: 0; }
+.dot-filled { opacity: 0; animation: appear 0s 0.3s forwards, pulse 1s 0.3s infinite; }
+@keyframes appear { to { opacity: 1; } }
+@keyframes pulse { 50% { transform: scale(0.6); } }
+"""
 NAMES = ("home", "live", "speedup", "compare")
 NICENESS = 5  # a run on the same machine goes first, but pages still answer beside it
 
@@ -56,7 +62,21 @@ def head(name: str) -> Any:
         other_theme, "light" if dark else "dark"
     )
     bar = Markup('<nav class="head"><b>gandask</b>{}{}</nav>').format(links, switch)
-    return html(bar, margin=0)
+    return pn.Column(html(bar, margin=0), busy(), sizing_mode="stretch_width")
+
+
+def busy() -> Any:
+    """Make the sign that the page is at work: seen where that takes longer than a moment."""
+    sign = pn.indicators.BooleanStatus(
+        color="primary",
+        width=12,
+        height=12,
+        margin=0,
+        stylesheets=[BUSY],
+        styles={"position": "fixed", "top": "16px", "right": "70px", "z-index": "9"},
+    )
+    pn.state.sync_busy(sign)
+    return sign
 
 
 def message(text: str) -> Any:

@@ -138,7 +138,7 @@ class Film:
         if found is None:
             return told
         value = float(self.score.sel(round=round).sel(found))
-        return f"{told} · best {results.label(self.score)}: {number(value)}"
+        return f"{told} · best {self.score.attrs['long_name']}: {number(value)}"
 
     def _colours(self, round: int) -> Mapping[Spot, str]:
         """Colour borders by score, on the scale of the whole run, as its map is."""

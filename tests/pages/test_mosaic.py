@@ -45,3 +45,17 @@ def test_a_run_that_shows_nothing_has_no_such_card(new_context, address):
     tab.see("of the mixture after round 3")
     assert not tab.page.get_by_text("Samples of all, round by round").is_visible()
     assert tab.wrong == []
+
+
+def test_a_page_that_is_at_work_says_so(new_context, address):
+    tab = Tab(new_context).open(f"{address}/live?run=shown")
+    tab.see("its own, as of round 3")
+    signs = "[...Bokeh.documents[0]._all_models.values()].map(m => JSON.stringify(m.css_classes))"
+    tab.page.evaluate(
+        f"() => {{ window.busy = 0; setInterval(() => {{ window.busy += {signs}"
+        ".filter(c => c && c.includes('dot-filled')).length }, 5) }"
+    )
+    tab.page.keyboard.press("Home")
+    tab.see("its own, as of round 1")
+    tab.wait("window.busy > 0")
+    assert tab.wrong == []
