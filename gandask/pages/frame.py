@@ -17,8 +17,8 @@ from gandask.pages import guard
 
 STYLE = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
 BUSY = """
-.dot { opacity: 0; }
-.dot-filled { opacity: 0; animation: appear 0s 0.3s forwards, pulse 1s 0.3s infinite; }
+:host(.dot) { opacity: 0; }
+:host(.dot-filled) { opacity: 0; animation: appear 0s 0.3s forwards, pulse 1s 0.3s infinite; }
 @keyframes appear { to { opacity: 1; } }
 @keyframes pulse { 50% { transform: scale(0.6); } }
 """

@@ -106,10 +106,12 @@ class LivePage:
         self.pace = Pace()
         self.mapped: dict[str, list[str]] = {}
         self.unit: dict[str, Any] = {}
-        self.state = html(Markup(""))
+        self.state, self.story = html(Markup("")), html(Markup(""))
         self.steering = Steering(lambda: self.followed, barred)
         self.steering.view.visible = False  # until it is known that there is something to steer
-        self.head = pn.Column(self.state, self.steering.view, sizing_mode="stretch_width")
+        self.head = pn.Column(
+            self.state, self.story, self.steering.view, sizing_mode="stretch_width"
+        )
         self.words = message("loading ...")
         self.role = pn.widgets.Select(name="of", width=120, visible=False)
         self.variable = pn.widgets.Select(name="colour", width=MAP_WIDTH - 140)
@@ -240,6 +242,7 @@ class LivePage:
         if not ds.sizes["round"]:
             return
         drawn = self.lines.through(plots.events(ds), "events")
+        self._set(self.story, Markup('<p class="story">{}</p>').format(followed.run.story(ds)))
         self.events.show(drawn, python=python(followed.path, "events"))
         listed = decided(ds)
         self.told.visible = bool(listed)
