@@ -83,7 +83,7 @@ class Compare:
         self.body = pn.Column(
             card(
                 "Quality",
-                pn.Row(*self.controls),
+                pn.Row(*self.controls, styles=parts.WRAPPED),
                 self.quality.view,
                 self.left_out,
                 sizing_mode="stretch_width",

@@ -81,7 +81,7 @@ class Keys(pn.custom.JSComponent):
     """Arrow keys, Home, End and the space bar, wherever the page has the focus."""
 
     _esm = """
-    export function render({model, el}) {
+    export function render({model, view}) {
       const named = {ArrowLeft: -1, ArrowRight: 1, Home: "first", End: "last", " ": "play"}
       const listen = (event) => {
         const focused = event.composedPath()[0]
@@ -91,6 +91,14 @@ class Keys(pn.custom.JSComponent):
         model.send_msg(named[event.key])
       }
       document.addEventListener("keydown", listen)
+      // Bokeh's slider has a label for eyes alone
+      const [slider] = view.parent.parent.child_views
+      const label = () => {
+        const handle = slider.shadow_el.querySelector(".noUi-handle")
+        if (handle) handle.setAttribute("aria-label", slider.model.title)
+        else setTimeout(label, 200)
+      }
+      label()
       model.on("remove", () => document.removeEventListener("keydown", listen))
     }
     """

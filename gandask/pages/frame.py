@@ -128,7 +128,9 @@ def link(page: str, **values: str) -> str:
 
 def _address(page: str, arguments: Mapping[str, str]) -> str:
     """Give the address of a page beside this one: pages have names, or share one as arguments."""
-    named = (pn.state.location.pathname or "").rsplit("/", 1)[-1] if pn.state.location else ""
+    path = (pn.state.location.pathname or "") if pn.state.location else ""
+    # a session that was waited for too long is made anew as its websocket opens
+    named = path.removesuffix("/ws").rsplit("/", 1)[-1]
     if named in NAMES:
         query = urllib.parse.urlencode(arguments)
         return f"{page}?{query}" if query else page

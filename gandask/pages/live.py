@@ -37,7 +37,8 @@ logger = logging.getLogger("gandask")
 PERIOD = 1000  # milliseconds between two looks: with drawing, less than the two seconds promised
 KEPT = ("round", "unit", "variable")
 """What of a run is looked at, by the names in the address."""
-MAP_WIDTH = 400  # pixels
+MAP_WIDTH = 380  # pixels
+NARROW = {"min-width": "0"}  # what lies side by side wraps: Panel asks for the width of all
 HALF = {"flex": "1 1 480px"}  # of a row, where there is room
 LISTED = 200  # events of the method's own
 ROW = Markup('<tr><th>{}</th><td class="name">{}</td><td class="name">{}</td><td>{}</td></tr>')
@@ -136,19 +137,20 @@ class LivePage:
                 pn.Column(self.over_units, self.player.view, width=MAP_WIDTH + 10),
                 self.panel.view,
                 sizing_mode="stretch_width",
-                styles={"flex-wrap": "wrap"},
+                styles=NARROW | {"flex-wrap": "wrap"},
             ),
             self.panel.of_all,
             pn.Row(
                 card("Events", self.events.view, sizing_mode="stretch_width", styles=HALF),
                 self.told,
                 sizing_mode="stretch_width",
-                styles={"flex-wrap": "wrap"},
+                styles=NARROW | {"flex-wrap": "wrap"},
             ),
             card("Workers", self.workers),
             sizing_mode="stretch_width",
+            styles=NARROW,
         )
-        self.body = pn.Column(self.words, sizing_mode="stretch_width")
+        self.body = pn.Column(self.words, sizing_mode="stretch_width", styles=NARROW)
         self.variable.param.watch(lambda event: self._colour(), "value")
         self.units.param.watch(lambda event: self._mark(event.new), "value")
         self.role.param.watch(lambda event: self._play(event.new), "value")

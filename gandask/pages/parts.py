@@ -14,6 +14,7 @@ from gandask.pages.frame import card
 
 PAGE = 20  # rows
 DIGITS = 4
+WRAPPED = {"flex-wrap": "wrap", "min-width": "0"}
 # over the theme's own, which comes later: no stripes, and long names break
 LOOK = """
 .tabulator, .tabulator * { background: transparent !important; }
@@ -25,9 +26,10 @@ LOOK = """
 
 
 def beside(*cards: tuple[str, Any]) -> Any:
-    """Put contents with their headings side by side."""
-    made = [card(title, content, sizing_mode="stretch_width") for title, content in cards]
-    return pn.Row(*made, sizing_mode="stretch_width")
+    """Put contents with their headings side by side, where there is room."""
+    given: dict[str, Any] = {"sizing_mode": "stretch_width", "styles": {"flex": "1 1 320px"}}
+    made = [card(title, content, **given) for title, content in cards]
+    return pn.Row(*made, sizing_mode="stretch_width", styles=WRAPPED)
 
 
 def setting(value: object) -> str:

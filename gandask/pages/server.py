@@ -18,6 +18,9 @@ from panel.io.server import get_server
 from gandask.core import SettingError
 from gandask.pages import PAGES, catalogue, chosen, guard, panel_internals, passwords
 
+PATIENCE = 120_000
+"""Milliseconds that a busy machine's browser may take from a page to its websocket."""
+
 
 def serve(
     runs: Path,
@@ -71,6 +74,7 @@ def serve(
             auth_provider=AuthModule(str(guard.MODULE)),
             extra_patterns=panel_internals.ROUTES,
             title="gandask",
+            unused_session_lifetime_milliseconds=PATIENCE,
         )
     except OSError as error:
         raise SettingError(f"port={port}: {error.strerror or error}; choose another") from error

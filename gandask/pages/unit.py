@@ -32,7 +32,8 @@ IMAGES, POINTS, COLUMNS = 36, 1000, 6
 SAMPLES_WIDTH, HALF_WIDTH = 260, 125  # pixels
 LEAST_WIDTH, WIDE = 235, 480  # of a plot of one unit, and of all
 AXIS = 90  # beside a frame
-WRAPPED = {"flex-wrap": "wrap"}
+WRAPPED = {"flex-wrap": "wrap", "min-width": "0"}
+SCROLLED = {"min-width": "0", "max-width": "100%", "overflow-x": "auto"}  # on a phone
 REMEMBERED = 64  # pictures
 IMAGE = Markup('<img alt="{}" src="data:image/png;base64,{}">')
 
@@ -139,7 +140,11 @@ class UnitPanel:
             of_unit = "marked" in takes
             self.own[name] = PlotPane(sizing_mode=None) if sized else PlotPane()
             pane, least = self.own[name].view, LEAST_WIDTH if of_unit else WIDE
-            own = card(title, pane, width=sized + AXIS) if sized else _card(title, pane, least)
+            own = (
+                card(title, pane, width=sized + AXIS, styles=SCROLLED)
+                if sized
+                else _card(title, pane, least)
+            )
             cards[of_unit].append(own)
         self.of_unit.objects = cards[True]
         self.of_all.objects = [self.mosaic.view, *cards[False]]
