@@ -279,8 +279,9 @@ def _named(ds: xr.Dataset, streams: Streams, cells: Array) -> hv.Labels:
         for first, _, colour in told_apart(cells)
         if colour != MUTED and edges[first + 1] - edges[first] >= PRINTED * pixel
     ]
-    # never none: of labels that come and go in a figure, Bokeh looks for the colours in vain
-    rows.append((float(streams.rounds[-1]), 0.0, "", "black"))
+    # of both inks always: where a figure's labels come to have one alone, or none, Bokeh looks for
+    # their colours in vain
+    rows += [(float(streams.rounds[-1]), 0.0, "", ink) for ink in ("black", "white")]
     return hv.Labels(rows, ["round", "depth"], ["text", "ink"]).opts(
         **STILL, text_color="ink", text_font_size="9pt", text_align="right"
     )
