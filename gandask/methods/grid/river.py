@@ -156,7 +156,7 @@ def river(
     if marked is not None and places is not None:
         line = places.isel(round=chosen).values[:, 0]
         layers += _traced(ds, streams, held.values, line)
-    layers.append(_named(ds, streams, cells))
+    layers += _named(ds, streams, cells)
     number, left = held.sizes["cell"], int(counted["left"][-1])
     return hv.Overlay(layers).opts(
         hv.opts.Overlay(
@@ -265,26 +265,26 @@ def _traced(ds: xr.Dataset, streams: Streams, held: Array, places: Array) -> lis
     ]
 
 
-def _named(ds: xr.Dataset, streams: Streams, cells: Array) -> hv.Labels:
-    """Name the founders of streams that reach the end, where a name fits into them."""
+def _named(ds: xr.Dataset, streams: Streams, cells: Array) -> list[hv.Labels]:
+    """Name the founders of streams that reach the end, where a name fits into them.
+
+    Those of each ink are a layer: in a figure whose labels come and go, Bokeh loses colours that
+    are told label by label.
+    """
     edges, whole = streams.edges[-1], cells.shape[1]
     pixel = whole * (1 + GAP + STRIP) / (_height(whole) - AROUND)
-    rows = [
-        (
-            float(streams.rounds[-1]),
-            float(edges[first : first + 2].mean()),
-            f"from {name_of(ds, first)} ",
-            INKS[COLOURS.index(colour)],
+    rows: dict[str, list[tuple[float, float, str]]] = {"black": [], "white": []}
+    for first, _, colour in told_apart(cells):
+        if colour != MUTED and edges[first + 1] - edges[first] >= PRINTED * pixel:
+            middle = float(edges[first : first + 2].mean())
+            told = float(streams.rounds[-1]), middle, f"from {name_of(ds, first)} "
+            rows[INKS[COLOURS.index(colour)]].append(told)
+    return [
+        hv.Labels(named, ["round", "depth"], "text").opts(
+            **STILL, text_color=ink, text_font_size="9pt", text_align="right"
         )
-        for first, _, colour in told_apart(cells)
-        if colour != MUTED and edges[first + 1] - edges[first] >= PRINTED * pixel
+        for ink, named in rows.items()
     ]
-    # of both inks always: where a figure's labels come to have one alone, or none, Bokeh looks for
-    # their colours in vain
-    rows += [(float(streams.rounds[-1]), 0.0, "", ink) for ink in ("black", "white")]
-    return hv.Labels(rows, ["round", "depth"], ["text", "ink"]).opts(
-        **STILL, text_color="ink", text_font_size="9pt", text_align="right"
-    )
 
 
 def _axes(ds: xr.Dataset, cells: int, labels: Sequence[str]) -> dict[str, Any]:
