@@ -74,7 +74,14 @@ def _form(element: hv.Element) -> Any:
     return (
         tuple(_option(element, name) for name in FIXED),
         tuple(
-            (type(one), one.label, tuple(map(str, one.kdims)), _bars(one), _option(one, "logz"))
+            (
+                type(one),
+                one.label,
+                tuple(map(str, one.kdims)),
+                _bars(one),
+                _inks(one),
+                _option(one, "logz"),
+            )
             for one in _layers(element)
         ),
     )
@@ -93,6 +100,21 @@ def _bars(layer: hv.Element) -> Any:
     if not isinstance(layer, hv.Bars):
         return None
     return tuple(tuple(layer.dimension_values(key)) for key in layer.kdims)
+
+
+def _inks(layer: hv.Element) -> Any:
+    """Tell how many labels have colours of their own, where these are not all alike.
+
+    Texts and their colours reach the browser apart: of another number, or of one colour where
+    there were several, Bokeh looks for those that are gone.
+    """
+    if not isinstance(layer, hv.Labels):
+        return None
+    ink = hv.Store.lookup_options("bokeh", layer, "style").kwargs.get("text_color")
+    if ink not in layer.dimensions(label=True):
+        return None
+    inks = layer.dimension_values(ink)
+    return len(inks) if len({*inks}) > 1 else 1
 
 
 def _layers(element: hv.Element) -> list[hv.Element]:

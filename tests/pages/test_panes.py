@@ -1,5 +1,6 @@
 """Views: one figure whose contents change, and a new one where that cannot be."""
 
+import holoviews as hv
 import numpy as np
 import pytest
 import xarray as xr
@@ -78,3 +79,25 @@ def test_a_line_stays_where_the_cursor_is(view):
     lines.move(4)
     spans = [model for model in drawn.center if isinstance(model, Span)]
     assert [span.location for span in spans] == [4]
+
+
+def labels(*inks):
+    rows = [(at, 0, "a", ink) for at, ink in enumerate(inks)]
+    return hv.Labels(rows, ["x", "y"], ["text", "ink"]).opts(text_color="ink")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (("black", "white"), ("white", "black"), True),
+        (("black", "black"), ("white",), True),
+        (("black", "white"), ("black", "black"), False),
+        (("black", "white"), ("black", "white", "white"), False),
+        (("black", "white"), (), False),
+    ],
+)
+def test_labels_whose_colours_come_or_go_take_a_new_figure(view, one, other, same):
+    view.show(labels(*one))
+    first = view.pane.object
+    view.show(labels(*other))
+    assert (view.pane.object is first) == same
