@@ -1,6 +1,6 @@
 """The demonstration over seeds and instruction sets: who misses modes of the ring, how often.
 
-    python benchmarks/demonstration.py --seeds 10 --keep /tmp/demonstration.jsonl
+    python benchmarks/demonstration.py --seeds 10 --keep demonstration.jsonl
 
 What `gandask demo` compares, in process, each seed under each set of instructions; a set is a
 process of its own, told by environment variables (ATEN_CPU_CAPABILITY for torch's own kernels,

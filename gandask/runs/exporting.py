@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from gandask.core import SettingError, State, StoreError
+from gandask.core.files import replacing
 
 ENDING = ".safetensors"
 
@@ -33,7 +33,6 @@ def write(state: State, told: Mapping[str, object], path: str | os.PathLike[str]
     StoreError
         If it cannot be written.
     """
-    import safetensors
     import safetensors.numpy
 
     target = Path(path)
@@ -41,11 +40,9 @@ def write(state: State, told: Mapping[str, object], path: str | os.PathLike[str]
         raise SettingError(f"{target}: expected a name that ends in {ENDING}")
     arrays = {name: np.asarray(array, order="C") for name, array in state.items()}
     text = {key: one if isinstance(one, str) else json.dumps(one) for key, one in told.items()}
-    partial = target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}")
     try:
-        safetensors.numpy.save_file(arrays, partial, text)
-        partial.replace(target)
-    except (OSError, safetensors.SafetensorError) as error:
-        partial.unlink(missing_ok=True)
-        raise StoreError(f"{target} cannot be written: {error}") from error
+        with replacing(target) as file:
+            file.write(safetensors.numpy.save(arrays, text))
+    except OSError as error:
+        raise StoreError(f"{target} cannot be written: {error.strerror or error}") from error
     return target
