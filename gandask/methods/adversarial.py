@@ -39,7 +39,7 @@ from gandask.training.networks import Network
 from gandask.training.settings import Training
 
 V = TypeVar("V", bound=View)
-LOOKED_THROUGH = 1 << 13
+LOOKED_THROUGH = 1 << 10
 """Real samples among which those of each class are found that are shown."""
 LARGEST = 1 << 24
 """Numbers in a sample, and classes of them, that are drawn for a run that somebody else made."""
