@@ -76,7 +76,7 @@ def test_every_page_is_served(address, page):
 
 
 @pytest.mark.deep
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "home"])  # it has cards
 def test_every_page_draws(run, monkeypatch, page):
     monkeypatch.setenv("GANDASK_RUNS", str(run.store.path.parent))
 

@@ -121,11 +121,13 @@ def test_runs_are_found_by_words_and_what_they_are(tab, address):
     tab.page.get_by_label("method").select_option("grid")
     count(tab, 1)
     assert named(tab) == ["grid"]
+    tab.wait("location.search.endsWith('method=grid')")
     tab.page.reload()
     count(tab, 1)
     assert tab.page.get_by_label("method").input_value() == "grid"
     tab.page.get_by_label("state").select_option("failed")
     tab.see("None of 5 runs is like this.")
+    count(tab, 0)
     tab.page.get_by_label("method").select_option("any")
     count(tab, 1)
     assert named(tab) == [EVIL]
