@@ -233,7 +233,8 @@ class Method(abc.ABC, Generic[V]):
         Returns
         -------
         (count, ...) array
-            Images (channels, height, width) in [-1, 1], or points (2,).
+            Images (channels, height, width) in [-1, 1], points (2,), or sequences
+            (steps, channels).
         """
         raise StoreError(f"method {self.name!r} has no samples")
 

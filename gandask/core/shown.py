@@ -16,6 +16,8 @@ SIDE = 32
 """Pixels: images that are larger are made smaller by a whole factor."""
 POINTS = 32
 """As many points as this for each image that is asked for."""
+STEPS, CHANNELS = 64, 4
+"""Of a sequence that are shown, at most."""
 
 
 def shades(images: Array) -> Array:
@@ -35,21 +37,22 @@ def packed(samples: Array) -> Array:
 
     Parameters
     ----------
-    samples : (n, channels, height, width) or (n, 2) array
-        Images in [-1, 1], or points.
+    samples : (n, channels, height, width), (n, 2) or (n, steps, channels) array
+        Images in [-1, 1], points, or sequences.
 
     Returns
     -------
     array
-        Of uint8, with sides of at most 32 pixels; or of float16.
+        Of uint8, with sides of at most 32 pixels; or of float16, sequences of at most 64 steps and
+        4 channels.
 
     Examples
     --------
     >>> packed(np.zeros((2, 3, 64, 48))).shape, packed(np.zeros((5, 2))).dtype
     ((2, 3, 32, 24), dtype('float16'))
     """
-    if samples.ndim == 2:
-        return samples.astype(np.float16)
+    if samples.ndim < 4:
+        return (samples if samples.ndim == 2 else thinned(samples)).astype(np.float16)
     factor = math.ceil(max(samples.shape[2:]) / SIDE)
     if factor > 1:
         count, channels, height, width = samples.shape
@@ -59,8 +62,23 @@ def packed(samples: Array) -> Array:
     return shades(samples)
 
 
+def thinned(sequences: Array) -> Array:
+    """Give sequences (n, steps, channels) with as many steps and channels as are shown.
+
+    Examples
+    --------
+    >>> thinned(np.zeros((5, 100, 7))).shape, thinned(np.zeros((5, 24, 2))).shape
+    ((5, 64, 4), (5, 24, 2))
+    """
+    steps = sequences.shape[1]
+    chosen = np.linspace(0, steps - 1, min(steps, STEPS)).round().astype(int)
+    return sequences[:, chosen, :CHANNELS]
+
+
 def unpacked(stored: Array) -> Array:
-    """Give samples that `packed` made small: images in [-1, 1], or points, of float32.
+    """Give samples that `packed` made small, of float32.
+
+    They are images in [-1, 1], points, or sequences.
 
     Examples
     --------

@@ -3,11 +3,13 @@
 from gandask.data.cache import cache_dir
 from gandask.data.loading import Data, check_name, load, resolved
 from gandask.data.plane import Plane
+from gandask.data.sequences import Bands
 from gandask.data.shares import by_class, by_client, fraction, whole
 from gandask.data.sources import NAMES, torchvision
 
 __all__ = [
     "NAMES",
+    "Bands",
     "Data",
     "Plane",
     "by_class",

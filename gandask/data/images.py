@@ -212,7 +212,8 @@ def resized(samples: Array, image_size: int | None) -> Array:
     if image_size is None or samples.shape[2:] == (image_size, image_size):
         return samples
     if samples.ndim != 4:
-        raise SettingError(f"image_size: expected None for points, got {image_size}; leave it out")
+        kind = "points" if samples.ndim == 2 else "sequences"
+        raise SettingError(f"image_size: expected None for {kind}, got {image_size}; leave it out")
     from PIL import Image, ImageOps
 
     resized = np.empty((*samples.shape[:2], image_size, image_size), dtype=np.uint8)

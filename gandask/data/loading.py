@@ -24,6 +24,7 @@ from gandask.checks import spelt, spelt_out
 from gandask.core import Array, DataError, SettingError, rng
 from gandask.data.cache import FORMAT, cache_dir, keep, key, recall
 from gandask.data.images import UNEQUAL, Block, resized
+from gandask.data.sequences import sines
 from gandask.data.sources import KNOWN, NAMES, decode, find, locate
 from gandask.display import printable, suggestion
 
@@ -45,8 +46,8 @@ class Data:
     name : str
         What it was loaded as.
     samples : array
-        Images, uint8 of shape (N, C, H, W), or points, float32 of shape (N, 2). Neither these nor
-        the labels can be written: copy them to change them.
+        Images, uint8 of shape (N, C, H, W); points, float32 of shape (N, 2); or sequences, float32
+        of shape (N, T, C). Neither these nor the labels can be written: copy them to change them.
     labels : array
         Classes, int64 of shape (N,), from 0 to `classes` - 1; zeros where there are none.
     classes : int
@@ -97,7 +98,7 @@ class Data:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Give the shape of one sample: (C, H, W) or (2,)."""
+        """Give the shape of one sample: (C, H, W), (2,) or (T, C)."""
         return tuple(self.samples.shape[1:])
 
     def __len__(self) -> int:
@@ -132,7 +133,7 @@ class Data:
         -------
         torch.Tensor
             On the device: float32 of shape (B, C, H, W), scaled from 0..255 to [-1, 1]; or points
-            as they are.
+            and sequences as they are.
 
         Raises
         ------
@@ -176,10 +177,10 @@ def load(
     name : str
         One of `NAMES`, or a path (also relative to `data_dir`): a folder of images, a ``.zip`` of
         images or a folder inside one (``cifar10.zip/train``), a ``.npy`` of uint8 (N, H, W) or
-        (N, C, H, W) or of float (N, 2), a ``.npz`` with such `samples` and optional integer
-        `labels`. The folder that directly holds an image is its class, or the one above where all
-        of these have the same name (``cat/images``, ``dog/images``); labels are renumbered
-        0, 1, ... in sorted order.
+        (N, C, H, W), of float (N, 2) or (N, T, C), a ``.npz`` with such `samples` and optional
+        integer `labels`. The folder that directly holds an image is its class, or the one above
+        where all of these have the same name (``cat/images``, ``dog/images``); labels are
+        renumbered 0, 1, ... in sorted order.
     data_dir : str, optional
         The folder of the named sets, laid out as torchvision does.
     download : bool
@@ -200,7 +201,7 @@ def load(
     Raises
     ------
     SettingError
-        For an unknown name, or an `image_size` that is not positive or meant for points.
+        For an unknown name, or an `image_size` that is not positive or of what is no image.
     DataError
         For data that is missing, unreadable, empty or of the wrong form.
 
@@ -299,6 +300,8 @@ def _embedded(name: str, image_size: int | None) -> Data:
     modes, std = None, None
     if name == "digits":
         samples, labels = _digits()
+    elif name == "sines":
+        samples, labels = sines()
     else:
         if name == "ring8":  # covariance 0.02 I, as in chapter 3 of Wu's thesis (2022)
             angles = np.arange(8) * (math.pi / 4)

@@ -28,6 +28,7 @@ from gandask.display import printable
 
 logger = logging.getLogger("gandask")
 _STACKED, _BLOCK = 60_000, 4096
+_CHANNELS = 64  # of sequences, at most: scores are of all pairs of them
 _declared: list[Any] = []  # operators, which live as long as their Library
 
 
@@ -51,7 +52,7 @@ KNOWN = {
     "celeba": _Known("celeba/img_align_celeba", "the images of img_align_celeba.zip", "CelebA"),
     "lsun": _Known("lsun", "the *_train_lmdb folders"),
 }
-NAMES = ("digits", "ring8", "grid25", *KNOWN)
+NAMES = ("digits", "ring8", "grid25", "sines", *KNOWN)
 """The data sets that `load` knows by name."""
 
 
@@ -215,18 +216,10 @@ def _read_arrays(path: Path) -> Block:
         ) from error
     if samples.dtype == np.uint8 and samples.ndim == 3:
         samples = samples[:, None]
-    images = samples.dtype == np.uint8 and samples.ndim == 4 and samples.shape[1] <= 4
-    points = samples.dtype.kind == "f" and samples.shape[1:] == (2,)
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
-        made = samples.astype(np.float32) if points else samples
-    if not (images or (points and np.isfinite(made).all())) or not samples.size:
-        raise DataError(
-            f"{where}: expected uint8 images of shape (N, H, W) or (N, C, H, W) with C up to 4, or "
-            "float points of shape (N, 2), finite in float32; "
-            f"got {samples.dtype} of shape {samples.shape}; scale images to 0..255 and convert "
-            "them with .astype(np.uint8); where channels come last, move them with "
-            ".transpose(0, 3, 1, 2)"
-        )
+    if samples.dtype.kind == "f" and samples.ndim == 3 and samples.size:
+        made = _sequences(where, samples)
+    else:
+        made = _images_or_points(where, samples)
     if labels is None:
         labels = np.zeros(len(samples), dtype=np.int64)
     if labels.shape != samples.shape[:1] or labels.dtype.kind not in "iu":
@@ -238,12 +231,55 @@ def _read_arrays(path: Path) -> Block:
     return made, labels
 
 
+def _images_or_points(where: str, samples: Array) -> Array:
+    """Give images as they are and points as float32; refuse what is neither."""
+    images = samples.dtype == np.uint8 and samples.ndim == 4 and samples.shape[1] <= 4
+    points = samples.dtype.kind == "f" and samples.shape[1:] == (2,)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+        made = samples.astype(np.float32) if points else samples
+    if not (images or (points and np.isfinite(made).all())) or not samples.size:
+        raise DataError(
+            f"{where}: expected uint8 images of shape (N, H, W) or (N, C, H, W) with C up to 4, "
+            "float points of shape (N, 2), finite in float32, or float sequences of shape "
+            f"(N, T, C); got {samples.dtype} of shape {samples.shape}; scale images to 0..255 and "
+            "convert them with .astype(np.uint8); where channels come last, move them with "
+            ".transpose(0, 3, 1, 2)"
+        )
+    return made
+
+
+def _sequences(where: str, samples: Array) -> Array:
+    """Give sequences as float32; refuse those that no network could tell or make."""
+    steps, channels = samples.shape[1:]
+    if steps < 2 or channels > _CHANNELS:
+        raise DataError(
+            f"{where}: expected float sequences of shape (N, T, C) with T of 2 or more steps and C "
+            f"up to {_CHANNELS} channels; got shape {samples.shape}; where channels come first, "
+            "move them with .transpose(0, 2, 1), and convert images to uint8 in 0..255"
+        )
+    if not np.abs(samples).max() <= 1:  # so it is where one is not a number, too
+        finite = samples[np.isfinite(samples)]
+        raise DataError(
+            f"{where}: expected float sequences with finite values in [-1, 1]; got "
+            f"{samples.size - finite.size} that are not finite, and others of up to "
+            f"{np.abs(finite).max(initial=0):g}; fill gaps, and scale channels by "
+            "2 * (x - low) / (high - low) - 1"
+        )
+    return samples.astype(np.float32)
+
+
 def _tell_arrays(where: str, samples: Array, unused: list[str]) -> None:
     """Tell what of a file of arrays only a person can know to be meant."""
     if unused:
         logger.warning(
             "%s: left out %s; of a .npz, `samples` and `labels` are read",
             *(where, ", ".join(map(printable, unused))),
+        )
+    if samples.ndim == 3 and samples.shape[1] == samples.shape[2]:
+        logger.warning(
+            "%s: taken as sequences of %d steps and %d channels; where they are images, scale them "
+            "to 0..255 and convert them with .astype(np.uint8)",
+            *(where, *samples.shape[1:]),
         )
     if samples.ndim == 4:
         channels, height, width = samples.shape[1:]

@@ -85,8 +85,8 @@ class Adversarial(Scored[V]):
     adam_betas: tuple[float, float] = setting((0.5, 0.999), "Adam β", minimum=0, below=1)
     shown_samples: int = setting(
         16,
-        "images of each generator that a stored run keeps of every round that is scored, small, "
-        "for pages and films; points: 32 times as many",
+        "images or sequences of each generator that a stored run keeps of every round that is "
+        "scored, small, for pages and films; points: 32 times as many",
         minimum=0,
         maximum=256,
     )
@@ -131,6 +131,8 @@ class Adversarial(Scored[V]):
         }
         if loaded.shape == (2,):
             facts |= data.Plane.around(loaded.samples, loaded.modes, loaded.mode_std).facts
+        elif len(loaded.shape) == 2:
+            facts |= data.Bands.around(loaded.samples).facts
         if self._modes:
             facts["real_mode_share"] = features.reference(*self.measured_by).statistics.shares
         return facts if accuracy is None else facts | {"classifier_accuracy": accuracy}

@@ -1,4 +1,4 @@
-"""What a run makes at present, on a card: a few images, or points in the plane of their data."""
+"""What a run makes at present, on a card: images, points in their plane, or sequences."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def thumbnail(run: Run) -> Markup:
     facts = run.store.description["facts"]
     if pictures.is_points(samples):
         return PLANE.format(SIDE, SIDE, told, _dots(samples[:POINTS], Plane.of(facts)))
-    return PICTURE.format(told, pictures.png_text(samples[:IMAGES], COLUMNS))
+    return PICTURE.format(told, pictures.png_text(samples[:IMAGES], COLUMNS, facts))
 
 
 def _dots(points: Array, plane: Plane | None) -> str:

@@ -11,8 +11,8 @@ from bokeh.models import BasicTicker, HoverTool
 
 from gandask import results
 from gandask.core import Array
-from gandask.data import Plane
-from gandask.plots import pictures
+from gandask.data import Bands, Plane
+from gandask.plots import pictures, sequences
 from gandask.plots.style import (
     BEST,
     MUTED,
@@ -110,30 +110,33 @@ def mixture(
 def image_grid(
     images: Tensor | Array, columns: int = 8, facts: Mapping[str, Any] | None = None
 ) -> hv.Element:
-    """Draw samples: images side by side in one picture, or points in the plane of their data.
+    """Draw samples: images side by side, points in the plane of their data, sequences as lines.
 
     Points lie over the modes of the data, where those are known, with the share of them that is on
-    each.
+    each; sequences over the bands that nine tenths and half of the real ones lie in.
 
     Parameters
     ----------
-    images : (n, C, H, W) or (n, 2) tensor or array
-        Images in [-1, 1], or points.
+    images : (n, C, H, W), (n, 2) or (n, T, C) tensor or array
+        Images in [-1, 1], points, or sequences.
     columns : int
         Images per row.
     facts : mapping, optional
-        The attributes of the Dataset of the run they are of, where the plane of its data is told;
-        a plane around the points by default.
+        The attributes of the Dataset of the run they are of, where the plane or the bands of its
+        data are told; a plane around the points by default, and no bands.
 
     Raises
     ------
     ValueError
-        If `images` are neither images nor points.
+        If `images` are neither images nor points nor sequences.
     """
     samples = pictures.to_array(images)
     if pictures.is_points(samples):
         return _points(samples, Plane.of(facts or {}) or Plane.around(samples))
-    picture = pictures.tiles(samples, columns)
+    if pictures.is_sequences(samples):
+        picture = np.asarray(sequences.picture(samples, Bands.of(facts or {})))
+    else:
+        picture = pictures.tiles(samples, columns)
     height, width = picture.shape[:2]
     element = hv.Image if picture.ndim == 2 else hv.RGB
     drawn = element(picture, bounds=(0, 0, width, height)).opts(

@@ -16,8 +16,9 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from gandask.core import Array
 from gandask.core.shown import shades
-from gandask.data import Plane
-from gandask.plots.pictures import is_points, placed
+from gandask.data import Bands, Plane
+from gandask.plots.pictures import is_points, is_sequences, placed
+from gandask.plots.sequences import lines
 
 Spot = tuple[int, int]  # row and column
 Box = tuple[int, int, int, int]
@@ -25,6 +26,7 @@ Box = tuple[int, int, int, int]
 LEAST, MOST = 18, 200  # pixels of a cell
 BORDER, GAP, MARGIN, LINE = 3, 1, 10, 22  # pixels
 SMALLEST = 20  # pixels of an image, where there is room for several
+LINES = 6  # sequences that a cell has room for
 DOTTED = 90  # pixels of a side, for each of which a point is a pixel wider
 LIGHTER = 0.35  # of the ground that shows through a point
 GHOST = 0.32  # of a cell, around the edges
@@ -42,7 +44,8 @@ class Scene:
     Parameters
     ----------
     samples : mapping of (row, column) to array
-        Of every unit that shows any: images (n, channels, height, width) in [-1, 1], or points.
+        Of every unit that shows any: images (n, channels, height, width) in [-1, 1], points, or
+        sequences.
     colours : mapping of (row, column) to str
         Of their borders, as ``"#rrggbb"``.
     size : (rows, columns)
@@ -59,6 +62,8 @@ class Scene:
         How much of the run is done, from 0 to 1.
     plane : Plane, optional
         That of points.
+    bands : Bands, optional
+        Those of sequences.
     """
 
     samples: Mapping[Spot, Array]
@@ -70,6 +75,7 @@ class Scene:
     wraps: bool = False
     done: float = 1.0
     plane: Plane | None = None
+    bands: Bands | None = None
 
 
 @dataclass(frozen=True)
@@ -144,7 +150,7 @@ def draw(scene: Scene, width: int = 640, dark: bool = False) -> Image.Image:
     made.paste(_units(scene, frame, ground, ink), (MARGIN, LINE + MARGIN))
     if scene.real is not None:
         left, top = MARGIN + wide + MARGIN, LINE + MARGIN + frame.ghost
-        made.paste(_cell(scene.real, frame.cell, mute, ground, ink, scene.plane), (left, top))
+        made.paste(_cell(scene.real, frame.cell, mute, ground, ink, scene), (left, top))
         pen.text((left + BORDER, top + frame.cell + 4), "real", mute, font, "la")
     bar = whole[1] - 4
     pen.line((MARGIN, bar, whole[0] - MARGIN, bar), fill=mute, width=1)
@@ -159,7 +165,7 @@ def _units(scene: Scene, frame: Frame, ground: str, ink: str) -> Image.Image:
     core = Image.new("RGB", (columns * side, rows * side), ground)
     for (row, column), samples in scene.samples.items():
         colour = scene.colours.get((row, column), SHADES[False][2])
-        drawn = _cell(samples, side, colour, ground, ink, scene.plane)
+        drawn = _cell(samples, side, colour, ground, ink, scene)
         core.paste(drawn, (column * side, row * side))
     if not frame.ghost:
         return core
@@ -177,21 +183,24 @@ def _units(scene: Scene, frame: Frame, ground: str, ink: str) -> Image.Image:
 
 
 def _cell(
-    samples: Array, side: int, colour: str, ground: str, ink: str, plane: Plane | None
+    samples: Array, side: int, colour: str, ground: str, ink: str, scene: Scene
 ) -> Image.Image:
     """Draw what one unit shows within a border."""
     made = Image.new("RGB", (side, side), ground)
     inner = side - 2 * (BORDER + GAP)
-    drawn = (_scatter if is_points(samples) else _tiles)(samples, inner, ground, ink, plane)
+    if is_points(samples):
+        drawn = _scatter(samples, inner, ground, ink, scene.plane)
+    elif is_sequences(samples):
+        drawn = lines(samples[:LINES], (inner, inner), scene.bands, ground, ink)
+    else:
+        drawn = _tiles(samples, inner, ground)
     made.paste(drawn, ((side - drawn.width) // 2, (side - drawn.height) // 2))
     box = (GAP, GAP, side - GAP - 1, side - GAP - 1)
     ImageDraw.Draw(made).rectangle(box, outline=colour, width=BORDER)
     return made
 
 
-def _tiles(
-    samples: Array, side: int, ground: str, ink: str, plane: Plane | None = None
-) -> Image.Image:
+def _tiles(samples: Array, side: int, ground: str) -> Image.Image:
     """Lay out as many images as can be seen, row by row, in a square."""
     colours = samples if samples.shape[1] in (1, 3) else samples[:, :1]
     images = shades(colours).transpose(0, 2, 3, 1)

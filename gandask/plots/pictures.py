@@ -1,4 +1,4 @@
-"""Samples as PNG pictures: images side by side, or points as a scatter."""
+"""Samples as PNG pictures: images side by side, points as a scatter, sequences as lines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from gandask.core import Array, SettingError
 from gandask.core.shown import shades
-from gandask.data import Plane
+from gandask.data import Bands, Plane
+from gandask.plots import sequences
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,21 +38,21 @@ def save_png(
 
     Parameters
     ----------
-    images : (n, C, H, W) or (n, 2) tensor or array
-        Images in [-1, 1], or points.
+    images : (n, C, H, W), (n, 2) or (n, T, C) tensor or array
+        Images in [-1, 1], points, or sequences.
     path : path-like
     columns : int
         Images per row.
     facts : mapping, optional
         Of the run they are of, or the attributes of its Dataset: points are then drawn in the plane
-        of its data.
+        of its data, and sequences over the bands of the real ones.
 
     Raises
     ------
     SettingError
         For the name of another kind of picture.
     ValueError
-        If `images` are neither images nor points.
+        If `images` are neither images nor points nor sequences.
     """
     target = Path(path)
     if target.suffix.lower() not in ("", ".png"):
@@ -66,6 +67,8 @@ def png_bytes(
     samples = to_array(images)
     if is_points(samples):
         drawn = scatter(samples, Plane.of(facts or {}))
+    elif is_sequences(samples):
+        drawn = sequences.picture(samples, Bands.of(facts or {}))
     else:
         drawn = Image.fromarray(tiles(samples, columns))
     buffer = io.BytesIO()
@@ -81,7 +84,7 @@ def png_text(
 
 
 def to_array(images: Tensor | Array) -> Array:
-    """Bring a tensor to the host as an array, and refuse what is neither images nor points.
+    """Bring a tensor to the host as an array, and refuse what cannot be drawn.
 
     Raises
     ------
@@ -91,10 +94,11 @@ def to_array(images: Tensor | Array) -> Array:
     # torch takes a second to import: what is no array is taken for a tensor
     samples = images if isinstance(images, np.ndarray) else images.detach().cpu().float().numpy()
     pictures = samples.ndim == 4 and samples.shape[1] > 0
-    if not len(samples) or not (pictures or is_points(samples)):
+    known = pictures or is_points(samples) or is_sequences(samples)
+    if not (len(samples) and known):
         raise ValueError(
-            f"samples have shape {samples.shape}: expected images (n, channels, height, width) "
-            "or points (n, 2), at least one"
+            f"samples have shape {samples.shape}: expected images (n, channels, height, width), "
+            "points (n, 2) or sequences (n, steps, channels), at least one"
         )
     return samples
 
@@ -102,6 +106,11 @@ def to_array(images: Tensor | Array) -> Array:
 def is_points(samples: Array) -> bool:
     """Tell whether samples are points in the plane rather than images."""
     return samples.ndim == 2 and samples.shape[1] == 2
+
+
+def is_sequences(samples: Array) -> bool:
+    """Tell whether samples are sequences rather than images."""
+    return samples.ndim == 3 and min(samples.shape[1:]) > 0
 
 
 def tiles(images: Array, columns: int = 8) -> Array:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from gandask import results
 from gandask.core import Array, Layout, Role, SettingError, StoreError
-from gandask.data import Plane
+from gandask.data import Bands, Plane
 from gandask.plots import mosaic, number
 from gandask.plots.maps import ends
 from gandask.plots.selection import floating
@@ -62,7 +62,7 @@ class Film:
         self.places, self.size = _places(self.role, layout)
         self.slots = shown.slots(self.role.slots)
         self.real = shown.real()
-        self.plane = Plane.of(ds.attrs)
+        self.plane, self.bands = Plane.of(ds.attrs), Bands.of(ds.attrs)
         self.score = _of_units(ds, str(ds.attrs.get("score", "")), self.role)
         self.origin, self.accepted = (self._over_slots(how) for how in ("origin", "accepted"))
 
@@ -84,6 +84,7 @@ class Film:
             wraps=self.origin is not None,
             done=min(1.0, round / max(1, self.ds.sizes["round"])),
             plane=self.plane,
+            bands=self.bands,
         )
 
     def samples(self, slot: str, round: int) -> Array | None:

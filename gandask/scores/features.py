@@ -34,6 +34,7 @@ PIECE = 50  # images through a network at once: a core's cache holds them, and m
 Stamp = tuple[int, int]  # of a file: its size, and when it was changed
 LEAST_HALVED = 4  # samples: a covariance needs two
 MOST_REFERENCES = 8 << 30  # bytes of the references of all classes, which a process holds at once
+MOST_VALUES = 128  # of a sequence: more are averaged over neighbouring steps
 MOST_LOGITS = 100  # with more classes the last hidden layer is the features: reports stay small
 
 
@@ -69,7 +70,8 @@ def extractor(data: Data, kind: str = "auto", weights: str | None = None) -> Ext
     ----------
     kind : {"auto", "classifier", "inception", "coordinates"}
         ``auto`` is coordinates for points, the classifier for labelled images, and coordinates
-        (pixels averaged to 8×8) for unlabelled ones.
+        (pixels averaged to 8×8) for unlabelled ones; and coordinates for sequences (values, with
+        steps averaged until there are at most 128).
     weights : str, optional
         InceptionV3 weights file, as torch-fidelity reads it.
 
@@ -264,11 +266,15 @@ def parts(data: Data, kind: str = "auto") -> tuple[str, Mapping[str, Array]]:
 
 
 def pixels() -> Extractor:
-    """Make the extractor of pixels, averaged to 8×8, or of points as they are."""
+    """Make the extractor of values: pixels, averaged to 8×8, steps of sequences, or coordinates."""
 
     def apply(samples: Tensor) -> tuple[Tensor, Tensor, None]:
-        samples = samples.cpu()
-        small = functional.adaptive_avg_pool2d(samples, 8) if samples.dim() == 4 else samples
+        small = samples = samples.cpu()
+        if samples.dim() == 4:
+            small = functional.adaptive_avg_pool2d(samples, 8)
+        elif samples.dim() == 3 and samples[0].numel() > MOST_VALUES:
+            steps = max(1, MOST_VALUES // samples.shape[2])
+            small = functional.adaptive_avg_pool1d(samples.mT, steps)
         return small.flatten(1), torch.ones(len(samples), 1, dtype=torch.float64), None
 
     return Extractor(apply, "pixels")

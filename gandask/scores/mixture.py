@@ -55,7 +55,7 @@ class Mixture:
         Returns
         -------
         (count, *shape) tensor
-            Images in [-1, 1], or points.
+            Images in [-1, 1], points, or sequences.
 
         Raises
         ------
@@ -124,7 +124,7 @@ class Sampler:
         Returns
         -------
         (count, *shape) tensor
-            Images in [-1, 1], or points.
+            Images in [-1, 1], points, or sequences.
         (count,) tensor
             The label of each: where none was asked for.
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from gandask.core import Array, StoreError
 from gandask.core.files import DAMAGED, opened, parsed, read_whole, write_whole
-from gandask.core.shown import unpacked
+from gandask.core.shown import CHANNELS, STEPS, unpacked
 
 ENDING = ".rounds"
 REAL = "real"  # in the place of a slot
@@ -89,8 +89,9 @@ class Shown:
 
         Returns
         -------
-        (n, channels, height, width) or (n, 2) array of float32
-            Images in [-1, 1], or points.
+        array of float32
+            Images (n, channels, height, width) in [-1, 1], points (n, 2), or sequences
+            (n, steps, channels).
 
         Raises
         ------
@@ -205,9 +206,13 @@ def _record(form: Mapping[str, Any]) -> np.dtype[Any]:
     kind, shape = form["kind"], form["shape"]
     sides = shape if isinstance(shape, list) else []
     whole = all(type(side) is int and side > 0 for side in sides)
-    points = kind == "float16" and len(sides) == 2 and sides[1:] == [2]
-    if not (whole and kind in KINDS and (points or (kind == "uint8" and len(sides) == 4))):
-        raise ValueError(f"expected images of uint8 or points of float16, got {kind!r} {shape!r}")
+    points = len(sides) == 2 and sides[1:] == [2]
+    sequences = len(sides) == 3 and whole and sides[1] <= STEPS and sides[2] <= CHANNELS
+    fitting = points or sequences if kind == "float16" else len(sides) == 4
+    if not (whole and kind in KINDS and fitting):
+        raise ValueError(
+            f"expected images of uint8, or points or sequences of float16, got {kind!r} {shape!r}"
+        )
     if math.prod(sides) * np.dtype(kind).itemsize > LARGEST:
         raise ValueError(f"{shape!r} is more than {LARGEST} bytes")
     return np.dtype([("round", "<u4"), ("samples", kind, tuple(sides))])

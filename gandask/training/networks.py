@@ -28,7 +28,8 @@ from torch import Tensor, nn
 from gandask.config import lookup
 from gandask.core import SettingError
 
-#: The shape of one sample: (channels, height, width) of an image, (2,) of a point in the plane.
+#: The shape of one sample: (channels, height, width) of an image, (2,) of a point in the plane,
+#: (steps, channels) of a sequence.
 Shape = tuple[int, ...]
 
 #: What makes a module, out of the arguments that `Network` describes.
@@ -60,7 +61,7 @@ class Network:
     generator
         Called as ``(shape, latent, classes, activation)``; gives a module from noise
         (n, latent), followed by labels (n,) if `conditional`, to samples ``(n, *shape)``.
-        Images lie in [-1, 1]; points are unbounded.
+        Images and sequences lie in [-1, 1]; points are unbounded.
     discriminator
         Called as ``(shape, classes, activation)``; gives a module from samples ``(n, *shape)``,
         followed by labels (n,) if `conditional`, to logits (n, 1).
@@ -158,7 +159,7 @@ def mlp_generator(
     between. The activation is "leaky_relu" unless named.
     """
     layers = _dense([latent, *hidden, prod(shape)], activation)
-    output = nn.Tanh() if len(shape) == 3 else nn.Identity()
+    output = nn.Tanh() if len(shape) > 1 else nn.Identity()
     return nn.Sequential(*layers, output, nn.Unflatten(1, shape))
 
 

@@ -94,7 +94,7 @@ def test_grid_is_spaced_by_two() -> None:
     }
 
 
-@pytest.mark.parametrize("name", ["digits", "ring8", "grid25"])
+@pytest.mark.parametrize("name", ["digits", "ring8", "grid25", "sines"])
 def test_embedded_sets_are_the_same_each_time(name: str, own_cache: Path) -> None:
     first = data.load(name)
     assert data.load(name) is first
@@ -122,8 +122,8 @@ def test_embedded_sets_need_no_cache(own_cache: Path) -> None:
 def test_fingerprints_tell_sets_apart() -> None:
     small = data.load("digits", image_size=4)
     assert small.shape == (1, 4, 4)
-    names = ("digits", "ring8", "grid25")
-    assert len({small.fingerprint, *(data.load(name).fingerprint for name in names)}) == 4
+    names = ("digits", "ring8", "grid25", "sines")
+    assert len({small.fingerprint, *(data.load(name).fingerprint for name in names)}) == 5
 
 
 # --- Batches --------------------------------------------------------------------------------------
@@ -330,6 +330,8 @@ def test_npz_labels_are_renumbered(tmp_path: Path) -> None:
         ("set.npz", {"samples": pixels(3, 4, 4), "labels": np.arange(3)}, ""),
         ("set.npy", pixels(3, 4, 4, 3), "images of 4 channels, 4 high and 3 wide; where"),
         ("set.npy", pixels(3, 3, 4, 4), ""),
+        ("set.npy", np.zeros((3, 8, 8)), "sequences of 8 steps and 8 channels; where they are im"),
+        ("set.npy", np.zeros((3, 8, 2)), ""),
         ("set.npy", pixels(3, 1, 1, 4), ""),
     ],
 )
@@ -348,7 +350,8 @@ def test_what_only_a_person_knows_of_arrays_is_told(
 @pytest.mark.parametrize(
     "samples",
     [
-        np.zeros((3, 4, 4), dtype=np.float32),
+        np.zeros((0, 4, 4), dtype=np.float32),
+        np.zeros((3, 4, 4), dtype=np.int64),
         np.zeros((3, 8, 8, 3), dtype=np.uint8),
         np.zeros((3, 5), dtype=np.float64),
         np.zeros((3, 2), dtype=np.int64),
@@ -361,6 +364,75 @@ def test_arrays_of_another_form_are_refused(samples: Array, tmp_path: Path) -> N
     np.save(tmp_path / "set.npy", samples)
     with pytest.raises(DataError, match=f"expected uint8 images.*got {samples.dtype} of shape"):
         data.load(str(tmp_path / "set.npy"))
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+def test_sequences_are_taken_as_they_are(kind: type, tmp_path: Path) -> None:
+    made = np.linspace(-1, 1, 3 * 5 * 2).reshape(3, 5, 2).astype(kind)
+    np.savez(tmp_path / "set.npz", samples=made, labels=np.arange(3))
+    loaded = data.load(tmp_path / "set.npz")
+    assert loaded.shape == (5, 2)
+    assert loaded.classes == 3
+    np.testing.assert_array_equal(
+        loaded.batch(np.array([2, 0])).numpy(), made[[2, 0]].astype(np.float32)
+    )
+
+
+@pytest.mark.parametrize(
+    ("samples", "said"),
+    [
+        (np.zeros((3, 1, 4)), r"2 or more steps and C up to 64 channels; got shape \(3, 1, 4\)"),
+        (np.zeros((3, 5, 65)), "up to 64 channels"),
+        (np.full((3, 5, 2), 1.5), "0 that are not finite, and others of up to 1.5;.*scale"),
+        (np.full((3, 5, 2), np.nan), "30 that are not finite, and others of up to 0; fill gaps"),
+        (np.full((3, 5, 2), -np.inf), "30 that are not finite"),
+    ],
+)
+def test_other_sequences_are_refused(samples: Array, said: str, tmp_path: Path) -> None:
+    np.save(tmp_path / "set.npy", samples)
+    with pytest.raises(DataError, match=said):
+        data.load(tmp_path / "set.npy")
+
+
+def test_sines_are_those_of_the_paper() -> None:
+    waves = data.load("sines")
+    assert waves.samples.shape == (5_000, 24, 2)
+    assert np.unique(waves.labels).tolist() == [0, 1, 2, 3]
+    assert 0.85 < np.abs(waves.samples).max() <= 0.9
+    # most power is at the frequency that the label tells, which both channels share
+    power = np.abs(np.fft.rfft(waves.samples, axis=1)) ** 2
+    strongest = power.argmax(1)
+    away = strongest - (waves.labels[:, None] + 1.5)
+    assert (np.abs(away) <= 0.5).mean() > 0.95
+    assert (strongest[:, 0] == strongest[:, 1]).mean() > 0.8
+
+
+def test_bands_are_written_down_and_read() -> None:
+    waves = data.load("sines").samples
+    bands = data.Bands.around(waves)
+    again = data.Bands.of(bands.facts)
+    assert again is not None
+    np.testing.assert_array_equal(again.lines, bands.lines)
+    within = (waves >= bands.lines[0]) & (waves <= bands.lines[4])
+    assert within.mean() == pytest.approx(0.9, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {},
+        {"band_lines": [0.0] * 10},
+        {"band_lines": [0.0] * 9, "band_channels": 1},
+        {"band_lines": ["a"] * 10, "band_channels": 1},
+        {"band_lines": [np.nan] * 10, "band_channels": 1},
+        {"band_lines": [0.0] * 25, "band_channels": 5},
+        {"band_lines": [], "band_channels": 0},
+        {"band_lines": [0.0] * 10, "band_channels": -2},
+        {"band_lines": [0.0] * 10, "band_channels": float("inf")},
+    ],
+)
+def test_facts_of_no_bands_are_none(facts: dict[str, object]) -> None:
+    assert data.Bands.of(facts) is None
 
 
 def test_arrays_go_by_what_is_in_them(tmp_path: Path) -> None:
@@ -418,9 +490,11 @@ def test_image_size_must_fit() -> None:
         data.load("digits", image_size=0)
     with pytest.raises(SettingError, match="expected None for points"):
         data.load("ring8", image_size=8)
+    with pytest.raises(SettingError, match="expected None for sequences"):
+        data.load("sines", image_size=8)
 
 
-@pytest.mark.parametrize("name", [name for name in data.NAMES if name not in data.NAMES[:3]])
+@pytest.mark.parametrize("name", [name for name in data.NAMES if name not in data.NAMES[:4]])
 def test_missing_data_say_what_where_and_how(name: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=f"{name!r}: expected .* got no data_dir"):
         data.load(name)

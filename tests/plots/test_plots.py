@@ -390,7 +390,22 @@ def test_points_of_no_known_plane_are_drawn_at_equal_scale(tmp_path):
     assert (shown.y_range.start, shown.y_range.end) == pytest.approx((-1.9, 2.9))
 
 
-@pytest.mark.parametrize("shape", [(3, 0, 8, 8), (3, 5), (0, 1, 8, 8), (8, 8)])
+def test_sequences_are_lines_over_the_bands_of_real_ones():
+    flat = np.stack([np.full((9, 2), value) for value in (-0.5, 0.5)])
+    bands = gd.data.Bands(np.linspace(-1, 1, 5)[:, None, None] * np.ones((1, 9, 2)))
+    bare, over = (read(pictures.png_bytes(flat, facts=f)) for f in ({}, bands.facts))
+    assert bare.shape == (2 * 150 + 3 * 28, 512, 3)
+    column = bare[28:178, 300]
+    coloured = np.flatnonzero(np.ptp(column.astype(int), axis=1) > 60)
+    assert {37, 112} <= {*coloured.tolist()} <= {36, 37, 38, 111, 112, 113}
+    assert (over[30:176, 300].mean(1) < 255).all(), "bands lie behind"
+    assert over[40, 300].mean() > over[100, 300].mean(), "and half of the real ones in the darker"
+    broken = np.full((1, 9, 2), np.nan)
+    assert (read(pictures.png_bytes(broken))[30:176, 60:500] == 255).all()
+    assert isinstance(plots.image_grid(flat, facts=bands.facts), hv.RGB)
+
+
+@pytest.mark.parametrize("shape", [(3, 0, 8, 8), (3, 5), (0, 1, 8, 8), (8, 8), (3, 5, 0)])
 def test_other_shapes_are_refused(shape):
     with pytest.raises(ValueError, match="expected images"):
         pictures.png_bytes(np.zeros(shape))

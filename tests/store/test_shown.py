@@ -56,6 +56,12 @@ def test_points_are_kept_to_three_digits(shown):
     assert np.allclose(shown.at("cell/0", 1), points, rtol=1e-3)
 
 
+def test_sequences_are_kept_with_as_many_steps_as_can_be_seen(shown):
+    long = np.random.default_rng(1).uniform(-1, 1, (3, 190, 6))
+    shown.append("cell/0", 1, packed(long))
+    assert np.allclose(shown.at("cell/0", 1), long[:, ::3, :4], atol=1e-3)
+
+
 def test_a_full_disk_harms_nothing(shown, monkeypatch):
     def full(*arguments):
         raise OSError("no space left on device")
@@ -81,6 +87,8 @@ def test_those_of_others_can_be_removed(shown):
         {"kind": "uint8", "shape": [1 << 20, 1 << 20, 1, 1]},
         {"kind": "uint8", "shape": [-1, 1, 1, 1]},
         {"kind": "float16", "shape": [5, 3]},
+        {"kind": "float16", "shape": [5, 65, 2]},
+        {"kind": "uint8", "shape": [5, 24, 2]},
         {"kind": "uint8", "shape": "abcd"},
     ],
 )
