@@ -2,6 +2,7 @@
 
 `mlp` is the network of Table I in Perez et al. (2020); `dcgan` is that of Radford et al. (2016);
 `wgan` sets a critic fit for a gradient penalty (Gulrajani et al., 2017) against the same generator.
+`lstm` is of `gandask.training.recurrent`, for sequences.
 The conditional ones join the label to the input of both players (Mirza and Osindero, 2014).
 
 A network of one's own is one more entry, made of two plain functions::
@@ -27,6 +28,7 @@ from torch import Tensor, nn
 
 from gandask.config import lookup
 from gandask.core import SettingError
+from gandask.training.recurrent import lstm_discriminator, lstm_generator
 
 #: The shape of one sample: (channels, height, width) of an image, (2,) of a point in the plane,
 #: (steps, channels) of a sequence.
@@ -74,6 +76,8 @@ class Network:
     sizes
         Sides of the square images it is made for, such as ``(28, 32)`` or anything else that
         has an ``in``; None for any shape, points included.
+    sequences
+        Whether it is made for sequences alone.
     """
 
     generator: Builder
@@ -82,6 +86,7 @@ class Network:
     conditional: bool = False
     sizes: Container[int] | None = None
     loss: str = "bce"
+    sequences: bool = False
 
 
 def check(name: str, network: Network, shape: Shape, classes: int, key: str = "network") -> None:
@@ -102,6 +107,8 @@ def check(name: str, network: Network, shape: Shape, classes: int, key: str = "n
 def _fault(network: Network, shape: Shape, classes: int) -> str:
     """Say why a network does not fit the data, in words that follow its name; "" if it does."""
     sizes = network.sizes
+    if network.sequences and len(shape) != 2:
+        return f"is made for sequences (steps, channels), not for samples of shape {shape}"
     if sizes is not None and not (len(shape) == 3 and shape[1] == shape[2] and shape[1] in sizes):
         sides = ", ".join(map(str, _nearest(sizes, max(shape[1:], default=1))))
         return (
@@ -337,6 +344,7 @@ NETWORKS: dict[str, Network] = {
         sizes=Pyramids(),
         loss="wgan_gp",
     ),
+    "lstm": Network(lstm_generator, lstm_discriminator, latent=32, sequences=True),
     "conditional_mlp": Network(
         partial(ConditionalGenerator, body=mlp_generator),
         partial(ConditionalDiscriminator, body=mlp_discriminator, flatten=True),

@@ -19,6 +19,15 @@ class TestGrid(Conformance):
     method = tiny("grid", final_scores=("precision", "recall", "kid"))
 
 
+class TestSequences(Conformance):
+    """With recurrent networks, and slopes of slopes."""
+
+    method = tiny(
+        "grid", data="sines", network="lstm", loss="wgan_gp", shape=(1, 2), rounds=2,
+        batch_size=20, data_fraction=0.01, fitness_samples=20,
+    )  # fmt: skip
+
+
 class TestMGGAN(Conformance):
     method = tiny("mggan", final_scores=("coverage", "fid_by_class"))
 

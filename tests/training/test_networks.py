@@ -18,20 +18,25 @@ from gandask.training.networks import (
     dcgan_discriminator,
     mlp_generator,
 )
+from gandask.training.recurrent import OverSteps
 
 CLASSES = 3
 ANY_SHAPE = [(2,), (6, 2), (1, 8, 8), (3, 28, 28)]
+SEQUENCES = [(2, 1), (6, 2), (24, 5)]
 SIDES = (8, 10, 16, 28, 32, 48, 64)
 CLAIMS = [
     (name, shape)
     for name, network in NETWORKS.items()
     for shape in (
-        ANY_SHAPE
+        SEQUENCES
+        if network.sequences
+        else ANY_SHAPE
         if network.sizes is None
         else [(channels, side, side) for channels in (1, 3) for side in SIDES]
     )
 ]
-ENTRIES = [(name, (2,) if NETWORKS[name].sizes is None else (1, 28, 28)) for name in NETWORKS]
+SHAPES = {"lstm": (6, 2)} | {name: (1, 28, 28) for name, one in NETWORKS.items() if one.sizes}
+ENTRIES = [(name, SHAPES.get(name, (2,))) for name in NETWORKS]
 
 
 def players(name, shape, seed=0):
@@ -140,6 +145,34 @@ def test_dcgan_has_64_maps_next_to_the_image_and_small_weights(side):
     every = torch.cat([weight.detach().flatten() for weight in kernels])
     assert every.mean().item() == pytest.approx(0, abs=1e-3)
     assert every.std().item() == pytest.approx(0.02, rel=0.02)
+
+
+@pytest.mark.parametrize(("name", "shape"), ENTRIES)
+def test_once_trained_every_logit_is_of_its_own_sample_alone(name, shape):
+    """The released Lipizzaner's LSTM runs across the samples of a batch."""
+    _, discriminator = players(name, shape)
+    _, samples, labels = inputs(name, shape, n=2)
+    discriminator.double().eval()
+    together = discriminator(samples.double(), *labels)
+    for index in range(2):
+        own = slice(index, index + 1)
+        alone = discriminator(samples[own].double(), *(label[own] for label in labels))
+        torch.testing.assert_close(together[own], alone, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(2,), (1, 28, 28)])
+def test_what_is_no_sequence_is_refused_by_recurrent_networks(shape):
+    with pytest.raises(SettingError, match=r"'lstm' is made for sequences.*these fit: mlp"):
+        check("lstm", NETWORKS["lstm"], shape, CLASSES)
+
+
+def test_an_lstm_is_that_of_torch():
+    over = build(lambda: OverSteps(3, 5), seed=1)
+    fused = torch.nn.LSTM(3, 5, batch_first=True)
+    weights = over.cell.state_dict().items()
+    fused.load_state_dict({f"{name}_l0": weight for name, weight in weights})
+    steps = torch.randn(4, 7, 3, generator=torch.Generator().manual_seed(2))
+    torch.testing.assert_close(over(steps), fused(steps)[0])
 
 
 @pytest.mark.parametrize(("name", "alone"), [("wgan", True), ("dcgan", False)])
@@ -282,7 +315,7 @@ def test_refusals_name_key_value_and_remedy(name, shape, classes, found):
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize(("name", "shape"), ENTRIES)
+@pytest.mark.parametrize(("name", "shape"), [entry for entry in ENTRIES if entry[0] != "lstm"])
 def test_every_hidden_activation_is_the_one_named(name, shape, activation):
     network = NETWORKS[name]
     hidden = (
@@ -294,6 +327,13 @@ def test_every_hidden_activation_is_the_one_named(name, shape, activation):
         found = [type(part) for part in module.modules() if isinstance(part, known)]
         assert len(found[: len(found) - output]) >= 2
         assert set(found[: len(found) - output]) == {type(ACTIVATIONS[activation]())}
+
+
+def test_an_lstm_has_activations_of_its_own():
+    network = NETWORKS["lstm"]
+    for builder, given in ((network.generator, [(6, 2), 4]), (network.discriminator, [(6, 2)])):
+        with pytest.raises(SettingError, match="activation='relu': the gates"):
+            builder(*given, CLASSES, "relu")
 
 
 def test_an_unknown_activation_is_refused():
