@@ -10,6 +10,7 @@ from gandask.clients.spending import DPSGD
 from gandask.config import setting, settings
 from gandask.core import SettingError
 from gandask.training import losses, networks
+from gandask.training.pyramids import ACTIVATIONS
 from gandask.training.settings import Training
 from gandask.training.wire import WIRES
 
@@ -22,7 +23,7 @@ class Terms:
 
     base: str = setting("dcgan", "name in NETWORKS of the discriminator")
     loss: str = setting("bce", "name in LOSSES")
-    activation: str | None = setting(None, "of hidden layers", choices=tuple(networks.ACTIVATIONS))
+    activation: str | None = setting(None, "of hidden layers", choices=tuple(ACTIVATIONS))
     initial_std: float | None = setting(None, "of initial weights", above=0)
     shape: tuple[int, ...] = setting((1, 28, 28), "of a sample", minimum=1, maximum=4096)
     batch_size: int = setting(64, "samples per batch", minimum=1, maximum=1 << 16)
@@ -76,6 +77,9 @@ class Terms:
             discriminator_steps=1,
             learning_rate=self.learning_rate,
             discriminator_learning_rate=None,
+            learning_rate_half_life=None,
+            gradient_accumulation=1,
+            ema=0.0,
             augment="",
             adam_betas=self.adam_betas,
             data_fraction=1.0,

@@ -32,10 +32,10 @@ from gandask.data import Data
 from gandask.methods.scored import Scored
 from gandask.methods.tasks import samples
 from gandask.scores import features, final
-from gandask.training import networks
 from gandask.training.identity import of_functions
 from gandask.training.losses import Loss
 from gandask.training.networks import Network
+from gandask.training.pyramids import ACTIVATIONS
 from gandask.training.settings import Training
 
 V = TypeVar("V", bound=View)
@@ -67,7 +67,7 @@ class Adversarial(Scored[V]):
     activation: str | None = setting(
         None,
         "of hidden layers; the network's own by default",
-        choices=tuple(networks.ACTIVATIONS),
+        choices=tuple(ACTIVATIONS),
     )
     latent: int | None = setting(
         None, "noise size; the network's own by default", minimum=1, maximum=1 << 20
@@ -221,6 +221,11 @@ class Adversarial(Scored[V]):
         """
         loaded = data.load(**self.training.source, download=self.download, fresh=True)
         self.check_augment(loaded.shape)
+        if self.gradient_accumulation > self.batch_size:
+            raise SettingError(
+                f"gradient_accumulation={self.gradient_accumulation}: a batch has "
+                f"{self.batch_size} samples; choose at most so many parts"
+            )
         shard = len(self.training.shard(slot))
         if self.batch_size > shard:
             raise SettingError(

@@ -16,6 +16,7 @@ from torch import Tensor
 from gandask.core import Made, State, routine
 from gandask.scores import features, final, mixture
 from gandask.scores.features import CHUNK, Extractor
+from gandask.training.averaging import average_of
 from gandask.training.learner import load_module
 from gandask.training.settings import Noise, Training
 
@@ -85,7 +86,7 @@ def compare(
     for index, (state, member, count) in enumerate(zip(states, members, counts, strict=True)):
         with member.training.settled() as device, torch.no_grad(), routine("score"):
             measure = _extractor(member.training)
-            generator = load_module(member.training.build_generator, state, device)
+            generator = load_module(member.training.build_generator, average_of(state), device)
             noise = Noise(member.training, device, round, ensemble, "compare", index)
             for start in range(0, int(count), CHUNK):
                 given = noise.draw(min(CHUNK, int(count) - start))

@@ -13,6 +13,16 @@ from gandask.training.augmenting import AUGMENTATIONS, names
 from gandask.training.losses import Loss
 
 V = TypeVar("V", bound=View)
+PRACTICES = (
+    "discriminator_learning_rate",
+    "learning_rate_half_life",
+    "gradient_accumulation",
+    "ema",
+    "r1",
+    "dragan",
+    "augment",
+)
+"""What is off unless it is asked for."""
 
 
 @settings
@@ -21,6 +31,22 @@ class Practice(Method[V]):
 
     discriminator_learning_rate: float | None = setting(
         None, "initial Adam learning rate of discriminators; learning_rate by default", above=0
+    )
+    learning_rate_half_life: int | None = setting(
+        None, "steps of a network after which half of its learning rate is left", minimum=1
+    )
+    gradient_accumulation: int = setting(
+        1,
+        "parts that a batch is cut into, whose gradients are added up for a step: less memory, the "
+        "same step but for normalisation over the batch",
+        minimum=1,
+    )
+    ema: float = setting(
+        0.0,
+        "how much of a moving average of generators' weights a step leaves, such as 0.999; it is "
+        "scored, mixed and sampled in their place; 0: none",
+        minimum=0,
+        below=1,
     )
     r1: float = setting(
         0.0,
@@ -42,6 +68,24 @@ class Practice(Method[V]):
         "0: none",
         minimum=0,
     )
+
+    def refuse_practices(self, names: Sequence[str], why: str) -> None:
+        """Refuse settings that a method has no use for.
+
+        Parameters
+        ----------
+        names : sequence of str
+            Of `PRACTICES`.
+        why : str
+            What takes the place of each, in words that follow its value.
+
+        Raises
+        ------
+        SettingError
+        """
+        for key, value in config.changed(self).items():
+            if key in names:
+                raise SettingError(f"{key}={value!r}: {why}; leave it out")
 
     def check_augment(self, shape: Sequence[int]) -> None:
         """Refuse changes that there are not, or of samples that are no images.

@@ -17,6 +17,7 @@ from gandask.core.shown import POINTS, packed
 from gandask.scores import features
 from gandask.scores.features import CHUNK
 from gandask.training import networks
+from gandask.training.averaging import average_of
 from gandask.training.learner import fresh_moments, load_module, save_module
 from gandask.training.settings import Noise, Training
 
@@ -131,7 +132,8 @@ def score(*states: State, training: Training, slot: str, round: int, samples: in
     """Measure generators on many samples: ``statistics``, (generators, packed length)."""
     with training.settled() as device:
         with routine("load"):
-            generators = [load_module(training.build_generator, s, device) for s in states]
+            build = training.build_generator
+            generators = [load_module(build, average_of(state), device) for state in states]
         return (), measured(training, generators, samples, device, round, slot, "final")
 
 
@@ -162,7 +164,7 @@ def samples(training: Training, name: str, state: State, count: int, seed: int) 
     """
     with training.settled() as device, torch.no_grad():
         try:
-            generator = load_module(training.build_generator, state, device)
+            generator = load_module(training.build_generator, average_of(state), device)
         except RuntimeError as error:
             raise StoreError(
                 f"{name}: what is stored is not the generator that its settings and facts tell of: "

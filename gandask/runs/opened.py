@@ -19,6 +19,7 @@ from gandask.runs.collecting import Collected
 from gandask.runs.steered import Steered
 from gandask.scores.mixture import Mixture, Sampler, distribution
 from gandask.store import LIVE, Store
+from gandask.training.averaging import average_of
 from gandask.training.stored import read_checkpoint
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ class Run(Steered):
             "settings": self.store.settings,
             **{key: facts[key] for key in ("sample_shape", "classes") if key in facts},
         }
-        return exporting.write(chosen.states[name], told, path)
+        return exporting.write(average_of(chosen.states[name]), told, path)
 
     def film(self, path: str | os.PathLike[str] | None = None) -> Path:
         """Write what every slot showed as a film, a frame for each round.

@@ -15,16 +15,21 @@ from torch import Tensor, nn
 from torch.optim.adam import adam
 
 from gandask.core import Array, State
+from gandask.training.averaging import Average, trained_of
 
 ADAM_EPSILON = 1e-8
 
 
 def load_module(build: Callable[[], nn.Module], state: State, device: torch.device) -> nn.Module:
-    """Make a network that holds copies of the arrays in `state`; what is tied stays tied."""
+    """Make a network that holds copies of the arrays in `state`; what is tied stays tied.
+
+    Where an average of them lies beside the weights, it holds the weights.
+    """
     with torch.device("meta"):
         module = build()
     ties = tied(module)
-    module.load_state_dict({name: torch.tensor(a) for name, a in state.items()}, assign=True)
+    arrays = {name: torch.tensor(array) for name, array in trained_of(state).items()}
+    module.load_state_dict(arrays, assign=True)
     for name, first in ties.items():
         owner, _, own_name = name.rpartition(".")
         setattr(module.get_submodule(owner), own_name, module.get_parameter(first))
@@ -90,7 +95,13 @@ class Learner:
     Attributes
     ----------
     learning_rate : float
-        That of the next step.
+        That of the next step, but for its decay.
+    taken : int
+        Steps that it took, before this task too.
+    half_life : int, optional
+        Steps after which half of the learning rate is left.
+    average : Average, optional
+        That of its weights, where one is kept.
     """
 
     module: nn.Module
@@ -100,9 +111,19 @@ class Learner:
     steps: list[Tensor]
     learning_rate: float
     betas: tuple[float, float]
+    taken: int = 0
+    half_life: int | None = None
+    average: Average | None = None
 
     @classmethod
-    def of(cls, module: nn.Module, moments: State, betas: tuple[float, float]) -> Learner:
+    def of(
+        cls,
+        module: nn.Module,
+        moments: State,
+        betas: tuple[float, float],
+        half_life: int | None = None,
+        average: Average | None = None,
+    ) -> Learner:
         """Continue training from stored Adam moments and learning rate."""
         named = trainable(module.train())
 
@@ -121,7 +142,16 @@ class Learner:
             tensors("step"),
             float(moments["learning_rate"]),
             betas,
+            int(moments["step"]),
+            half_life,
+            average,
         )
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the next step."""
+        decay = 0.5 ** (self.taken / self.half_life) if self.half_life else 1.0
+        return self.learning_rate * decay
 
     def gradients(self, loss: Tensor, slope: Tensor | None = None) -> tuple[Tensor, ...]:
         """Compute the gradient of a loss for each parameter; see `gradients`."""
@@ -148,7 +178,7 @@ class Learner:
                 amsgrad=False,
                 beta1=self.betas[0],
                 beta2=self.betas[1],
-                lr=self.learning_rate,
+                lr=self.rate,
                 weight_decay=0.0,
                 eps=ADAM_EPSILON,
                 maximize=False,
@@ -156,14 +186,22 @@ class Learner:
             if clip is not None:
                 for parameter in self.parameters:
                     parameter.clamp_(-clip, clip)
+            self.taken += 1
+            if self.average:
+                self.average.follow(self.module, self.taken)
 
     def step(self, loss: Tensor, clip: float | None = None) -> None:
         """Take one Adam step down a loss."""
         self.apply(self.gradients(loss), clip)
 
     def states(self) -> tuple[dict[str, Array], dict[str, Array]]:
-        """Give the weights, and the moments."""
-        return save_module(self.module), self.moments()
+        """Give the weights, beside them their average if one is kept, and the moments."""
+        kept = self.average.state() if self.average else {}
+        return save_module(self.module) | kept, self.moments()
+
+    def sampled(self) -> nn.Module:
+        """Give the network to draw samples from: that of the average, where one is kept."""
+        return self.average.module(self.module) if self.average else self.module
 
     def moments(self) -> dict[str, Array]:
         """Give the Adam moments and the learning rate as named arrays."""

@@ -4,6 +4,7 @@
 `wgan` sets a critic fit for a gradient penalty (Gulrajani et al., 2017) against the same generator.
 `lstm` is of `gandask.training.recurrent`, for sequences.
 The conditional ones join the label to the input of both players (Mirza and Osindero, 2014).
+`sngan`, `sngan_resnet` and `cgan_projection` are those of `gandask.training.spectral`.
 
 A network of one's own is one more entry, made of two plain functions::
 
@@ -26,23 +27,19 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from gandask.config import lookup
 from gandask.core import SettingError
+from gandask.training import spectral
+from gandask.training.pyramids import (
+    Pyramids,
+    Shape,
+    activation_of,
+    pyramid,
+    small_weights,
+)
 from gandask.training.recurrent import lstm_discriminator, lstm_generator
-
-#: The shape of one sample: (channels, height, width) of an image, (2,) of a point in the plane,
-#: (steps, channels) of a sequence.
-Shape = tuple[int, ...]
 
 #: What makes a module, out of the arguments that `Network` describes.
 Builder = Callable[..., nn.Module]
-
-#: Every hidden activation that a setting can name.
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "leaky_relu": partial(nn.LeakyReLU, 0.2),
-    "tanh": nn.Tanh,
-    "relu": nn.ReLU,
-}
 
 # A process has one such generator, and the threads of a worker share it.
 _global_generator = threading.Lock()
@@ -187,14 +184,8 @@ def _dense(sizes: Sequence[int], activation: str | None) -> list[nn.Module]:
     """Return linear layers through these sizes, with an activation between each two."""
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(sizes):
-        layers += [nn.Linear(inputs, outputs), _activation(activation or "leaky_relu")]
+        layers += [nn.Linear(inputs, outputs), activation_of(activation or "leaky_relu")]
     return layers[:-1]
-
-
-def _activation(name: str) -> nn.Module:
-    """Return a new activation."""
-    made: nn.Module = lookup("activation", name, ACTIVATIONS)()
-    return made
 
 
 def dcgan_generator(
@@ -204,7 +195,7 @@ def dcgan_generator(
 
     The parameters are those of `Network.generator`. The activation is "relu" unless named.
     """
-    smallest, widths = _pyramid(shape[1])
+    smallest, widths = pyramid(shape[1])
     layers: list[nn.Module] = [
         nn.Unflatten(1, (latent, 1, 1)),
         nn.ConvTranspose2d(latent, widths[-1], smallest, bias=False),
@@ -212,11 +203,11 @@ def dcgan_generator(
     for inputs, outputs in pairwise([*reversed(widths), shape[0]]):
         layers += [
             nn.BatchNorm2d(inputs),
-            _activation(activation or "relu"),
+            activation_of(activation or "relu"),
             # Only the last has a bias: batch normalisation would cancel that of the others.
             nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=inputs == widths[0]),
         ]
-    return _with_small_weights(nn.Sequential(*layers, nn.Tanh()))
+    return small_weights(nn.Sequential(*layers, nn.Tanh()))
 
 
 def dcgan_discriminator(
@@ -231,53 +222,16 @@ def dcgan_discriminator(
     sample change the logit of another, where a gradient penalty constrains each by itself
     (Gulrajani et al., 2017). It learns no gain: clipping would cut that from 1 to the bound.
     """
-    smallest, widths = _pyramid(shape[1])
+    smallest, widths = pyramid(shape[1])
     layers: list[nn.Module] = [nn.Conv2d(shape[0], widths[0], 4, 2, 1)]
     for inputs, outputs in pairwise(widths):
         layers += [
-            _activation(activation or "leaky_relu"),
+            activation_of(activation or "leaky_relu"),
             nn.Conv2d(inputs, outputs, 4, 2, 1, bias=critic),
             nn.GroupNorm(1, outputs, affine=False) if critic else nn.BatchNorm2d(outputs),
         ]
-    layers += [_activation(activation or "leaky_relu"), nn.Conv2d(widths[-1], 1, smallest)]
-    return _with_small_weights(nn.Sequential(*layers, nn.Flatten()))
-
-
-class Pyramids:
-    """Sides of the images that `dcgan_generator` can build up, and its opponent take apart.
-
-    These are the smallest maps, 4 to 7 a side, doubled once or more.
-
-    Examples
-    --------
-    >>> [side for side in range(1, 100) if side in Pyramids()]
-    [8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96]
-    """
-
-    def __contains__(self, side: object) -> bool:
-        if not isinstance(side, int) or side < 8:
-            return False
-        smallest, widths = _pyramid(side)
-        return smallest << len(widths) == side
-
-
-def _pyramid(side: int) -> tuple[int, list[int]]:
-    """Return the side of the smallest maps, and the maps per level from the image down to it."""
-    widths: list[int] = []
-    while side > 7:
-        side //= 2
-        widths.append(64 * 2 ** len(widths))
-    return side, widths
-
-
-def _with_small_weights(module: nn.Module) -> nn.Module:
-    """Draw weights from N(0, 0.02), and gains from N(1, 0.02), as DCGAN does; biases are 0."""
-    for part in module.modules():
-        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d | nn.BatchNorm2d):
-            nn.init.normal_(part.weight, float(isinstance(part, nn.BatchNorm2d)), 0.02)
-            if part.bias is not None:
-                nn.init.zeros_(part.bias)
-    return module
+    layers += [activation_of(activation or "leaky_relu"), nn.Conv2d(widths[-1], 1, smallest)]
+    return small_weights(nn.Sequential(*layers, nn.Flatten()))
 
 
 class ConditionalGenerator(nn.Module):
@@ -345,6 +299,16 @@ NETWORKS: dict[str, Network] = {
         loss="wgan_gp",
     ),
     "lstm": Network(lstm_generator, lstm_discriminator, latent=32, sequences=True),
+    "sngan": Network(
+        dcgan_generator, spectral.sngan_discriminator, latent=128, sizes=Pyramids(), loss="hinge"
+    ),
+    "sngan_resnet": Network(
+        spectral.resnet_generator,
+        spectral.resnet_discriminator,
+        latent=128,
+        sizes=Pyramids(),
+        loss="hinge",
+    ),
     "conditional_mlp": Network(
         partial(ConditionalGenerator, body=mlp_generator),
         partial(ConditionalDiscriminator, body=mlp_discriminator, flatten=True),
@@ -357,5 +321,13 @@ NETWORKS: dict[str, Network] = {
         latent=100,
         conditional=True,
         sizes=Pyramids(),
+    ),
+    "cgan_projection": Network(
+        spectral.ProjectionGenerator,
+        spectral.ProjectionDiscriminator,
+        latent=100,
+        conditional=True,
+        sizes=Pyramids(),
+        loss="hinge",
     ),
 }

@@ -7,8 +7,9 @@ whole, the numbers are the same. Adversarial training after Goodfellow et al. (2
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from gandask.core import State, torch_seed
 from gandask.training import losses
 from gandask.training.augmenting import Judge
+from gandask.training.averaging import Average
 from gandask.training.learner import Learner, load_module
 from gandask.training.losses import Loss
 from gandask.training.settings import Noise, Training
@@ -25,6 +27,18 @@ from gandask.training.settings import Noise, Training
 KINDS = ("generator", "discriminator")
 Samples = tuple[Tensor, ...]
 """A batch of samples, followed by their labels where networks are conditional."""
+
+
+def learner_of(
+    training: Training, kind: str, weights: State, moments: State, device: torch.device
+) -> Learner:
+    """Go on training a ``generator`` or a ``discriminator`` from its states."""
+    module = load_module(training.builder(kind), weights, device)
+    averages = training.ema and kind == "generator"
+    average = Average.of(module, weights, training.ema) if averages else None
+    return Learner.of(
+        module, moments, training.adam_betas, training.learning_rate_half_life, average
+    )
 
 
 def forged(generator: nn.Module, inputs: tuple[Tensor, ...]) -> Samples:
@@ -142,13 +156,11 @@ class Pair:
         device: torch.device,
     ) -> Pair:
         """Build a pair from its weights and moments, with the random streams of a slot's round."""
-        generator = load_module(training.build_generator, states[0], device)
-        discriminator = load_module(training.build_discriminator, states[2], device)
         epsilon_seed = torch_seed(training.seed, round, slot, "penalty")
         return cls(
             training,
-            Learner.of(generator, states[1], training.adam_betas),
-            Learner.of(discriminator, states[3], training.adam_betas),
+            learner_of(training, "generator", states[0], states[1], device),
+            learner_of(training, "discriminator", states[2], states[3], device),
             Noise(training, device, round, slot, "train"),
             torch.Generator(device).manual_seed(epsilon_seed),
             loss,
@@ -159,17 +171,25 @@ class Pair:
         """Draw what the generator makes a batch of fakes from."""
         return self.noise.draw(self.training.batch_size)
 
-    def generator_loss(self, judge: nn.Module | None = None) -> Tensor:
-        """Compute a batch's loss against the discriminator, or another judge."""
+    def generator_gradients(
+        self, judge: nn.Module | None = None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Compute a batch's loss against the discriminator, or another judge, and its gradients."""
         seen = self.training.seen(judge or self.discriminator.module, self.changes)
-        inputs = self.inputs()
-        return self.loss.generator(seen(self.generator.module(*inputs), *inputs[1:]))
+        found = self._added_up(
+            self.generator,
+            (
+                share * self.loss.generator(seen(self.generator.module(*inputs), *inputs[1:]))
+                for share, inputs in self._parts(self.inputs())
+            ),
+        )
+        self.count("generator", found[0])
+        return found
 
     def generator_step(self, judge: nn.Module | None = None) -> None:
         """Train the generator on one batch, against the discriminator or another judge."""
-        loss = self.generator_loss(judge)
-        self.generator.step(loss)
-        self.count("generator", loss)
+        _, gradients = self.generator_gradients(judge)
+        self.generator.apply(gradients)
 
     def discriminator_step(self, real: Samples, forger: nn.Module | None = None) -> Tensor:
         """Train the discriminator on one batch, against the generator or another forger.
@@ -179,17 +199,43 @@ class Pair:
         scalar
             The loss before the step.
         """
-        fakes = forged(forger or self.generator.module, self.inputs())
         seen = self.training.seen(self.discriminator.module, self.changes)
         step = self.counts["discriminator"]
-        loss = discriminator_loss(self.loss, seen, real, fakes, self.epsilon, step)
-        self.discriminator.step(loss, self.loss.clip)
+        made = forger or self.generator.module
+        parts = zip(self._parts(self.inputs()), self._parts(real), strict=True)
+        loss, gradients = self._added_up(
+            self.discriminator,
+            (
+                share
+                * discriminator_loss(
+                    self.loss, seen, samples, forged(made, inputs), self.epsilon, step
+                )
+                for (share, inputs), (_, samples) in parts
+            ),
+        )
+        self.discriminator.apply(gradients, self.loss.clip)
         self.count("discriminator", loss)
-        return loss.detach()
+        return loss
+
+    def _parts(self, batch: Samples) -> Iterator[tuple[float, Samples]]:
+        """Cut a batch, where that is asked for, and give the share of it that each part is."""
+        whole = len(batch[0])
+        cuts = (tensor.tensor_split(self.training.gradient_accumulation) for tensor in batch)
+        for part in zip(*cuts, strict=True):
+            yield len(part[0]) / whole, part
+
+    @staticmethod
+    def _added_up(learner: Learner, losses: Iterable[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Add up the losses of the parts of a batch, and their gradients, one after the other."""
+        parts = ((loss.detach(), *learner.gradients(loss)) for loss in losses)
+        total, *gradients = functools.reduce(
+            lambda sums, part: tuple(map(torch.add, sums, part)), parts
+        )
+        return total, tuple(gradients)
 
     def count(self, network: str, loss: Tensor) -> None:
         """Add a step to the totals, on the device: to read each loss would wait for it."""
-        self.totals[network] += loss.detach()
+        self.totals[network] += loss
         self.counts[network] += 1
 
     def outcome(self) -> dict[str, Any]:
@@ -198,8 +244,8 @@ class Pair:
             "finite": self.finite(),
             "generator_training_loss": self.mean_loss("generator"),
             "discriminator_training_loss": self.mean_loss("discriminator"),
-            "generator_learning_rate": self.generator.learning_rate,
-            "discriminator_learning_rate": self.discriminator.learning_rate,
+            "generator_learning_rate": self.generator.rate,
+            "discriminator_learning_rate": self.discriminator.rate,
             "batches": self.counts["generator"],
         }
 

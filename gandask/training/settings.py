@@ -78,6 +78,9 @@ class Training:
     discriminator_steps: int
     learning_rate: float
     discriminator_learning_rate: float | None
+    learning_rate_half_life: int | None
+    gradient_accumulation: int
+    ema: float
     augment: str
     adam_betas: tuple[float, float]
     data_fraction: float

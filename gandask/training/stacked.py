@@ -127,6 +127,10 @@ class Stack:
         Weights and Adam moments, (networks, numbers).
     step
         Of each network, (networks, 1).
+    average
+        Of the weights, (networks, numbers), where one is kept.
+    ema
+        How much of it a step leaves; see `Average`.
     """
 
     layers: Sequence[nn.Module]
@@ -136,6 +140,8 @@ class Stack:
     exp_avg_sq: Tensor
     step: Tensor
     betas: tuple[float, float]
+    average: Tensor | None
+    ema: float
 
     @classmethod
     def of(cls, learners: Sequence[Learner]) -> Stack:
@@ -143,6 +149,7 @@ class Stack:
         first = learners[0]
         rows = torch.stack([_flat(learner.parameters) for learner in learners])
         steps = torch.stack([learner.steps[0].reshape(1) for learner in learners])
+        averages = [learner.average for learner in learners if learner.average]
         return cls(
             layers=layers_of(first.module),
             shapes=[parameter.shape for parameter in first.parameters],
@@ -151,6 +158,10 @@ class Stack:
             exp_avg_sq=torch.stack([_flat(learner.exp_avg_sq) for learner in learners]),
             step=steps.to(rows),
             betas=first.betas,
+            average=torch.stack([_flat([*one.numbers.values()]) for one in averages])
+            if averages
+            else None,
+            ema=averages[0].decay if averages else 0.0,
         )
 
     def __call__(self, inputs: Tensor) -> Tensor:
@@ -189,6 +200,9 @@ class Stack:
             self.exp_avg_sq.mul_(second).addcmul_(gradient, gradient, value=1 - second)
             root = self.exp_avg_sq.sqrt() / (1 - second**self.step).sqrt() + ADAM_EPSILON
             self.rows -= rates[:, None] / (1 - first**self.step) * self.exp_avg / root
+            if self.average is not None:
+                kept = ((1 + self.step) / (10 + self.step)).clamp(max=self.ema)
+                self.average.lerp_(self.rows, 1 - kept)
 
     def unstack(self, learners: Sequence[Learner]) -> None:
         """Give every network back its weights and moments."""
@@ -199,6 +213,9 @@ class Stack:
             learner.exp_avg, learner.exp_avg_sq = ([p.clone() for p in parts] for parts in moments)
             for step in learner.steps:
                 step.copy_(self.step[index, 0])
+            if learner.average and self.average is not None:
+                named = zip(learner.average.numbers, self._cut(self.average[index]), strict=True)
+                learner.average.numbers = {name: part.clone() for name, part in named}
 
     def _all(self) -> tuple[Tensor, Tensor, Tensor]:
         return self.rows, self.exp_avg, self.exp_avg_sq
@@ -316,13 +333,14 @@ class Pairs:
         """Put what the next step takes where it looks for it, and take the step."""
         drawn = [pair.inputs()[0] for pair in self.pairs]
         torch.stack(self._filled(drawn), out=self.inputs)
-        rates = [getattr(pair, kind).learning_rate for pair in self.filled]
+        rates = [getattr(pair, kind).rate for pair in self.filled]
         self.rates[kind].copy_(torch.tensor(rates, dtype=torch.float64))
         losses = self.training.losses
         self.chosen.copy_(torch.tensor([losses.index(pair.loss) for pair in self.filled]))
         self.steps[kind]()
         for pair in self.pairs:
             pair.counts[kind] += 1
+            getattr(pair, kind).taken += 1
 
     def _filled(self, each: Sequence[T]) -> list[T]:
         return [*each, *[each[-1]] * (len(self.filled) - len(each))]

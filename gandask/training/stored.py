@@ -17,6 +17,7 @@ from typing import Any
 
 from gandask.core import Array, State, StoreError
 from gandask.core.files import DAMAGED, LARGEST, digest, opened, parsed, read_whole
+from gandask.training.averaging import average_of
 
 CHECKPOINTS = "checkpoints"  # folder of a run's folder
 ENDING = ".safetensors"
@@ -236,8 +237,9 @@ def best_pair(run: Path | str) -> dict[str, State]:
     -------
     mapping of str to State
         Of a file, ``generator`` alone. Of a run, ``generator``: the heaviest in the mixture that
-        scores best, as of the last checkpoint; ``discriminator``: the one that was trained with it,
-        or else the newest of its slot, where the checkpoint holds one.
+        scores best, as of the last checkpoint, or its average where one is kept;
+        ``discriminator``: the one that was trained with it, or else the newest of its slot, where
+        the checkpoint holds one.
 
     Raises
     ------
@@ -259,7 +261,7 @@ def best_pair(run: Path | str) -> dict[str, State]:
     if chosen["generator"] not in held:
         raise StoreError(f"{folder} does not hold {chosen['generator']}")
     states = read_checkpoint(folder, told, chosen.values())
-    return {kind: states[name] for kind, name in chosen.items()}
+    return {kind: average_of(states[name]) for kind, name in chosen.items()}
 
 
 def _opponent(generator: str, known: Collection[str]) -> dict[str, str]:

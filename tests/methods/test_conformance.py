@@ -28,6 +28,12 @@ class TestSequences(Conformance):
     )  # fmt: skip
 
 
+class TestGridPractised(Conformance):
+    """With an average beside the weights, in parts of batches, at rates that fall."""
+
+    method = tiny("grid", ema=0.9, gradient_accumulation=2, learning_rate_half_life=3)
+
+
 class TestMGGAN(Conformance):
     method = tiny("mggan", final_scores=("coverage", "fid_by_class"))
 
@@ -99,7 +105,7 @@ class TestToyAlone(Conformance):
 def test_every_method_is_held_to_it():
     parts = [TestBPGAN, TestMDGAN, TestBPGANByWeights, TestDataParallel, TestAllReduce]
     labels = [TestPerLabel, TestPerLabelInTurn]
-    gans = [TestGrid, TestMGGAN, *parts, *labels, TestFederated, TestPrivacy]
+    gans = [TestGrid, TestGridPractised, TestMGGAN, *parts, *labels, TestFederated, TestPrivacy]
     suites = [*gans, TestToy, TestToyOfTwoRoles, TestToyAlone]
     ours = {name for name, cls in METHODS.items() if cls.__module__.startswith("gandask.")}
     assert {suite.method.name for suite in suites} == ours == {*TINY}

@@ -7,10 +7,13 @@ from conftest import TINY, tiny
 
 import gandask as gd
 from gandask.core import SettingError
+from gandask.methods.tasks import initialise
 from gandask.results import without_timings
 from gandask.training.identity import of_losses
+from gandask.training.learner import Learner
 from gandask.training.losses import LOSSES, Loss
-from gandask.training.pair import discriminator_loss
+from gandask.training.pair import Pair, discriminator_loss
+from gandask.training.settings import real_batch
 
 PRACTISED = {"r1": 0.5, "r1_every": 2, "discriminator_learning_rate": 4e-4}
 ELSEWHERE = "privacy"
@@ -125,8 +128,73 @@ def test_changes_that_there_are_not_are_refused(given, told, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "given", [{"r1": 1.0}, {"discriminator_learning_rate": 1e-3}, {"augment": "color"}]
+    "given",
+    [
+        {"r1": 1.0},
+        {"discriminator_learning_rate": 1e-3},
+        {"augment": "color"},
+        {"ema": 0.9},
+        {"gradient_accumulation": 2},
+        {"learning_rate_half_life": 9},
+    ],
 )
 def test_clients_have_terms_of_their_own(given):
     with pytest.raises(SettingError, match="no such setting"):
         tiny(ELSEWHERE, **given)
+
+
+def pair_of(**given):
+    training = tiny(data="digits", batch_size=50, **given).training
+    states, _ = initialise(training=training, slot="cell/0", population_size=1)
+    return Pair.load(states, training, training.losses[0], "cell/0", 1, torch.device("cpu"))
+
+
+def test_rates_halve_after_so_many_steps_of_a_network():
+    pair = pair_of(learning_rate_half_life=4)
+    full = pair.generator.learning_rate
+    for _ in range(8):
+        pair.generator_step()
+    assert pair.generator.rate == pytest.approx(full / 4)
+    assert pair.discriminator.rate == pair.discriminator.learning_rate
+    told = pair.outcome()
+    assert told["generator_learning_rate"] == pair.generator.rate
+    again = Learner.of(pair.generator.module, pair.generator.moments(), (0.5, 0.999), 4)
+    assert again.rate == pair.generator.rate
+
+
+@pytest.mark.parametrize("parts", [2, 3, 50])
+def test_parts_of_a_batch_add_up_to_it(parts):
+    whole, cut = pair_of(), pair_of(gradient_accumulation=parts)
+    real = real_batch(whole.training, np.arange(50), torch.device("cpu"))
+    for _ in range(2):
+        losses = [one.discriminator_step(real) for one in (whole, cut)]
+        torch.testing.assert_close(*losses)
+        for one in (whole, cut):
+            one.generator_step()
+    for kind in ("generator", "discriminator"):
+        ours, theirs = (getattr(one, kind) for one in (whole, cut))
+        torch.testing.assert_close(ours.exp_avg, theirs.exp_avg, rtol=1e-4, atol=1e-7)
+        assert ours.steps[0] == theirs.steps[0] == 2
+
+
+def test_a_part_is_in_memory_at_a_time():
+    pair, seen = pair_of(gradient_accumulation=5), []
+    pair.discriminator.module.register_forward_hook(lambda *call: seen.append(len(call[1][0])))
+    pair.generator_step()
+    pair.discriminator_step(real_batch(pair.training, np.arange(50), torch.device("cpu")))
+    assert seen == [10] * 15
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "told"),
+    [
+        ("mggan", {"learning_rate_half_life": 9}, "Algorithm 1"),
+        ("bpgan", {"gradient_accumulation": 2}, "several nodes"),
+        ("data_parallel", {"gradient_accumulation": 2}, "several nodes"),
+        ("grid", {"ema": 1.0}, "less than 1"),
+        ("grid", {"ema": -0.1}, "ema"),
+    ],
+)
+def test_what_a_method_has_no_use_for_is_refused_by_name(name, given, told):
+    with pytest.raises(SettingError, match=told):
+        tiny(name, **given)

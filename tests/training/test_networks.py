@@ -1,16 +1,18 @@
 """The registry of networks: one test of conduct over every entry and every shape it claims."""
 
+import functools
 import pickle
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from torch import nn
 
 from gandask.core import SettingError
+from gandask.training.learner import load_module, save_module
 from gandask.training.losses import gradient_penalty
 from gandask.training.networks import (
-    ACTIVATIONS,
     NETWORKS,
     Network,
     build,
@@ -18,6 +20,7 @@ from gandask.training.networks import (
     dcgan_discriminator,
     mlp_generator,
 )
+from gandask.training.pyramids import ACTIVATIONS
 from gandask.training.recurrent import OverSteps
 
 CLASSES = 3
@@ -275,6 +278,9 @@ def test_forward_draws_no_random_numbers(name, shape):
     noise, samples, labels = inputs(name, shape)
     generator, discriminator = players(name, shape)
     before = torch.get_rng_state()
+    generator(noise, *labels)
+    discriminator.train()(samples, *labels)
+    discriminator.eval()  # in training, spectral norms come closer with each batch
     assert torch.equal(generator(noise, *labels), generator(noise, *labels))
     assert torch.equal(discriminator(samples, *labels), discriminator(samples, *labels))
     assert torch.equal(torch.get_rng_state(), before)
@@ -370,3 +376,40 @@ def test_threads_building_at_once_do_not_mix_their_seeds():
     finally:
         sys.setswitchinterval(interval)
     assert all(torch.equal(one, other) for one, other in zip(alone, together, strict=True))
+
+
+@pytest.mark.parametrize("name", ["sngan", "sngan_resnet", "cgan_projection"])
+def test_spectral_norms_are_one_and_their_vectors_travel(name):
+    _, discriminator = players(name, (3, 16, 16))
+    _, samples, labels = inputs(name, (3, 16, 16))
+    with torch.no_grad():
+        for part in discriminator.parameters():
+            part.mul_(7.0)
+        for _ in range(100):  # each takes the estimate a step further
+            discriminator.train()(samples, *labels)
+    normed = [part for part in discriminator.modules() if hasattr(part, "parametrizations")]
+    assert len(normed) >= 4
+    for part in normed:
+        norm = torch.linalg.matrix_norm(part.eval().weight.flatten(1), 2)
+        assert norm.item() == pytest.approx(1.0, abs=0.05)
+    plain = [part for part in discriminator.modules() if isinstance(part, (nn.Linear, nn.Conv2d))]
+    assert {*plain} <= {*normed}
+    build = functools.partial(NETWORKS[name].discriminator, (3, 16, 16), CLASSES, None)
+    state = save_module(discriminator)
+    assert sum(key.endswith(("._u", "._v")) for key in state) == 2 * len(normed)
+    again = load_module(build, state, torch.device("cpu"))
+    assert torch.equal(discriminator.eval()(samples, *labels), again(samples, *labels))
+
+
+def test_labels_choose_gains_and_are_compared_with_what_is_seen():
+    generator, discriminator = players("cgan_projection", (1, 16, 16))
+    noise, samples, _ = inputs("cgan_projection", (1, 16, 16))
+    zeros, ones = torch.zeros(3, dtype=torch.int64), torch.ones(3, dtype=torch.int64)
+    with torch.no_grad():
+        for norm in generator.norms:
+            norm.gain.weight.fill_(1.0)
+        torch.testing.assert_close(generator(noise, zeros), generator(noise, ones))
+        generator.norms[0].gain.weight[1] = 2.0
+        discriminator.eval()
+        assert not torch.allclose(generator(noise, zeros), generator(noise, ones))
+        assert not torch.allclose(discriminator(samples, zeros), discriminator(samples, ones))

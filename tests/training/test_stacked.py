@@ -39,6 +39,10 @@ def doubled(pairs):
                 parameter.data = parameter.data.double()
             learner.exp_avg = [moment.double() for moment in learner.exp_avg]
             learner.exp_avg_sq = [moment.double() for moment in learner.exp_avg_sq]
+            learner.steps = [step.double() for step in learner.steps]
+            if learner.average:
+                numbers = learner.average.numbers
+                learner.average.numbers = {name: part.double() for name, part in numbers.items()}
     return pairs
 
 
@@ -53,7 +57,14 @@ def numbers(pair):
     return arrays
 
 
-@pytest.mark.parametrize("changes", [{}, {"adam_betas": (0.9, 0.99), "activation": "tanh"}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"adam_betas": (0.9, 0.99), "activation": "tanh"},
+        {"ema": 0.9, "learning_rate_half_life": 3},
+    ],
+)
 def test_steps_as_one_come_to_the_same(grid, monkeypatch, changes):
     draw = Noise.draw
     monkeypatch.setattr(Noise, "draw", lambda *a: tuple(x.double() for x in draw(*a)))
@@ -82,7 +93,8 @@ def test_steps_as_one_come_to_the_same(grid, monkeypatch, changes):
         for key, array in expected.items():
             np.testing.assert_allclose(found[key], array, rtol=1e-9, atol=1e-12, err_msg=key)
     after = numbers(together[1])
-    assert all((after[key] != array).any() for key, array in before.items() if "_avg" in key)
+    changing = [key for key in before if "_avg" in key or "ema/" in key]
+    assert all((after[key] != before[key]).any() for key in changing)
 
 
 def test_what_cannot_be_stacked():

@@ -259,8 +259,9 @@ class Offspring:
 
     def stackable(self, device: torch.device) -> bool:
         """Tell whether this had better be trained in batched steps, which others may share."""
-        alone = not (self.has_rivals or self.training.augment)
-        return alone and stacked.pays(device, self.training.losses, *self.networks)
+        t = self.training
+        alone = not (self.has_rivals or t.augment or t.gradient_accumulation > 1)
+        return alone and stacked.pays(device, t.losses, *self.networks)
 
     @property
     def step_count(self) -> int:
@@ -325,7 +326,7 @@ class Offspring:
                 _, losses_of_discriminator = batch.evaluate(self.rivals.generators, [discriminator])
                 values["generator_losses"] = losses_of_generator[0]
                 values["discriminator_losses"] = losses_of_discriminator[:, 0]
-            values |= observed(t, generator, device, self.round, self.slot)
+            values |= observed(t, learners[0].sampled(), device, self.round, self.slot)
         return (*learners[0].states(), *learners[1].states()), values
 
 

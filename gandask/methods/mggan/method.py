@@ -113,6 +113,9 @@ class MGGAN(Mixing[GroupView]):
                 f"interval={self.interval!r}: expected a number of iterations, 0 for never, or "
                 f"{ADAPTIVE!r}"
             )
+        self.refuse_practices(
+            ("learning_rate_half_life",), "Algorithm 1 sets learning rates in each iteration"
+        )
         object.__setattr__(self, "base", families.read(self.base, self.groups))
         if self.loss is not None:
             config.lookup("loss", self.loss, losses.LOSSES)

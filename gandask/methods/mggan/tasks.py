@@ -65,7 +65,7 @@ def train(
                 trace.follow(pair, iteration, real)
             progress((iteration - first + 1) / (last - first + 1))
         values = pair.outcome() | trace.values() | {"last_iteration": last}
-        generator = pair.generator.module
+        generator = pair.generator.sampled()
         values["scored"] = scored
         if values["finite"] and scored:
             values |= observed(training, generator, device, round, slot)
@@ -102,16 +102,15 @@ class Trace:
         real : sequence of Samples
             A batch for each of the discriminator's steps.
         """
-        loss = pair.generator_loss()
-        pair.count("generator", loss)
-        before, self.loss = self.loss, float(loss.detach())
+        loss, gradients = pair.generator_gradients()
+        before, self.loss = self.loss, float(loss)
         varied = variation(before, self.loss)
         at = self.adjustment.regrouping(iteration, self.regroupings)
         self.learning_rate = self.adjustment.rate(self.learning_rate, iteration, at, varied)
         for kind in KINDS:
             share = pair.training.rate(kind) / pair.training.learning_rate
             getattr(pair, kind).learning_rate = share * self.learning_rate
-        pair.generator.step(loss)
+        pair.generator.apply(gradients)
         opposing = float(torch.stack([pair.discriminator_step(batch) for batch in real]).mean())
         self.rows.append((self.learning_rate, self.loss, opposing, varied, at or -1))
 

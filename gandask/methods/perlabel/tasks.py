@@ -14,6 +14,7 @@ from gandask import data as data_sets
 from gandask.core import Array, Made, State, progress, rng, routine
 from gandask.data import Data
 from gandask.methods.tasks import batches, kept, measured, observed
+from gandask.training.averaging import average_of
 from gandask.training.learner import load_module
 from gandask.training.pair import Pair
 from gandask.training.settings import Training, real_batch
@@ -65,7 +66,7 @@ def train(
             progress((iteration - first + 1) / (last - first + 1))
         values = pair.outcome() | {"last_iteration": last}
         values["training_seconds"] = time.perf_counter() - begun
-        generator = pair.generator.module
+        generator = pair.generator.sampled()
         if values["finite"] and scored:
             values |= observed(training, generator, device, round, slot)
             values |= kept(training, generator, kept_samples, device, slot)
@@ -78,7 +79,7 @@ def score(
     """Measure a label's generator on many samples, and keep some: ``statistics``, ``samples``."""
     with training.settled() as device:
         with routine("load"):
-            generator = load_module(training.build_generator, state, device)
+            generator = load_module(training.build_generator, average_of(state), device)
         values = measured(training, [generator], samples, device, round, slot, "final")
         return (), values | kept(training, generator, kept_samples, device, slot)
 

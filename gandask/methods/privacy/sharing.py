@@ -26,6 +26,7 @@ from gandask.core import (
     nearest_multiple,
 )
 from gandask.methods.adversarial import Adversarial
+from gandask.methods.practice import PRACTICES
 from gandask.methods.privacy import hosting as hosts
 from gandask.methods.privacy.hosting import Parties
 from gandask.methods.privacy.settled import check_alpha, check_clients, check_loss
@@ -125,12 +126,9 @@ class Sharing(Adversarial[PrivacyView]):
         if self.loss is not None:
             config.lookup("loss", self.loss, LOSSES)
         check_loss(self.teacher_loss)
-        for key in ("discriminator_learning_rate", "r1", "dragan", "augment"):
-            if getattr(self, key):
-                raise SettingError(
-                    f"{key}={getattr(self, key)}: clients train their discriminators by terms that "
-                    "have no such setting; leave it out"
-                )
+        self.refuse_practices(
+            PRACTICES, "clients train their discriminators by terms that have no such setting"
+        )
         if self.features == "inception":
             raise SettingError(
                 "features='inception': clients score with what they are sent, and InceptionV3 is "

@@ -24,13 +24,12 @@ from gandask.methods.split.states import (
     by_name,
     counted_by,
     joined,
-    learner_of,
     mean_of,
     taken,
 )
 from gandask.training.augmenting import Judge
 from gandask.training.learner import Learner, gradients, load_module, trainable
-from gandask.training.pair import forged
+from gandask.training.pair import forged, learner_of
 from gandask.training.settings import Training
 from gandask.training.wire import coarser, packed, unpacked
 

@@ -16,15 +16,15 @@ from gandask.methods.split.states import (
     DISCRIMINATOR,
     GENERATOR,
     copies,
-    learner_of,
     mean_of,
     taken,
     together,
 )
 from gandask.methods.tasks import initialise, observed
 from gandask.training import networks
+from gandask.training.averaging import average_of
 from gandask.training.learner import Learner, load_module, save_module
-from gandask.training.pair import forged, gradients_from
+from gandask.training.pair import forged, gradients_from, learner_of
 from gandask.training.settings import Noise, Training
 from gandask.training.wire import unpacked
 
@@ -124,9 +124,8 @@ def learn(
         with routine("forge"):
             made = _forged(learner.module, then, judges, rules) if forges else []
         values: dict[str, Any] = {"finite": finite}
-        trained = save_module(learner.module)
-        values |= _scored(training, learner.module, device, round, slot, scored)
-        return (trained, learner.moments(), *made), values
+        values |= _scored(training, learner.sampled(), device, round, slot, scored)
+        return (*learner.states(), *made), values
 
 
 def adopt(
@@ -152,7 +151,9 @@ def adopt(
         with routine("forge"):
             then = functools.partial(inputs, training, rules, device, slot, round + 1)
             made = _forged(module, then, judges, rules)
-        return (save_module(module), *made), _scored(training, module, device, round, slot, scored)
+        kept = {**mean, **save_module(module)}
+        sampled = load_module(training.build_generator, average_of(kept), device)
+        return (kept, *made), _scored(training, sampled, device, round, slot, scored)
 
 
 def _scored(

@@ -25,12 +25,11 @@ from gandask.methods.split.states import (
     by_name,
     counted_by,
     joined,
-    learner_of,
     mean_of,
     taken,
 )
 from gandask.training.learner import gradients, load_module, trainable
-from gandask.training.pair import Samples, discriminator_loss, feedback
+from gandask.training.pair import Samples, discriminator_loss, feedback, learner_of
 from gandask.training.settings import Training
 from gandask.training.wire import packed, remembered, remembers
 

@@ -103,6 +103,10 @@ class Split(Adversarial[SplitView]):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.refuse_practices(
+            ("gradient_accumulation",),
+            "a step is made of the batches of several nodes already; take a smaller batch_size",
+        )
         object.__setattr__(self, "base", families.one(self.base))
         if self.loss is not None:
             config.lookup("loss", self.loss, losses.LOSSES)

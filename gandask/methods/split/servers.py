@@ -13,10 +13,11 @@ from gandask.methods.split.states import (
     all_finite,
     averaged,
     copies,
-    learner_of,
 )
 from gandask.methods.tasks import observed
+from gandask.training.averaging import average_of
 from gandask.training.learner import load_module, trainable
+from gandask.training.pair import learner_of
 from gandask.training.settings import Training
 from gandask.training.wire import unpacked
 
@@ -88,7 +89,7 @@ def stepped(
         values: dict[str, Any] = {"finite": finite}
         written = learner.states()
         if scored:
-            values |= observed(training, learner.module, device, round, slot)
+            values |= observed(training, learner.sampled(), device, round, slot)
         return written, values
 
 
@@ -114,6 +115,6 @@ def average(
     if scored:
         with training.settled() as device:
             with routine("load"):
-                module = load_module(training.builder(kind), weights, device)
+                module = load_module(training.builder(kind), average_of(weights), device)
             values = observed(training, module, device, round, slot)
     return (weights,), values

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from gandask.core import Array, State
 from gandask.methods.split.draws import cut
-from gandask.training.learner import Learner, buffer_names, load_module, save_module, trainable
+from gandask.training.averaging import trained_of
+from gandask.training.learner import Learner, buffer_names, save_module, trainable
 from gandask.training.pair import Samples
 from gandask.training.settings import Training
 from gandask.training.wire import coarser, packed, unpacked
@@ -29,21 +30,13 @@ def weights(slot: str, kind: str, round: int) -> tuple[str, str]:
 
 def copies(weights: State, wire: str) -> list[State]:
     """Give the copy of weights that others read, where they travel in fewer bits."""
-    return [] if wire == "float32" else [packed(weights, coarser(wire))]
+    return [] if wire == "float32" else [packed(trained_of(weights), coarser(wire))]
 
 
 def joined(states: Sequence[State], counted: bool) -> tuple[State, Sequence[State]]:
     """Put a network and newer buffers of it together, apart from what follows."""
     held = unpacked(states[0])
     return ({**held, **states[1]}, states[2:]) if counted else (held, states[1:])
-
-
-def learner_of(
-    training: Training, kind: str, held: State, moments: State, device: torch.device
-) -> Learner:
-    """Go on training a network from its states."""
-    module = load_module(training.builder(kind), held, device)
-    return Learner.of(module, moments, training.adam_betas)
 
 
 def buffers_of(module: nn.Module) -> dict[str, Array]:
