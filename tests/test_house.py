@@ -14,9 +14,9 @@ from gandask.scores.metrics import METRICS
 
 ROOT = Path(gandask.__file__).parent
 ORDER = (
-    "version", "core", "display", "schedule", "checks", "config", "extensions", "data", "training",
-    "scores", "clients", "results", "plots", "methods", "execution", "cluster", "store", "runs",
-    "repurposing", "engine", "pages", "presets", "commands", "__main__", "methods.testing",
+    "version", "core", "display", "schedule", "checks", "config", "extensions", "loggers", "data",
+    "training", "scores", "clients", "results", "plots", "methods", "execution", "cluster", "store",
+    "runs", "repurposing", "engine", "pages", "presets", "commands", "__main__", "methods.testing",
 )  # fmt: skip
 """Each may import those before it; `gandask/__init__.py`, the front door, any.
 
