@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 IDENTITY: Mapping[str, str] = {
     "fingerprint": "data",
     "extractor": "what samples are scored by",
+    "held_out_digest": "held-out data",
     "networks_digest": "networks",
     "networks_behaviour": "networks",
     "losses_digest": "losses",
@@ -30,6 +31,7 @@ IDENTITY: Mapping[str, str] = {
 WHERE: Mapping[str, tuple[str, ...]] = {
     "fingerprint": ("data", "data_dir", "download"),
     "extractor": ("inception_weights",),
+    "held_out_digest": ("data", "data_dir", "download"),
     "init_digest": ("init",),
 }
 """By the fact that tells what it is, the settings that tell where it is: elsewhere on another
@@ -238,7 +240,7 @@ class Method(abc.ABC, Generic[V]):
         """
         raise StoreError(f"method {self.name!r} has no samples")
 
-    def labelled(self, facts: Mapping[str, Any]) -> Mapping[int, tuple[str, float]]:
+    def makers(self, facts: Mapping[str, Any]) -> Mapping[int, tuple[str, float]]:
         """Tell who makes samples of a label alone: nobody as a rule.
 
         Parameters

@@ -4,11 +4,12 @@ from gandask.data.cache import cache_dir
 from gandask.data.loading import Data, check_name, load, resolved
 from gandask.data.plane import Plane
 from gandask.data.sequences import Bands
-from gandask.data.shares import by_class, by_client, fraction, whole
-from gandask.data.sources import NAMES, torchvision
+from gandask.data.shares import by_class, by_client, fraction, held_out, of_each_class, whole
+from gandask.data.sources import NAMES, TESTED, torchvision
 
 __all__ = [
     "NAMES",
+    "TESTED",
     "Bands",
     "Data",
     "Plane",
@@ -17,7 +18,9 @@ __all__ = [
     "cache_dir",
     "check_name",
     "fraction",
+    "held_out",
     "load",
+    "of_each_class",
     "resolved",
     "torchvision",
     "whole",

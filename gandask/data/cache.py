@@ -40,10 +40,10 @@ def cache_dir() -> Path:
         ) from error
 
 
-def key(name: str, root: Path, image_size: int | None, skip: bool) -> str:
-    """Name the cache entry of a source in its present state."""
+def key(name: str, root: Path, image_size: int | None, skip: bool, test: bool = False) -> str:
+    """Name the cache entry of a source, or of its part to test on, in its present state."""
     known = name if name in KNOWN else ""
-    source = [FORMAT, known, str(root), image_size, skip, files(root)]
+    source = [FORMAT, known, str(root), image_size, skip, files(root), *(["test"] if test else [])]
     digest = hashlib.blake2b(json.dumps(source).encode(), digest_size=8).hexdigest()
     # people recognise it by a name; with the digest a whole one may be too long for a folder
     spoken = re.sub(r"[^\w.-]", "_", known or root.stem)[:40]

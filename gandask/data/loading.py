@@ -25,7 +25,7 @@ from gandask.core import Array, DataError, SettingError, rng
 from gandask.data.cache import FORMAT, cache_dir, keep, key, recall
 from gandask.data.images import UNEQUAL, Block, resized
 from gandask.data.sequences import sines
-from gandask.data.sources import KNOWN, NAMES, decode, find, locate
+from gandask.data.sources import KNOWN, NAMES, TESTED, decode, find, locate
 from gandask.display import printable, suggestion
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _POINTS = 50_000
 _KEPT_ON_GPU = 2**30  # bytes: data sets up to this size are copied to a GPU once, and not by batch
 _lock = threading.Lock()  # of the threads of one worker, the first decodes for all
-_loaded: dict[tuple[str, str | None, int | None, bool], Data] = {}  # by the arguments
+_loaded: dict[tuple[str, str | None, int | None, bool, bool], Data] = {}  # by the arguments
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,6 +169,7 @@ def load(
     image_size: int | None = None,
     skip_unreadable: bool = False,
     fresh: bool = False,
+    test: bool = False,
 ) -> Data:
     """Load a data set by name or path; the same arguments give the same object.
 
@@ -193,6 +194,9 @@ def load(
     fresh : bool
         Look whether files, or what this process has loaded of them, have changed since: every run
         begins so.
+    test : bool
+        Load the part to test on, of a set that has one: ``mnist``, ``fashion_mnist``, ``cifar10``,
+        ``cifar100``.
 
     Returns
     -------
@@ -201,7 +205,8 @@ def load(
     Raises
     ------
     SettingError
-        For an unknown name, or an `image_size` that is not positive or of what is no image.
+        For an unknown name, an `image_size` that is not positive or of what is no image, or the
+        part to test on of a set that has none.
     DataError
         For data that is missing, unreadable, empty or of the wrong form.
 
@@ -215,13 +220,15 @@ def load(
     if image_size is not None and image_size < 1:
         raise SettingError(f"image_size: expected a positive number or None, got {image_size}")
     name = spelt(name)
+    if test and name not in TESTED:
+        raise SettingError(f"test: {printable(name)} has no such part; {', '.join(TESTED)} have")
     # by a path spelt out; what is gone meanwhile is still there for who has loaded it
     found = name if name in NAMES else str(find(name, data_dir) or name)
     folder = data_dir and spelt_out(data_dir)
     if download and name in KNOWN:
         with _lock:
             locate(name, folder, download)
-    arguments = found, folder, image_size, skip_unreadable
+    arguments = found, folder, image_size, skip_unreadable, test
     loaded = _loaded.get(arguments)
     if loaded is None:
         return _loaded.setdefault(arguments, _load(*arguments))
@@ -234,16 +241,18 @@ def load(
     return loaded
 
 
-def _load(name: str, data_dir: str | None, image_size: int | None, skip_unreadable: bool) -> Data:
+def _load(
+    name: str, data_dir: str | None, image_size: int | None, skip_unreadable: bool, test: bool
+) -> Data:
     if name in NAMES and name not in KNOWN:
         return _embedded(name, image_size)
     with _lock:
         root = locate(name, data_dir, download=False)
         image_size = _size(name, image_size)
-        folder = cache_dir() / key(name, root, image_size, skip_unreadable)
+        folder = cache_dir() / key(name, root, image_size, skip_unreadable, test)
         kept = recall(folder)
         if kept is None:
-            keep(folder, decode(name, root, image_size, skip_unreadable))
+            keep(folder, decode(name, root, image_size, skip_unreadable, test))
             kept = recall(folder)
         if kept is None:
             raise DataError(f"cache {folder}: unreadable as soon as written; check that disk")
@@ -254,10 +263,12 @@ def _load(name: str, data_dir: str | None, image_size: int | None, skip_unreadab
     return Data(name, samples, labels, about["classes"], about["fingerprint"], entry=folder.name)
 
 
-def _entry(name: str, data_dir: str | None, image_size: int | None, skip_unreadable: bool) -> str:
+def _entry(
+    name: str, data_dir: str | None, image_size: int | None, skip_unreadable: bool, test: bool
+) -> str:
     """Name the cache entry of the files as they are now."""
     root = locate(name, data_dir, download=False)
-    return key(name, root, _size(name, image_size), skip_unreadable)
+    return key(name, root, _size(name, image_size), skip_unreadable, test)
 
 
 def _size(name: str, image_size: int | None) -> int | None:

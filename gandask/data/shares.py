@@ -1,6 +1,7 @@
 """Share a data set out, as sorted arrays of indices into it.
 
-A share is all of the data, a random fraction, one class, or what one client of several holds.
+A share is all of the data, a random fraction, one class, some of each class, what is not held out,
+or what one client of several holds.
 Generators of one seed give the shares of one split, whoever asks.
 """
 
@@ -11,6 +12,7 @@ import numpy as np
 from gandask.core import Array, SettingError
 
 TRIES = 100  # draws of a Dirichlet split until everyone has a sample
+MOST_HELD = 10_000  # samples to test on
 
 
 def whole(size: int) -> Array:
@@ -58,6 +60,47 @@ def by_class(labels: Array, label: int) -> Array:
     if not len(chosen):
         raise SettingError(f"label: expected one of {np.unique(labels).tolist()}, got {label}")
     return chosen
+
+
+def held_out(size: int, generator: np.random.Generator) -> tuple[Array, Array]:
+    """Part the samples at random into a fifth, at most 10,000, to test on, and all others.
+
+    The former are in random order, so that the first of them are a random part again.
+
+    Examples
+    --------
+    >>> held, rest = held_out(10, np.random.default_rng(1))
+    >>> len(held), len(rest), np.intersect1d(held, rest).size
+    (2, 8, 0)
+    """
+    order = generator.permutation(size).astype(np.int64)
+    held = min(MOST_HELD, size // 5)
+    return order[:held], np.sort(order[held:])
+
+
+def of_each_class(labels: Array, known: Array, count: int, generator: np.random.Generator) -> Array:
+    """Draw so many samples, as many of each class as that goes.
+
+    Parameters
+    ----------
+    labels : (N,) array
+        Those of the data set.
+    known : array
+        The samples that are drawn from.
+
+    Examples
+    --------
+    >>> labels = np.array([0, 0, 0, 0, 1, 1, 2])
+    >>> labels[of_each_class(labels, np.arange(7), 5, np.random.default_rng(1))]
+    array([0, 0, 1, 1, 2])
+    """
+    drawn = generator.permutation(known)
+    found = labels[drawn]
+    turns = np.empty(len(drawn), dtype=np.int64)
+    for label in np.unique(found):
+        own = found == label
+        turns[own] = np.arange(own.sum())
+    return np.sort(drawn[np.argsort(turns, kind="stable")[:count]])
 
 
 def by_client(

@@ -54,6 +54,8 @@ KNOWN = {
 }
 NAMES = ("digits", "ring8", "grid25", "sines", *KNOWN)
 """The data sets that `load` knows by name."""
+TESTED = ("mnist", "fashion_mnist", "cifar10", "cifar100")
+"""Those that come with a part to test on."""
 
 
 @functools.cache
@@ -148,10 +150,15 @@ def _path(name: str, data_dir: str | None) -> Path:
 # --- Decoding -------------------------------------------------------------------------------------
 
 
-def decode(name: str, root: Path, image_size: int | None, skip: bool) -> Iterator[Block | None]:
-    """Read a source block by block; None stands for an unreadable image passed over."""
+def decode(
+    name: str, root: Path, image_size: int | None, skip: bool, test: bool = False
+) -> Iterator[Block | None]:
+    """Read a source block by block, or its part to test on.
+
+    None stands for an unreadable image passed over.
+    """
     if name in KNOWN and KNOWN[name].arrays:
-        samples, labels = _known_arrays(name, root)
+        samples, labels = _known_arrays(name, root, test)
     elif root.is_file() and root.suffix.lower() in (".npy", ".npz"):
         samples, labels = _read_arrays(root)
     else:
@@ -164,8 +171,8 @@ def decode(name: str, root: Path, image_size: int | None, skip: bool) -> Iterato
         yield resized(samples[block], image_size), labels[block]
 
 
-def _known_arrays(name: str, root: Path) -> Block:
-    """Read a set that torchvision holds as arrays."""
+def _known_arrays(name: str, root: Path, test: bool) -> Block:
+    """Read one part of a set that torchvision holds as arrays: to train on, or to test on."""
     folder, source, kind, _ = KNOWN[name]
     data_dir = root.parents[folder.count("/")]
     present = sorted(path for path in root.iterdir() if path.is_file())
@@ -183,7 +190,7 @@ def _known_arrays(name: str, root: Path) -> Block:
                         (data_dir / folder / plain).open("wb") as copy,
                     ):
                         shutil.copyfileobj(content, copy)
-            found = getattr(torchvision().datasets, kind)(data_dir)
+            found = getattr(torchvision().datasets, kind)(data_dir, train=not test)
             images, labels = np.asarray(found.data), np.asarray(found.targets, dtype=np.int64)
     except UNREADABLE as error:
         names = ", ".join(printable(path.name) for path in present) or "none"

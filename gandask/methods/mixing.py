@@ -38,5 +38,5 @@ class Mixing(Adversarial[V]):
         if len(known) < len(packed):
             return weights, None
         return mixture.evolve(
-            weights, known, self._real, self.score, self.mixture_sigma, generations, chance
+            weights, known, self._real, self.mixed_by, self.mixture_sigma, generations, chance
         )

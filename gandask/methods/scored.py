@@ -65,7 +65,7 @@ class Scored(Practice[V]):
                 f"improve by what follows from sums over samples: {', '.join(METRICS)}; ask for it "
                 f"at the end with final_scores=[{self.score!r}]"
             )
-        config.lookup("score", self.score, METRICS)
+        config.lookup("score", self.mixed_by, METRICS)
 
     @property
     @abc.abstractmethod
@@ -75,6 +75,11 @@ class Scored(Practice[V]):
     def training_of(self, slot: str) -> Training:
         """What the tasks of a slot are given."""
         return self.training
+
+    @property
+    def mixed_by(self) -> str:
+        """Name the score that mixtures improve."""
+        return self.score
 
     # ---- scores of each round
 

@@ -340,7 +340,7 @@ class Run(Steered):
             For labels that there are not.
         """
         made = self._made
-        known = made.labelled(self.store.description["facts"])
+        known = made.makers(self.store.description["facts"])
         if not known:
             raise StoreError(
                 f"{self.store.path}: no generator of method {made.name!r} makes samples of one "

@@ -213,9 +213,14 @@ class Metric:
 
     def better(self, score: float, than: float) -> bool:
         """Tell whether `score` is strictly better; anything beats a score that is not a number."""
-        if np.isnan(score) or np.isnan(than):
-            return bool(np.isnan(than) and not np.isnan(score))
-        return score > than if self.higher_is_better else score < than
+        return better(score, than, self.higher_is_better)
+
+
+def better(score: float, than: float, higher_is_better: bool) -> bool:
+    """Tell whether `score` is strictly better; anything beats a score that is not a number."""
+    if np.isnan(score) or np.isnan(than):
+        return bool(np.isnan(than) and not np.isnan(score))
+    return score > than if higher_is_better else score < than
 
 
 METRICS = {

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 Judge = Callable[..., Tensor]
 """Samples, and labels where networks are conditional, to logits."""
@@ -95,19 +95,18 @@ class Augmented:
 
     Parameters
     ----------
-    module : Module
+    judge : callable
     policy : sequence of str
         Names of `AUGMENTATIONS`, in the order in which they are applied.
     chance : torch.Generator
         Where they draw from.
     """
 
-    def __init__(self, module: nn.Module, policy: Sequence[str], chance: torch.Generator) -> None:
-        self.module, self.policy, self.chance = module, policy, chance
+    def __init__(self, judge: Judge, policy: Sequence[str], chance: torch.Generator) -> None:
+        self.judge, self.policy, self.chance = judge, policy, chance
 
     def __call__(self, samples: Tensor, *labels: Tensor) -> Tensor:
         """Judge samples as they are seen."""
         for name in self.policy:
             samples = AUGMENTATIONS[name](samples, self.chance)
-        judged: Tensor = self.module(samples, *labels)
-        return judged
+        return self.judge(samples, *labels)

@@ -75,6 +75,9 @@ class Network:
         has an ``in``; None for any shape, points included.
     sequences
         Whether it is made for sequences alone.
+    classifier
+        Called as ``(shape, classes, activation)``; gives a module from samples ``(n, *shape)`` to
+        logits (n, classes): what a semi-supervised discriminator is made of; None for none.
     """
 
     generator: Builder
@@ -84,6 +87,7 @@ class Network:
     sizes: Container[int] | None = None
     loss: str = "bce"
     sequences: bool = False
+    classifier: Builder | None = None
 
 
 def check(name: str, network: Network, shape: Shape, classes: int, key: str = "network") -> None:
@@ -177,7 +181,20 @@ def mlp_discriminator(
 
     The parameters are those of `Network.discriminator`, and `hidden`, as there.
     """
-    return nn.Sequential(nn.Flatten(), *_dense([prod(shape), *hidden, 1], activation))
+    return mlp_classifier(shape, 1, activation, hidden)
+
+
+def mlp_classifier(
+    shape: Shape,
+    classes: int,
+    activation: str | None = None,
+    hidden: Sequence[int] = (256, 256),
+) -> nn.Module:
+    """Make the discriminator of `mlp` with a logit for each class.
+
+    The parameters are those of `Network.classifier`, and `hidden`, as there.
+    """
+    return nn.Sequential(nn.Flatten(), *_dense([prod(shape), *hidden, classes], activation))
 
 
 def _dense(sizes: Sequence[int], activation: str | None) -> list[nn.Module]:
@@ -222,6 +239,16 @@ def dcgan_discriminator(
     sample change the logit of another, where a gradient penalty constrains each by itself
     (Gulrajani et al., 2017). It learns no gain: clipping would cut that from 1 to the bound.
     """
+    return dcgan_classifier(shape, 1, activation, critic=critic)
+
+
+def dcgan_classifier(
+    shape: Shape, classes: int, activation: str | None = None, *, critic: bool = False
+) -> nn.Module:
+    """Make the discriminator of DCGAN, or a critic, with a logit for each class.
+
+    The parameters are those of `Network.classifier`, and `critic`, as in `dcgan_discriminator`.
+    """
     smallest, widths = pyramid(shape[1])
     layers: list[nn.Module] = [nn.Conv2d(shape[0], widths[0], 4, 2, 1)]
     for inputs, outputs in pairwise(widths):
@@ -230,7 +257,7 @@ def dcgan_discriminator(
             nn.Conv2d(inputs, outputs, 4, 2, 1, bias=critic),
             nn.GroupNorm(1, outputs, affine=False) if critic else nn.BatchNorm2d(outputs),
         ]
-    layers += [activation_of(activation or "leaky_relu"), nn.Conv2d(widths[-1], 1, smallest)]
+    layers += [activation_of(activation or "leaky_relu"), nn.Conv2d(widths[-1], classes, smallest)]
     return small_weights(nn.Sequential(*layers, nn.Flatten()))
 
 
@@ -286,11 +313,20 @@ _LARGEST = 1024  # side of an image that is looked for
 
 #: Every network that a setting can name.
 NETWORKS: dict[str, Network] = {
-    "mlp": Network(mlp_generator, mlp_discriminator, latent=64),
+    "mlp": Network(mlp_generator, mlp_discriminator, latent=64, classifier=mlp_classifier),
     "small_mlp": Network(
-        partial(mlp_generator, hidden=_SMALL), partial(mlp_discriminator, hidden=_SMALL), latent=32
+        partial(mlp_generator, hidden=_SMALL),
+        partial(mlp_discriminator, hidden=_SMALL),
+        latent=32,
+        classifier=partial(mlp_classifier, hidden=_SMALL),
     ),
-    "dcgan": Network(dcgan_generator, dcgan_discriminator, latent=100, sizes=Pyramids()),
+    "dcgan": Network(
+        dcgan_generator,
+        dcgan_discriminator,
+        latent=100,
+        sizes=Pyramids(),
+        classifier=dcgan_classifier,
+    ),
     "wgan": Network(
         dcgan_generator,
         partial(dcgan_discriminator, critic=True),

@@ -8,6 +8,7 @@ whole, the numbers are the same. Adversarial training after Goodfellow et al. (2
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from gandask.training.averaging import Average
 from gandask.training.learner import Learner, load_module
 from gandask.training.losses import Loss
 from gandask.training.settings import Noise, Training
+from gandask.training.supervision import Labelled
 
 KINDS = ("generator", "discriminator")
 Samples = tuple[Tensor, ...]
@@ -127,6 +129,8 @@ class Pair:
         That of the next step.
     changes : torch.Generator
         Where changes of samples are drawn from that discriminators see.
+    labelled : Labelled, optional
+        Samples with labels that the discriminator learns, too.
     """
 
     training: Training
@@ -136,6 +140,7 @@ class Pair:
     epsilon: torch.Generator
     loss: Loss
     changes: torch.Generator
+    labelled: Labelled | None = None
     totals: dict[str, Tensor] = field(init=False)
     counts: dict[str, int] = field(init=False)
 
@@ -165,6 +170,7 @@ class Pair:
             torch.Generator(device).manual_seed(epsilon_seed),
             loss,
             training.changes(device, round, slot),
+            Labelled(training, device, round, slot) if training.labelled else None,
         )
 
     def inputs(self) -> tuple[Tensor, ...]:
@@ -203,19 +209,21 @@ class Pair:
         step = self.counts["discriminator"]
         made = forger or self.generator.module
         parts = zip(self._parts(self.inputs()), self._parts(real), strict=True)
-        loss, gradients = self._added_up(
-            self.discriminator,
-            (
-                share
-                * discriminator_loss(
-                    self.loss, seen, samples, forged(made, inputs), self.epsilon, step
-                )
-                for (share, inputs), (_, samples) in parts
-            ),
+        judged = (
+            share
+            * discriminator_loss(self.loss, seen, samples, forged(made, inputs), self.epsilon, step)
+            for (share, inputs), (_, samples) in parts
         )
+        terms = itertools.chain(judged, self._taught())
+        loss, gradients = self._added_up(self.discriminator, terms)
         self.discriminator.apply(gradients, self.loss.clip)
         self.count("discriminator", loss)
         return loss
+
+    def _taught(self) -> Iterator[Tensor]:
+        """Compute the discriminator's loss on labelled samples, where there are any."""
+        if self.labelled is not None:
+            yield self.labelled.loss(self.discriminator.module, self.changes)
 
     def _parts(self, batch: Samples) -> Iterator[tuple[float, Samples]]:
         """Cut a batch, where that is asked for, and give the share of it that each part is."""

@@ -44,6 +44,10 @@ OTHERS: Mapping[str, str] = {
         "{then}): let all machines share one GANDASK_CACHE and one inception_weights, or remove "
         "the folder features from the cache here"
     ),
+    "held_out_digest": (
+        "held-out samples are others here than where the run was begun (fingerprint {now}, there "
+        "{then}): let all machines read the same files"
+    ),
     "init_digest": (
         "networks to start from are others than when the run was begun (init_digest {now}, then "
         "{then}): put those back, or begin the run anew"
@@ -62,10 +66,11 @@ class Training:
 
     `source` holds the arguments of `gandask.data.load`; `init` the folder of the run whose networks
     all start from; `losses` those that pairs are trained with; `sample_shape` and `classes` are the
-    data's, given where nets are built without it; the rest are settings that methods share. Pickled
-    where its data were loaded, it takes their `fingerprint` along, and whoever loads others under
-    the same name is told. So it is with `identity`, facts of `gandask.core.IDENTITY`, once
-    `identify` was called where the run is begun.
+    data's, given where nets are built without it; `labelled` how many samples have labels that
+    discriminators learn, which tell no classes if none have; the rest are settings that methods
+    share. Pickled where its data were loaded, it takes their `fingerprint` along, and whoever loads
+    others under the same name is told. So it is with `identity`, facts of `gandask.core.IDENTITY`,
+    once `identify` was called where the run is begun.
     """
 
     source: Mapping[str, Any]
@@ -95,6 +100,7 @@ class Training:
     init: str | None
     sample_shape: tuple[int, ...] | None = None
     classes: int | None = None
+    labelled: int = 0
     fingerprint: str | None = field(default=None, compare=False)
     identity: dict[str, Any] = field(default_factory=dict, compare=False)
 
@@ -127,10 +133,27 @@ class Training:
 
     def shard(self, slot: str) -> Array:
         """Indices of the samples that `slot` trains on."""
+        known = self.unheld
         if self.data_fraction == 1.0:
-            return data_sets.whole(len(self.data))
+            return known
         generator = rng(self.seed, slot, "shard")
-        return data_sets.fraction(len(self.data), self.data_fraction, generator)
+        return known[data_sets.fraction(len(known), self.data_fraction, generator)]
+
+    @property
+    def held_out(self) -> tuple[Data, Array]:
+        """Where the samples lie that no slot trains on, and their indices in random order."""
+        chance = rng(self.seed, "held out")
+        if self.source["name"] in data_sets.TESTED:
+            tested = data_sets.load(**self.source, test=True)
+            return tested, chance.permutation(len(tested))
+        return self.data, data_sets.held_out(len(self.data), chance)[0]
+
+    @property
+    def unheld(self) -> Array:
+        """Indices of all samples that are trained on: none is held out unless some are labelled."""
+        if not self.labelled or self.source["name"] in data_sets.TESTED:
+            return data_sets.whole(len(self.data))
+        return data_sets.held_out(len(self.data), rng(self.seed, "held out"))[1]
 
     def build_generator(self) -> nn.Module:
         """Build a generator with weights from torch's global stream."""
@@ -141,9 +164,9 @@ class Training:
         """Make the stream that changes of samples are drawn from."""
         return torch.Generator(device).manual_seed(torch_seed(self.seed, *key, "augment"))
 
-    def seen(self, module: nn.Module, changes: torch.Generator) -> Judge:
+    def seen(self, judge: Judge, changes: torch.Generator) -> Judge:
         """Let a discriminator see samples changed, where that is asked for; see `augmenting`."""
-        return Augmented(module, names(self.augment), changes) if self.augment else module
+        return Augmented(judge, names(self.augment), changes) if self.augment else judge
 
     def rate(self, kind: str) -> float:
         """Give the initial learning rate of a ``generator`` or a ``discriminator``."""
@@ -182,6 +205,8 @@ class Training:
             "losses_digest": of_losses(self.losses),
             **self._behaviour(),
         }
+        if self.labelled:
+            found["held_out_digest"] = self.held_out[0].fingerprint
         if self.init:
             found["init_digest"] = _digest_of(stored.best_pair(self.init))
         self.identity.clear()

@@ -525,8 +525,8 @@ def write_mnist(folder: Path, name: str) -> tuple[Array, Array]:
     """Write a small MNIST in its own file format, under names such as ``"{}-idx{}-ubyte.gz"``."""
     folder.mkdir(parents=True)
     images, labels = pixels(20, 28, 28), np.arange(20, dtype=np.uint8) % 10
-    for part in ("train", "t10k"):
-        for what, array in (("images", images), ("labels", labels)):
+    for part, parted in (("train", (images, labels)), ("t10k", (255 - images[:10], labels[:10]))):
+        for what, array in zip(("images", "labels"), parted, strict=True):
             header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, dtype=">i4").tobytes()
             content = header + array.tobytes()
             file = folder / name.format(f"{part}-{what}", array.ndim)
@@ -548,6 +548,17 @@ def test_mnist_plain_or_packed_and_as_kaggle_names_it(name: str, tmp_path: Path)
     np.testing.assert_array_equal(loaded.labels, labels)
     assert sorted(folder.iterdir()) == before
     assert data.load("fashion_mnist", str(tmp_path), image_size=32).shape == (1, 32, 32)
+    tested = data.load("fashion_mnist", str(tmp_path), test=True)
+    np.testing.assert_array_equal(tested.samples[:, 0], 255 - images[:10])
+    assert tested.labels.tolist() == labels[:10].tolist()
+    assert tested.fingerprint != loaded.fingerprint
+    assert data.load("fashion_mnist", str(tmp_path)) is loaded
+
+
+@pytest.mark.parametrize("name", ["digits", "stacked_mnist", "samples.npy"])
+def test_a_part_to_test_on_that_there_is_not_is_refused(name: str) -> None:
+    with pytest.raises(SettingError, match="has no such part; mnist, fashion_mnist"):
+        data.load(name, test=True)
 
 
 def test_damaged_or_incomplete_mnist_is_refused(tmp_path: Path) -> None:

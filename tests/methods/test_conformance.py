@@ -34,6 +34,10 @@ class TestGridPractised(Conformance):
     method = tiny("grid", ema=0.9, gradient_accumulation=2, learning_rate_half_life=3)
 
 
+class TestSemiSupervised(Conformance):
+    method = tiny("grid", labelled=16, score="accuracy")
+
+
 class TestMGGAN(Conformance):
     method = tiny("mggan", final_scores=("coverage", "fid_by_class"))
 
@@ -105,8 +109,8 @@ class TestToyAlone(Conformance):
 def test_every_method_is_held_to_it():
     parts = [TestBPGAN, TestMDGAN, TestBPGANByWeights, TestDataParallel, TestAllReduce]
     labels = [TestPerLabel, TestPerLabelInTurn]
-    gans = [TestGrid, TestGridPractised, TestMGGAN, *parts, *labels, TestFederated, TestPrivacy]
-    suites = [*gans, TestToy, TestToyOfTwoRoles, TestToyAlone]
+    gans = [TestGrid, TestGridPractised, TestSemiSupervised, TestMGGAN, TestFederated, TestPrivacy]
+    suites = [*gans, *parts, *labels, TestToy, TestToyOfTwoRoles, TestToyAlone]
     ours = {name for name, cls in METHODS.items() if cls.__module__.startswith("gandask.")}
     assert {suite.method.name for suite in suites} == ours == {*TINY}
 

@@ -12,6 +12,8 @@ REQUIRED = {
     "demo",
     "ring8",
     "grid25",
+    "semi-digits",
+    "semi-mnist",
     "table1-mnist-2x2",
     "table1-mnist-3x3",
     "table1-mnist-4x4",

@@ -35,7 +35,7 @@ from gandask.core import (
     Task,
     rng,
 )
-from gandask.methods.grid import lineage, topology
+from gandask.methods.grid import classes, lineage, topology
 from gandask.methods.grid import view as cells
 from gandask.methods.grid.tasks import CellSettings, fitness, train, train_together
 from gandask.methods.grid.topology import Schedule
@@ -43,9 +43,11 @@ from gandask.methods.grid.view import FITNESS, Cell, GridView, Individual, Popul
 from gandask.methods.mixing import Mixing
 from gandask.methods.tasks import initialise, score
 from gandask.scores import metrics
+from gandask.scores.accuracy import ACCURACY
 from gandask.scores.metrics import Statistics
 from gandask.training import losses, networks
 from gandask.training.settings import Training
+from gandask.training.supervision import check_labelled, semi_supervised
 from gandask.training.trial import check_networks
 
 if TYPE_CHECKING:
@@ -109,11 +111,24 @@ class Grid(Mixing[GridView]):
     )
     fitness_mode: str = setting("average", "over opponents", choices=tuple(FITNESS))
     fitness_samples: int = setting(1000, "real and generated samples for fitness", minimum=1)
+    labelled: int = setting(
+        0,
+        "samples, as many of each class, whose labels discriminators learn, which tell classes "
+        "then; held-out samples tell how well (score='accuracy'); 0: none",
+        minimum=0,
+    )
     mixture_evolution: str = setting("round", "when mixtures evolve", choices=("round", "end"))
 
     def __post_init__(self) -> None:
+        if self.score == ACCURACY and not self.labelled:
+            raise SettingError(
+                f"score={ACCURACY!r}: is that of discriminators which labelled samples teach; give "
+                "labelled=100, say, or choose another score"
+            )
         super().__post_init__()
         config.lookup("network", self.network, networks.NETWORKS)
+        if self.labelled:
+            semi_supervised(self.network, networks.NETWORKS)
         if isinstance(self.loss, str):
             config.lookup("loss", self.loss, losses.LOSSES | LOSS_SETS)
         for name in self.loss_names:
@@ -153,7 +168,14 @@ class Grid(Mixing[GridView]):
     def training(self) -> Training:
         """What tasks are given."""
         chosen = [losses.LOSSES[name] for name in self.loss_names]
-        return self._training(networks.NETWORKS[self.network], chosen)
+        known = networks.NETWORKS
+        network = semi_supervised(self.network, known) if self.labelled else known[self.network]
+        return self._training(network, chosen)
+
+    @property
+    def mixed_by(self) -> str:
+        """Name the score that mixtures improve: FID where that of the run is discriminators'."""
+        return "fid" if self.labelled and self.score == ACCURACY else self.score
 
     def check(self) -> None:
         """Load the data and refuse what does not fit it.
@@ -174,6 +196,8 @@ class Grid(Mixing[GridView]):
                 "no step of the generator; take smaller batches or more epochs_per_round"
             )
         networks.check(self.network, self.training.network, loaded.shape, loaded.classes)
+        if self.labelled:
+            check_labelled(self.training)
         check_networks(self.training, f"network={self.network!r}")
         self.training.check_init()
 
@@ -183,7 +207,10 @@ class Grid(Mixing[GridView]):
         layout = Layout(
             coords={"row": range(rows), "col": range(cols), "neighbour": range(self._width)},
             roles={"cell": Role.numbered("cell", ("row", "col"), rows * cols)},
-            variables=cells.variables(self.score_samples, self.final_samples),
+            variables={
+                **cells.variables(self.score_samples, self.final_samples),
+                **(classes.VARIABLES if self.labelled else {}),
+            },
         )
         layout = self.with_modes(layout, {"cell": "the mixture"})
         return self.with_final_scores(layout, {"cell": "the final mixture"})
@@ -260,7 +287,9 @@ class Grid(Mixing[GridView]):
             grid[cell.index] = cell
         busy = [grid[i] for i in news if grid[i].phase in ("fitness", "train")]
         if all(cell.phase == "trained" for cell in grid):
-            busy = grid = [replace(cell, phase="score") for cell in grid]
+            busy = grid = [
+                replace(cell, phase="score", pool=self._judges(grid, cell)) for cell in grid
+            ]
         return replace(now, cells=tuple(grid)), [[self._task(cell) for cell in busy]]
 
     def _begun(self, view: GridView, indices: Iterable[int]) -> list[Cell]:
@@ -296,6 +325,11 @@ class Grid(Mixing[GridView]):
             loss=drawn,
         )
 
+    def _judges(self, grid: Sequence[Cell], cell: Cell) -> Population:
+        """Give the discriminators of a cell's neighbourhood, where they tell classes."""
+        members = cell.members if self.labelled else ()
+        return Population((), tuple(one for m in members for one in grid[m].own.discriminators))
+
     def _task(self, cell: Cell) -> Task:
         """Make the task that a cell's phase asks for."""
         number = cell.round + 1
@@ -304,7 +338,11 @@ class Grid(Mixing[GridView]):
         if cell.phase == "score":
             names = tuple(individual.name for individual in cell.own.generators)
             arguments |= {"samples": self.final_samples}
-            return Task(cell.slot, number, score, names, arguments=arguments)
+            if self.labelled:
+                arguments |= {"generators": len(names)}
+                names = (*names, *(judge.name for judge in cell.pool.discriminators))
+            task = classes.score_all if self.labelled else score
+            return Task(cell.slot, number, task, names, arguments=arguments)
         arguments["settings"] = self.cell_settings(number)
         if cell.phase == "fitness":
             arguments |= {"generators": len(cell.pool.generators)}
@@ -332,9 +370,11 @@ class Grid(Mixing[GridView]):
     def _decide(self, cell: Cell, report: Report) -> tuple[Cell, list[Event]]:
         """Take one report into the cell it is about."""
         values = report.values
-        if report.round == 0 or cell.phase == "score":
-            phase = "scored" if cell.phase == "score" else cell.phase
-            return replace(cell.measured(values), phase=phase), []
+        if report.round == 0:
+            return cell.measured(values), []
+        if cell.phase == "score":
+            scored = classes.taken_in(cell.measured(values), cell.pool, values)
+            return replace(scored, phase="scored"), []
         if cell.phase == "fitness":
             chance = rng(self.seed, report.round, cell.slot, "tournament")
             chosen = cells.select(cell, values, self.fitness_mode, self.tournament_size, chance)
@@ -343,8 +383,10 @@ class Grid(Mixing[GridView]):
         if values["finite"]:
             serial = self.population_size + cell.round
             child = cells.offspring(cell, values, self.fitness_mode, serial)
-            return replace(done, own=cells.succeed(cell, child, self.selection)), []
+            done = replace(done, own=cells.succeed(cell, child, self.selection))
+            return classes.taken_in(done, cell.pool, values), []
         detail = "a loss or weight of the offspring is not finite; it was discarded"
+        done = classes.taken_in(done, cell.pool, values)
         return done, [Event(report.round, NON_FINITE, cell.slot, detail)]
 
     def _evolve(self, grid: Sequence[Cell], index: int, report: Report) -> tuple[Cell, Record]:
@@ -353,6 +395,8 @@ class Grid(Mixing[GridView]):
         cell, merged = self._mix(grid, index, generations, report.round)
         values = cells.outcome(cell, report, self.loss_names)
         values |= self._padded(cell)
+        if self.labelled:
+            values |= classes.recorded(cell)
         if merged is not None:
             values |= self.scored(self._real, merged)
             packed = cells.centre(cell.own.generators).statistics
@@ -383,6 +427,8 @@ class Grid(Mixing[GridView]):
             if merged is None:
                 raise AssertionError("the last plan measures every generator")
             values = metrics.scores(self._real, merged, prefix="final_")
+            if self.labelled:
+                values |= classes.recorded(cell, prefix="final_")
             grid[index] = replace(cell, score=values[f"final_{self.score}"])
             values["final_mixture_weight"] = self._padded(cell)["mixture_weight"]
             records.append(Record(cell.slot, self.rounds, values))

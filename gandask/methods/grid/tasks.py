@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from gandask.core import Array, Call, Made, State, better_together, progress, rng, routine
+from gandask.methods.grid.classes import accuracies
 from gandask.methods.tasks import observed
 from gandask.training import stacked
 from gandask.training.learner import load_module
@@ -35,6 +36,7 @@ class CellSettings:
     skip_discriminator_steps: int
     training_order: str
     fitness_samples: int
+    population_size: int
 
 
 def fitness(
@@ -164,7 +166,8 @@ def train(
     values
         ``finite``; ``generator_losses`` and ``discriminator_losses`` of the offspring against each
         opponent; mean training losses and learning rates; ``statistics`` of the offspring
-        generator's samples, where `score_samples` is not 0.
+        generator's samples, where `score_samples` is not 0; `accuracies` of discriminators that
+        tell classes.
     """
     arguments = {"training": training, "settings": settings, "slot": slot, "round": round}
     arguments |= {"loss": loss, "rivals": rivals, "train_against_rivals": train_against_rivals}
@@ -318,6 +321,10 @@ class Offspring:
         t, values = self.training, self.pair.outcome()
         learners = self.pair.generator, self.pair.discriminator
         generator, discriminator = (learner.module for learner in learners)
+        if t.labelled and t.score_samples:
+            own = self.settings.population_size
+            judges = [*self.rivals.discriminators, discriminator]
+            values |= accuracies(t, judges, own, t.score_samples, device)
         if values["finite"]:
             with routine("replace"):
                 samples = self.settings.fitness_samples

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from gandask.core import Array, Event, Record, Report, Values, Variable
-from gandask.scores.metrics import METRICS
+from gandask.scores.accuracy import ACCURACY
+from gandask.scores.metrics import METRICS, better
 
 KINDS = ("generator", "discriminator")
 REPORTED = ("fid", "tvd")
@@ -93,7 +94,9 @@ class Cell:
     weights : mapping of (cell, individual) to float
         Its mixture.
     score : float
-        That of its mixture.
+        That of its mixture, or of its neighbourhood's discriminators together.
+    accuracy, discriminator_accuracy : float
+        Of these together, and of its own fittest, where they tell classes.
     """
 
     index: int
@@ -106,6 +109,8 @@ class Cell:
     loss: int = 0
     weights: Mapping[tuple[int, int], float] | None = None
     score: float = np.nan
+    accuracy: float = np.nan
+    discriminator_accuracy: float = np.nan
 
     @property
     def slot(self) -> str:
@@ -141,8 +146,9 @@ class GridView:
     def best(self) -> str | None:
         """The cell whose mixture scores best so far."""
         best = None
+        higher = self.metric == ACCURACY or METRICS[self.metric].higher_is_better
         for cell in self.cells:
-            if METRICS[self.metric].better(cell.score, best.score if best else np.nan):
+            if better(cell.score, best.score if best else np.nan, higher):
                 best = cell
         return best.slot if best else None
 

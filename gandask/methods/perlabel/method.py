@@ -222,8 +222,8 @@ class PerLabel(Adversarial[LabelView]):
             facts["real_mode_share"] = self._whole.statistics.shares
         return facts | {"labels": [*self.chosen], "label_samples": counts}
 
-    def labelled(self, facts: Mapping[str, Any]) -> Mapping[int, tuple[str, float]]:
-        """Tell who makes samples of a label, and how many the data have; see `Method.labelled`.
+    def makers(self, facts: Mapping[str, Any]) -> Mapping[int, tuple[str, float]]:
+        """Tell who makes samples of a label, and how many the data have; see `Method.makers`.
 
         Raises
         ------

@@ -131,7 +131,7 @@ def test_other_methods_say_why_not(tmp_path):
 def test_facts_of_a_stranger_are_told(run, facts):
     told = {"labels": [0, 3, 7], "label_samples": [178, 183, 179]} | facts
     with pytest.raises(gd.StoreError, match=r"put its run.json back"):
-        run.method.labelled(told)
+        run.method.makers(told)
 
 
 def test_a_label_that_has_not_begun_is_named(tmp_path, monkeypatch):
