@@ -31,7 +31,7 @@ from gandask.core.shown import POINTS, packed
 from gandask.data import Data
 from gandask.methods.scored import Scored
 from gandask.methods.tasks import samples
-from gandask.scores import features, final
+from gandask.scores import features, final, series
 from gandask.training.identity import of_functions
 from gandask.training.losses import Loss
 from gandask.training.networks import Network
@@ -133,6 +133,9 @@ class Adversarial(Scored[V]):
             facts |= data.Plane.around(loaded.samples, loaded.modes, loaded.mode_std).facts
         elif len(loaded.shape) == 2:
             facts |= data.Bands.around(loaded.samples).facts
+        if any(final.SCORES[name].of_sequences for name in self.final_scores):
+            with self.training.settled():
+                facts["real_prediction_error"] = series.real_error(loaded, self.compared_labels)
         if self._modes:
             facts["real_mode_share"] = features.reference(*self.measured_by).statistics.shares
         return facts if accuracy is None else facts | {"classifier_accuracy": accuracy}

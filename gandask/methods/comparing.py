@@ -80,7 +80,7 @@ def compare(
     """
     training = members[0].training
     by_label = all(member.by_label for member in members)
-    images = any(final.SCORES[name].of_labels for name in wanted)
+    images = any(final.SCORES[name].of_samples for name in wanted)
     counts = mixture.apportion(np.array([member.weight for member in members]), samples)
     parts = []
     for index, (state, member, count) in enumerate(zip(states, members, counts, strict=True)):

@@ -128,6 +128,9 @@ def summary(ds: xr.Dataset, rounds: int, state: str) -> list[tuple[str, str]]:
     accuracy = ds.attrs.get("classifier_accuracy")
     if isinstance(accuracy, int | float):
         rows.append(("classifier accuracy", f"{100 * accuracy:.1f} %"))
+    error = ds.attrs.get("real_prediction_error")
+    if isinstance(error, int | float):
+        rows.append(("prediction error taught by real sequences", f"{error:.4g}"))
     done = ds.sizes["round"]
     # of an adaptive run the number is known at its end alone
     rows.append(("rounds", f"{done} of {done if state == 'finished' else rounds}"))

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from gandask.core import Array, SettingError, Variable, rng
 from gandask.data import Data
-from gandask.scores import cached, classifier, features, metrics, sets
+from gandask.scores import cached, classifier, features, metrics, series, sets
 from gandask.scores.features import CHUNK, Extractor
 from gandask.scores.metrics import Reference
 
@@ -107,6 +107,8 @@ class FinalScore:
         Whether samples have to be made by label.
     of_classes : bool
         Whether there is one for each class.
+    of_sequences : bool
+        Whether samples have to be sequences.
     """
 
     compute: Callable[[Real, Generated], float | Array]
@@ -115,6 +117,12 @@ class FinalScore:
     least: int = 2
     of_labels: bool = False
     of_classes: bool = False
+    of_sequences: bool = False
+
+    @property
+    def of_samples(self) -> bool:
+        """Whether samples themselves are needed, and not their features alone."""
+        return self.of_labels or self.of_sequences
 
 
 SCORES: Mapping[str, FinalScore] = {
@@ -156,6 +164,20 @@ SCORES: Mapping[str, FinalScore] = {
         "higher",
         of_labels=True,
     ),
+    "autocorrelation_distance": FinalScore(
+        lambda real, drawn: series.autocorrelation_distance(
+            real.data.batch(_compared(real.data, real.labels)), drawn.images
+        ),
+        "mean difference of autocorrelations",
+        "lower",
+        of_sequences=True,
+    ),
+    "prediction_error": FinalScore(
+        lambda real, drawn: series.prediction_error(drawn.images, real.data, of=real.labels),
+        "error on real sequences of a predictor taught by samples",
+        "lower",
+        of_sequences=True,
+    ),
 }
 
 
@@ -172,7 +194,7 @@ def count(wanted: Collection[str], samples: int, shape: Sequence[int]) -> int:
     >>> count(["kid"], 50_000, (3, 64, 64)), count(["classification_accuracy"], 50_000, (3, 64, 64))
     (10000, 5461)
     """
-    held = any(SCORES[name].of_labels for name in wanted)
+    held = any(SCORES[name].of_samples for name in wanted)
     return min(samples, MOST, max(1, NUMBERS // math.prod(shape)) if held else MOST)
 
 
@@ -216,6 +238,11 @@ def check(
                 f"{told} trains a classifier on images that were made by label: choose labelled "
                 "images, and a network that takes labels, such as 'conditional_dcgan', or the "
                 "method per_label; or leave it out"
+            )
+        if score.of_sequences and len(data.shape) != 2:
+            raise SettingError(
+                f"{told} is of sequences (steps, channels), and samples of {data.name} have the "
+                f"shape {data.shape}; choose data='sines' or sequences of your own, or leave it out"
             )
         seen = by_label or features.sees_classes(data, kind)
         if score.of_classes and not (data.classes > 1 and seen):
@@ -311,10 +338,14 @@ def _chosen(data: Data, labels: tuple[int, ...]) -> Array:
     return np.flatnonzero(np.isin(data.labels, labels)) if labels else np.arange(len(data))
 
 
+def _compared(data: Data, labels: tuple[int, ...]) -> Array:
+    """Give the indices of the real samples that are compared with, drawn at random."""
+    return np.sort(rng(0, "final scores").permutation(_chosen(data, labels))[:MOST])
+
+
 def _features(data: Data, kind: str, labels: tuple[int, ...], measure: Extractor) -> Tensor:
     """Extract the features of real samples drawn at random."""
-    known = _chosen(data, labels)
-    chosen = np.sort(rng(0, "final scores").permutation(known)[:MOST])
+    chosen = _compared(data, labels)
     with torch.no_grad():
         parts = [
             measure.apply(data.batch(part))[0].cpu().float()

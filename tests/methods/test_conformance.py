@@ -25,6 +25,7 @@ class TestSequences(Conformance):
     method = tiny(
         "grid", data="sines", network="lstm", loss="wgan_gp", shape=(1, 2), rounds=2,
         batch_size=20, data_fraction=0.01, fitness_samples=20,
+        final_scores=("autocorrelation_distance", "prediction_error", "recall"),
     )  # fmt: skip
 
 
