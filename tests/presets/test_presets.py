@@ -12,6 +12,7 @@ REQUIRED = {
     "demo",
     "ring8",
     "grid25",
+    "lstm-sines",
     "semi-digits",
     "semi-mnist",
     "table1-mnist-2x2",

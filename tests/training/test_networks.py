@@ -150,19 +150,6 @@ def test_dcgan_has_64_maps_next_to_the_image_and_small_weights(side):
     assert every.std().item() == pytest.approx(0.02, rel=0.02)
 
 
-@pytest.mark.parametrize(("name", "shape"), ENTRIES)
-def test_once_trained_every_logit_is_of_its_own_sample_alone(name, shape):
-    """The released Lipizzaner's LSTM runs across the samples of a batch."""
-    _, discriminator = players(name, shape)
-    _, samples, labels = inputs(name, shape, n=2)
-    discriminator.double().eval()
-    together = discriminator(samples.double(), *labels)
-    for index in range(2):
-        own = slice(index, index + 1)
-        alone = discriminator(samples[own].double(), *(label[own] for label in labels))
-        torch.testing.assert_close(together[own], alone, rtol=1e-9, atol=1e-12)
-
-
 @pytest.mark.parametrize("shape", [(2,), (1, 28, 28)])
 def test_what_is_no_sequence_is_refused_by_recurrent_networks(shape):
     with pytest.raises(SettingError, match=r"'lstm' is made for sequences.*these fit: mlp"):
@@ -188,7 +175,10 @@ def test_only_the_critic_scores_each_sample_alone(name, alone):
 
 @pytest.mark.parametrize(("name", "shape"), ENTRIES)
 def test_what_is_evaluated_together_is_what_each_is_alone(name, shape):
-    """Once trained: while it is trained, batch normalisation looks at the whole batch."""
+    """Once trained: while it is trained, batch normalisation looks at the whole batch.
+
+    The released Lipizzaner's LSTM runs across the samples of a batch, trained or not.
+    """
     generator, discriminator = players(name, shape)
     noise, samples, labels = inputs(name, shape, 2)
     for network, given in ((generator, noise), (discriminator, samples)):
