@@ -207,15 +207,16 @@ class Figure:
     takes : tuple of {"marked", "round"}
         Keywords of `draw`: the place of one unit, such as ``{"row": 0, "col": 1}``, and the round
         to look at.
-    along_rounds : bool
-        Whether its horizontal axis is the round.
+    along : str
+        Its horizontal axis, if rounds have a place on it: ``"round"``, or the variable that tells
+        where each round ends there.
     """
 
     title: str
     draw: Callable[..., Any]
     needs: tuple[str, ...] = ()
     takes: tuple[str, ...] = ()
-    along_rounds: bool = False
+    along: str = ""
 
     def __post_init__(self) -> None:
         if not set(self.takes) <= set(TAKEN):

@@ -14,14 +14,9 @@ from markupsafe import Markup
 from gandask import extensions
 from gandask.core import SettingError
 from gandask.pages import guard
+from gandask.pages.busy import BusySign
 
 STYLE = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
-BUSY = """
-:host(.dot) { opacity: 0; }
-:host(.dot-filled) { opacity: 0; animation: appear 0s 0.3s forwards, pulse 1s 0.3s infinite; }
-@keyframes appear { to { opacity: 1; } }
-@keyframes pulse { 50% { transform: scale(0.6); } }
-"""
 NAMES = ("home", "live", "speedup", "compare")
 NICENESS = 5  # a run on the same machine goes first, but pages still answer beside it
 
@@ -67,12 +62,10 @@ def head(name: str) -> Any:
 
 def busy() -> Any:
     """Make the sign that the page is at work: seen where that takes longer than a moment."""
-    sign = pn.indicators.BooleanStatus(
-        color="primary",
+    sign = BusySign(
         width=12,
         height=12,
         margin=0,
-        stylesheets=[BUSY],
         styles={"position": "fixed", "top": "16px", "right": "70px", "z-index": "9"},
     )
     pn.state.sync_busy(sign)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import holoviews as hv
@@ -122,20 +123,38 @@ def _layers(element: hv.Element) -> list[hv.Element]:
 
 
 class Lines:
-    """Lines at the round of the cursor, in every plot whose horizontal axis is the round."""
+    """Lines at the round of the cursor, in every plot whose horizontal axis has rounds."""
 
     def __init__(self) -> None:
         self.spans: dict[str, Span] = {}
+        self.places: dict[str, Mapping[int, float]] = {}
         self.round = 1
 
-    def through(self, element: hv.Element, view: str) -> hv.Element:
-        """Put a line through the plot of a view."""
+    def through(
+        self, element: hv.Element, view: str, places: Mapping[int, float] | None = None
+    ) -> hv.Element:
+        """Put a line through the plot of a view.
+
+        Parameters
+        ----------
+        element : Element
+        view : str
+            What the plot is known by.
+        places : mapping of int to float, optional
+            Where each round is on the axis; by default that is its number.
+        """
+        self.places[view] = places or {}
+        if view in self.spans:
+            self.spans[view].location = self._place(view)
 
         def draw(plot: Any, element: hv.Element) -> None:
             figure = plot.state
             if not any(isinstance(model, Span) for model in figure.center):
                 span = Span(
-                    location=self.round, dimension="height", line_color=MUTED, line_dash="dashed"
+                    location=self._place(view),
+                    dimension="height",
+                    line_color=MUTED,
+                    line_dash="dashed",
                 )
                 figure.add_layout(span)
                 self.spans[view] = span
@@ -146,5 +165,8 @@ class Lines:
     def move(self, round: int) -> None:
         """Move all lines to a round."""
         self.round = round
-        for span in self.spans.values():
-            span.location = round
+        for view, span in self.spans.items():
+            span.location = self._place(view)
+
+    def _place(self, view: str) -> float:
+        return self.places[view].get(self.round, self.round)

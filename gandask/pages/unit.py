@@ -155,7 +155,9 @@ class UnitPanel:
         followed, _, unit = self.drawn
         figure, given = self.figures[name], {"marked": unit, "round": round}
         told = python(followed.path, name, **{key: given[key] for key in figure.takes})
-        drawn = self.lines.through(element, name) if figure.along_rounds else element
+        drawn = element
+        if figure.along:
+            drawn = self.lines.through(element, name, units.ends(followed.ds, figure.along))
         self.own[name].show(drawn, python=told)
 
     def _choose(self, slot: str) -> None:

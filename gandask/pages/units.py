@@ -67,6 +67,15 @@ def draw(figure: Figure, ds: xr.Dataset, marked: Mapping[str, Any] | None, round
     return made
 
 
+def ends(ds: xr.Dataset, along: str) -> dict[int, float]:
+    """Give where each round ends on the axis of a figure that is along a variable."""
+    if along not in ds.data_vars:
+        return {}
+    values = ds[along]
+    last = values.max([dim for dim in values.dims if dim != "round"]).values.tolist()
+    return dict(zip(ds["round"].values.tolist(), last, strict=True))
+
+
 def sized(element: Any) -> int:
     """Give the width of a drawing that has one of its own, in pixels, or 0."""
     layers = [element, *(element if isinstance(element, hv.Overlay) else [])]

@@ -50,12 +50,32 @@ def test_a_run_that_shows_nothing_has_no_such_card(new_context, address):
 def test_a_page_that_is_at_work_says_so(new_context, address):
     tab = Tab(new_context).open(f"{address}/live?run=shown")
     tab.see("its own, as of round 3")
-    signs = "[...Bokeh.documents[0]._all_models.values()].map(m => JSON.stringify(m.css_classes))"
+    at_work = "[...Bokeh.documents[0]._all_models.values()].filter(m => m.data?.value === true)"
     tab.page.evaluate(
-        f"() => {{ window.busy = 0; setInterval(() => {{ window.busy += {signs}"
-        ".filter(c => c && c.includes('dot-filled')).length }, 5) }"
+        f"() => {{ window.busy = 0; setInterval(() => {{ window.busy += {at_work}.length }}, 5) }}"
     )
     tab.page.keyboard.press("Home")
     tab.see("its own, as of round 1")
     tab.wait("window.busy > 0")
+    assert tab.wrong == []
+
+
+def test_the_sign_of_work_lays_nothing_out(new_context, address):
+    tab = Tab(new_context).open(f"{address}/live?run=shown")
+    tab.see("its own, as of round 3")
+    tab.page.wait_for_timeout(2000)
+    at_work = "[...Bokeh.documents[0]._all_models.values()].filter(m => m.data?.value === true)"
+    tab.page.evaluate(
+        f"""() => {{
+          window.laid = window.busy = 0
+          for (const view of [...Bokeh.index].filter(view => view.compute_layout)) {{
+            const before = view.compute_layout.bind(view)
+            view.compute_layout = () => {{ window.laid += 1; before() }}
+          }}
+          setInterval(() => {{ window.busy += {at_work}.length }}, 5)
+        }}"""
+    )
+    tab.wait("window.busy > 0")  # of a look for what is new
+    tab.page.wait_for_timeout(2000)
+    assert tab.page.evaluate("window.laid") == 0
     assert tab.wrong == []

@@ -155,7 +155,7 @@ def test_a_click_on_a_cell_shows_what_is_known_of_it(tab, address, runs):
     assert tab.wrong == []
 
 
-def test_groups_and_their_regroupings_are_shown(tab, address):
+def test_groups_and_their_regroupings_are_shown(tab, address, runs):
     show(tab, address, run="groups")
     tab.wait(f"window.Bokeh && Bokeh.documents.length && {FIGURES}.length >= 9")
     tab.see("finished · round")
@@ -163,8 +163,22 @@ def test_groups_and_their_regroupings_are_shown(tab, address):
     tab.see("after iteration 15, generators with discriminators")
     text = tab.text()
     titles = "Who met whom, Mixture of all, Generator loss, Discriminator loss, Learning rate"
-    for words in (*titles.split(", "), "Samples over time", "What the method decided", "group 0"):
+    for words in (
+        *titles.split(", "),
+        "Discriminators across generators",
+        "Samples over time",
+        "What the method decided",
+        "group 0",
+    ):
         assert words in text
+    # the cursor goes through all that is over iterations, at the end of its round
+    run = gd.open_run(runs / "groups")
+    ends = run.ds.last_iteration.max("group").values.tolist()
+    count = sum(figure.along == "last_iteration" for figure in run.figures.values())
+    along = f"{LINES}.map(line => line.location)"
+    tab.wait(f"{along}.filter(at => at === {ends[-1]}).length === {count}")
+    tab.page.keyboard.press("Home")
+    tab.wait(f"{along}.filter(at => at === {ends[0]}).length === {count}")
     tab.page.get_by_label("colour").select_option(label="regrouping interval T")
     tab.see("Regrouping interval T")
     assert tab.page.evaluate("document.documentElement.scrollWidth") <= 1366

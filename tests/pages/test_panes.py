@@ -9,6 +9,7 @@ from bokeh.models import Span
 from bokeh.plotting import figure
 
 from gandask import plots
+from gandask.pages import units
 from gandask.pages.panes import Lines, PlotPane
 
 
@@ -101,3 +102,23 @@ def test_labels_whose_colours_come_or_go_take_a_new_figure(view, one, other, sam
     first = view.pane.object
     view.show(labels(*other))
     assert (view.pane.object is first) == same
+
+
+def test_the_cursor_is_where_its_round_ends_on_an_axis():
+    lines = Lines()
+    lines.move(2)
+    hv.render(lines.through(hv.Curve([(0, 0), (90, 1)], "iteration"), "other", {1: 30, 2: 90}))
+    hv.render(lines.through(hv.Curve([(1, 0), (2, 1)], "round"), "rounds"))
+    assert [span.location for span in lines.spans.values()] == [90, 2]
+    lines.move(1)
+    assert [span.location for span in lines.spans.values()] == [30, 1]
+    # rounds that are new since then
+    lines.through(hv.Curve([(0, 0), (95, 1)], "iteration"), "other", {1: 35, 2: 95})
+    assert lines.spans["other"].location == 35
+
+
+def test_an_axis_of_iterations_has_the_end_of_each_round():
+    ends = (("round", "group"), [[10, 12], [20, 24]])
+    ds = xr.Dataset({"last_iteration": ends}, {"round": [1, 2]})
+    assert units.ends(ds, "last_iteration") == {1: 12, 2: 24}
+    assert units.ends(ds, "round") == {}

@@ -153,7 +153,7 @@ FIGURES = {
         river,
         ("generator_parent", "generator_replaced"),
         takes=("marked",),
-        along_rounds=True,
+        along="round",
     ),
     "neighbourhood": Figure(
         "Neighbourhood", neighbourhood, ("neighbour_cell",), takes=("marked", "round")
@@ -162,7 +162,7 @@ FIGURES = {
         "Replacements",
         replacements,
         tuple(f"{kind}_replaced" for kind in KINDS),
-        along_rounds=True,
+        along="round",
     ),
     "modes": MODES,
 }

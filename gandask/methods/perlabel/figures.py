@@ -141,7 +141,7 @@ def _pictures(ds: xr.Dataset, count: int) -> Array:
 
 FIGURES = {
     "tiles": Figure("Labels", tiles, ("progress",)),
-    "quality": Figure("Mixture of all labels", quality, ("progress",), along_rounds=True),
+    "quality": Figure("Mixture of all labels", quality, ("progress",), along="round"),
     "mixture_modes": MIXTURE_MODES,
 }
 """What pages and reports show of labels beside what they show of every run."""

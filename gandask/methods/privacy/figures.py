@@ -288,7 +288,7 @@ FIGURES: Mapping[str, Figure] = {
         "Score as the server and the clients see it",
         quality,
         ("fid", "fid_local"),
-        along_rounds=True,
+        along="round",
     ),
     "quality_by_alpha": Figure(
         "Score by the client's share", quality_by_alpha, ("alpha", "final_fid", "final_fid_local")

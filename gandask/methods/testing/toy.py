@@ -238,7 +238,7 @@ class Toy(Method[ToyView]):
 
     def figures(self) -> Mapping[str, Figure]:
         """Give the drawing of its own: how the nodes drift apart and together."""
-        figure = Figure("Spread of the nodes", draw_spread, ("spread",), along_rounds=True)
+        figure = Figure("Spread of the nodes", draw_spread, ("spread",), along="round")
         return {"spread": figure}
 
     def start(self) -> tuple[ToyView, Plan]:
