@@ -62,6 +62,8 @@ def train(
     asynchronous: bool | None,
     checkpoint_every: int | None,
     strict_places: bool,
+    max_seconds: float | None,
+    patience: int | None,
     trust: bool,
     assignments: tuple[str, ...],
     **where: Any,
@@ -80,7 +82,8 @@ def train(
     settings = read_run_settings(source, assignments, where, trust)
     if resumed and store is None and Path(source).is_dir():
         store = Path(source)
-    options = {"checkpoint_every": checkpoint_every, "strict_places": strict_places}
+    options: dict[str, Any] = {"max_seconds": max_seconds, "patience": patience}
+    options |= {"checkpoint_every": checkpoint_every, "strict_places": strict_places}
     carry_out(settings, store, resumed, synchronous=_synchronous(asynchronous), **options)
 
 
@@ -105,6 +108,8 @@ def resume(
     asynchronous: bool | None,
     checkpoint_every: int | None,
     strict_places: bool,
+    max_seconds: float | None,
+    patience: int | None,
     trust: bool,
     assignments: tuple[str, ...],
     **where: Any,
@@ -120,7 +125,8 @@ def resume(
     if steering.lets_go_on(context, run):
         return
     settings = read_run_settings(str(run), assignments, where, trust)
-    options = {"checkpoint_every": checkpoint_every, "strict_places": strict_places}
+    options: dict[str, Any] = {"max_seconds": max_seconds, "patience": patience}
+    options |= {"checkpoint_every": checkpoint_every, "strict_places": strict_places}
     options |= {"synchronous": _synchronous(asynchronous), "force": force}
     carry_out(settings, run, True, **options)
 

@@ -87,6 +87,18 @@ def course_options(command: Callable[P, None]) -> Callable[P, None]:
             "--checkpoint-every", type=click.IntRange(1), help="Rounds; by default 10.", metavar="N"
         ),
         click.option(
+            "--max-seconds",
+            type=click.FloatRange(0, min_open=True),
+            help="End early after so many.",
+            metavar="N",
+        ),
+        click.option(
+            "--patience",
+            type=click.IntRange(1),
+            help="End early after so many rounds without a better score.",
+            metavar="N",
+        ),
+        click.option(
             "--strict-places", is_flag=True, help="Refuse where a place has no worker named so."
         ),
     ]

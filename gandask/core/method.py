@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar
 
-from gandask.core.errors import StoreError
+from gandask.core.errors import SettingError, StoreError
 from gandask.core.hosting import Hosted, Hosting, Nothing
 from gandask.core.layout import Figure, Layout
 from gandask.core.tasks import Array, Event, Plan, Record, Report, State
@@ -158,6 +159,27 @@ class Method(abc.ABC, Generic[V]):
             If it may not, and there is more to say about it than both values.
         """
         return bool(getattr(longer, key) > getattr(self, key))
+
+    def ended(self, begun: int) -> Self:
+        """Give the same settings for a run that ends as soon as it can, once rounds were begun.
+
+        What was performed by then is what it performs, too.
+
+        Parameters
+        ----------
+        begun : int
+            The last round of which any slot has performed anything.
+
+        Raises
+        ------
+        SettingError
+            If no such length is known.
+        """
+        known: Any = self
+        if "rounds" not in {field.name for field in dataclasses.fields(known)}:
+            raise SettingError(f"method {self.name!r} has no setting rounds that could be smaller")
+        made: Self = dataclasses.replace(known, rounds=min(begun, self.rounds))
+        return made
 
     def resolved(self) -> Self:
         """Give the same settings with all paths spelt out: every run begins so."""

@@ -35,6 +35,8 @@ def start(
     extend: bool = False,
     force: bool = False,
     heartbeat: Heartbeat | None = None,
+    max_seconds: float | None = None,
+    patience: int | None = None,
     strict_places: bool = False,
     progress: bool | None = None,
     on_step: OnStep | None = None,
@@ -70,8 +72,9 @@ def start(
     with contextlib.ExitStack() as opened:
         reaching = opened.enter_context(engine.reached(client))
         folder = Path(tempfile.mkdtemp(prefix="gandask-"), method.name) if store is None else store
-        given = {"checkpoint_every": checkpoint_every, "synchronous": synchronous}
-        begun = engine.begin(method, folder, resume, force, extend, **given, heartbeat=heartbeat)
+        given: dict[str, Any] = {"checkpoint_every": checkpoint_every, "synchronous": synchronous}
+        given |= {"heartbeat": heartbeat, "max_seconds": max_seconds, "patience": patience}
+        begun = engine.begin(method, folder, resume, force, extend, **given)
         if not isinstance(begun, Session):
             ended.set_result(begun)
             return Run(folder, ended, trust=True)

@@ -17,6 +17,7 @@ from gandask.core import (
     DataError,
     Event,
     Method,
+    Plan,
     Report,
     SettingError,
     Signal,
@@ -98,6 +99,7 @@ class KeptSession(Session):
         told = self.decide(reports, elapsed)
         # made anew from the log when the run is continued
         self.store.columns.append(told, durable=False)
+        self.end_early(before, reports, elapsed)
         stopped = self.heed(before, reports)
         done = self.view.round > before.round
         if done:
@@ -266,22 +268,23 @@ class KeptSession(Session):
 
         What follows from the last step is decided again, with them.
         """
-        under_way = [task.round for task in self.under_way.values()]
-        begun = max([report.round for report in reports] + under_way, default=before.round)
+        begun = self.begun(before, reports)
         try:
             method = steering.steered(self.method, command.changes, begun)
             others = resuming.other_facts(self.facts, {**self.facts, **method.identity()}, True)
             if others:  # registered anew, or retouched, by who goes on in the same process
                 raise DataError(others)
-            view, plan = method.advance(before, reports)
+            decided = method.advance(before, reports)
         except (SettingError, DataError, StoreError) as error:
             self._tell("refused", str(error), begun)
             return
-        self.store.change(method, heard=self._heeded)
-        self.method, self.view, self.plan = method, view, plan
-        self.ledger.steer(method)
-        self.results.relay(method.layout())
+        self.go_on_with(method, *decided)
         self._tell("changed", steering.told(method, command.changes, begun + 1), begun)
+
+    def go_on_with(self, method: Method[Any], view: View, plan: Plan) -> None:
+        """Go on with other settings, and keep them."""
+        self.store.change(method, heard=self._heeded)
+        super().go_on_with(method, view, plan)
 
     def _tell(self, kind: str, detail: str, round: int | None = None) -> None:
         now = self.view.round if round is None else round

@@ -26,7 +26,8 @@ def stored(kept: Store, given: Method[Any]) -> Method[Any]:
     refuse_functions(kept, found, given)
     places = places_of(kept)
     for key, then, now in differing(began, found, places):
-        if key not in {*found.schedules, *found.schedules.values()}:
+        # a budget may have cut its length
+        if key not in {*found.schedules, *found.schedules.values(), *found.extends}:
             raise StoreError(
                 f"{key}={now!r}: the run in {str(kept.path)!r} began with {then!r}, which cannot "
                 "change while running: put its files back as they were"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gandask import results
 from gandask.core import WHERE, Event, Hosting, Method, SettingError, StoreError
-from gandask.engine import extending, resuming
+from gandask.engine import budgets, extending, resuming
 from gandask.engine.ending import heeded
 from gandask.engine.kept import KeptSession
 from gandask.engine.options import Options, of
@@ -42,6 +42,8 @@ def run(
     extend: bool = False,
     force: bool = False,
     heartbeat: Heartbeat | None = None,
+    max_seconds: float | None = None,
+    patience: int | None = None,
     strict_places: bool = False,
     progress: bool | None = None,
     on_step: OnStep | None = None,
@@ -75,6 +77,13 @@ def run(
     heartbeat : Heartbeat, optional
         How to watch over slots and workers: when they are delayed or lost, and whether to hedge.
         By default as the run that is resumed.
+    max_seconds : float, optional
+        Seconds, without pauses, after which the run ends early: with the rounds that are begun and
+        the last scores, as if it had been asked for no more. Its settings say so from then on. One
+        that is resumed keeps its budget, of which the seconds before are a part; one that is
+        extended has none unless it is given.
+    patience : int, optional
+        Rounds without a better score after which it ends early.
     strict_places : bool
         Refuse to run, or to go on, where a slot of the method has a place and no worker is named
         like it. Otherwise such slots share the other workers.
@@ -116,8 +125,9 @@ def run(
     {'round': 1, 'row': 1, 'col': 2}
     """
     with reached(client) as reaching:
-        given = {"checkpoint_every": checkpoint_every, "synchronous": synchronous}
-        begun = begin(method, store, resume, force, extend, **given, heartbeat=heartbeat)
+        given: dict[str, Any] = {"checkpoint_every": checkpoint_every, "synchronous": synchronous}
+        given |= {"heartbeat": heartbeat, "max_seconds": max_seconds, "patience": patience}
+        begun = begin(method, store, resume, force, extend, **given)
         if not isinstance(begun, Session):
             return begun
         with progress_of(begun.method, progress) as shown:
@@ -158,9 +168,12 @@ def begin(
         if resume or extend:
             raise StoreError(NO_STORE)
         layouts.refuse_larger(method.layout(), method.rounds)
-        return Session(method, method.prepare(), options)
+        facts = method.prepare()
+        budgets.check(method, options, facts)
+        return Session(method, facts, options)
     refuse_existing(Store(store))
     facts = method.prepare()
+    budgets.check(method, options, facts)
     kept = create(store, method, facts)
     with _failing(kept):
         return KeptSession(method, facts, options, kept)
@@ -180,7 +193,9 @@ def _take_up(
     method.check()
     facts = method.prepare()
     resuming.refuse_others(kept, facts)
-    options = of(kept).given(given)
+    before = of(kept)
+    options = (before.unlimited() if longer else before).given(given)
+    budgets.check(method, options, facts)
     _refuse_waiting(method, options)
     planned = extending.planned(kept, method, facts, options) if longer else None
     extending.claim(kept, planned, force)

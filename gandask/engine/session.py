@@ -23,6 +23,7 @@ from gandask.core import (
     Task,
     View,
 )
+from gandask.engine import budgets
 from gandask.engine.ledger import Ledger
 from gandask.engine.options import Options
 from gandask.engine.progress import HowFar, Progress
@@ -149,7 +150,9 @@ class Session:
 
     def step(self, reports: Sequence[Report], elapsed: float) -> bool:
         """Let the method decide; tell whether to stop there."""
+        before = self.view
         self.decide(reports, elapsed)
+        self.end_early(before, reports, elapsed)
         return False
 
     def decide(self, reports: Sequence[Report], elapsed: float) -> Columns:
@@ -160,6 +163,34 @@ class Session:
         for line in lines(event for event in self.view.events if event.kind == NON_FINITE):
             logger.warning(line)
         return self.results.add(self.view, reports, elapsed, sent)
+
+    def end_early(self, before: View, reports: Sequence[Report], elapsed: float) -> None:
+        """End the run with the rounds that are begun, if a budget is spent.
+
+        What follows from the last step is decided again, as by a run of no more rounds.
+        """
+        reason = budgets.spent(
+            self.options, str(self.facts.get("score", "")), self.results, elapsed
+        )
+        begun = self.begun(before, reports)
+        if not reason or begun >= self.method.rounds:
+            return
+        shorter = self.method.ended(begun)
+        if shorter.rounds < self.method.rounds:
+            detail = f"{reason}: after round {shorter.rounds}, of {self.method.rounds}"
+            self.go_on_with(shorter, *shorter.advance(before, reports))
+            self.note([Event(begun, "ended early", "", detail, machine=True)])
+
+    def begun(self, before: View, reports: Sequence[Report]) -> int:
+        """Give the last round that any slot has begun, before the next plan is sent."""
+        under_way = [task.round for task in self.under_way.values()]
+        return max([report.round for report in reports] + under_way, default=before.round)
+
+    def go_on_with(self, method: Method[Any], view: View, plan: Plan) -> None:
+        """Go on with other settings, by which the last step was decided again."""
+        self.method, self.view, self.plan = method, view, plan
+        self.ledger.steer(method)
+        self.results.relay(method.layout(), method.rounds)
 
     def parted(self) -> frozenset[str]:
         """Name the states, of those that its view keeps, that need be nowhere any more."""

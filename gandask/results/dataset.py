@@ -7,7 +7,7 @@ import functools
 import importlib.metadata
 import math
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,17 +97,37 @@ class Results:
 
     def latest(self, name: str) -> float | None:
         """Give the best value of a score in the last round in which any unit has one."""
+        return next((best for _, best in self._course(name, latest_first=True)), None)
+
+    def best_round(self, name: str) -> tuple[int, int]:
+        """Give the first round of the best value of a score, and the last that has one, or 0 and 0.
+
+        Examples
+        --------
+        >>> Results(Layout({}, {}, {}), 3).best_round("fid")
+        (0, 0)
+        """
+        course = dict(self._course(name))
+        if not course:
+            return 0, 0
+        best = best_of(np.array([*course.values()]), self.layout.variables[name].better)
+        return next(number for number, value in course.items() if value == best), max(course)
+
+    def _course(self, name: str, latest_first: bool = False) -> Iterator[tuple[int, float]]:
+        """Give the best value of a score by round, of those in which any unit has one."""
         variable, values = self.layout.variables.get(name), self.arrays.get(name)
         if values is None or variable is None or not (variable.better and variable.by_round):
-            return None
-        for row in values[: self.done][::-1]:
-            best = best_of(row, variable.better)
+            return
+        for index in range(self.done)[:: -1 if latest_first else 1]:
+            best = best_of(values[index], variable.better)
             if best is not None:
-                return best
-        return None
+                yield index + 1, best
 
-    def relay(self, layout: Layout) -> None:
-        """Go on with another layout; what it has no room for was never filled."""
+    def relay(self, layout: Layout, rounds: int) -> None:
+        """Go on with another layout, or fewer rounds; what has no room in it was never filled."""
+        self.rounds = rounds
+        for parts in (self.routines, self.terms):
+            parts.update({name: part[:rounds] for name, part in parts.items()})
         before, self.layout, self.arrays = self.arrays, layout, {}
         for name, values in before.items():
             made = self._array(name)

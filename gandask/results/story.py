@@ -51,6 +51,7 @@ OF_WORKERS: Mapping[str, str] = {
 BY_HAND: Mapping[str, str] = {
     "changed": "settings were changed",
     "paused": "it was paused",
+    "ended early": "a budget ended it early",
     "forked": "it was forked",
 }
 LISTED = 3  # rounds that are named

@@ -55,6 +55,7 @@ def stopped(path, monkeypatch, **options):
 def test_a_run_keeps_its_options(tmp_path, monkeypatch, sessions):
     watch = gd.Heartbeat(interval=0.5, lost_after=7.0)
     own = {"synchronous": False, "checkpoint_every": 1, "heartbeat": watch}
+    own |= {"max_seconds": 1e6, "patience": 50}
     stopped(tmp_path / "run", monkeypatch, **own)
     gd.run(Toy(rounds=6), store=tmp_path / "run", resume=True)
     assert sessions[0].options == sessions[1].options

@@ -149,7 +149,7 @@ def test_a_wider_layout_keeps_what_was_collected():
     collected = Results(LAYOUT, ROUNDS)
     one = Record("slot/1", 1, {"height": 3.0, "vector": np.arange(4.0), "name": "early"})
     collected.add(GridView((), (one,)), [Report("slot/1", 1, "train", {}, {"train": 2.0})], 1.0)
-    collected.relay(wider)
+    collected.relay(wider, collected.rounds)
     other = Record("slot/1", 2, {"height": 4.0, "vector": np.arange(7.0), "name": "late"})
     collected.add(GridView((), (other,)), [Report("slot/1", 2, "train", {}, {"train": 5.0})], 2.0)
     at = collected.dataset({}).isel(row=0, col=1)

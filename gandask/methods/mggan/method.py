@@ -14,7 +14,7 @@ import functools
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -181,6 +181,22 @@ class MGGAN(Mixing[GroupView]):
             return {}
         stride = math.lcm(self.score_every, interval or self.iterations_per_round)
         return {"iterations": nearest_multiple(self.iterations, stride)}
+
+    def ended(self, begun: int) -> Self:
+        """Give the length of the first scores at the end of a round, after those that were begun.
+
+        Raises
+        ------
+        SettingError
+            With an adaptive interval, of which that is not known.
+        """
+        interval = self.intervals.interval
+        if isinstance(interval, str):
+            raise SettingError(f"interval={interval!r}: where rounds end is not known beforehand")
+        stride = math.lcm(self.score_every, interval or self.iterations_per_round)
+        rounds = self.intervals.rounds(stride)
+        iterations = -(-begun // rounds) * stride
+        return config.replace(self, {"iterations": min(iterations, self.iterations)})
 
     @functools.cached_property
     def intervals(self) -> Intervals:

@@ -12,7 +12,7 @@ import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from gandask import config
 from gandask.config import setting, settings
@@ -120,6 +120,13 @@ class Split(Adversarial[SplitView]):
         """Give the nearest length that ends where scores are due."""
         stride = self.score_every if self.score_samples else 1
         return {"iterations": nearest_multiple(self.iterations, stride)}
+
+    def ended(self, begun: int) -> Self:
+        """Give the length of the first scores after exchanges that were begun."""
+        stride = self.score_every if self.score_samples else 1
+        return config.replace(
+            self, {"iterations": min(-(-begun // stride) * stride, self.iterations)}
+        )
 
     @functools.cached_property
     def training(self) -> Training:
