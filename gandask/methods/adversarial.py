@@ -36,6 +36,7 @@ from gandask.training.identity import of_functions
 from gandask.training.losses import Loss
 from gandask.training.networks import Network
 from gandask.training.pyramids import ACTIVATIONS
+from gandask.training.rounding import BF16
 from gandask.training.settings import Training
 
 V = TypeVar("V", bound=View)
@@ -91,7 +92,10 @@ class Adversarial(Scored[V]):
         maximum=256,
     )
     precision: str = setting(
-        "highest", "of float32 products in torch", choices=("highest", "high", "medium")
+        "highest",
+        "of float32 products in torch; or bf16: networks compute their steps in bfloat16, with "
+        "weights, losses and scores of float32",
+        choices=("highest", "high", "medium", BF16),
     )
     device: str = setting("auto", "where to compute", choices=("auto", "cpu", "cuda"))
     torch_threads: int = setting(1, "torch threads per task", minimum=1, maximum=1024)

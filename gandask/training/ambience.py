@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from gandask.training.rounding import BF16
+
 _settling = threading.Lock()
 _before: list[list[Any]] = []  # for each who computes now, what the process had before all of them
 
@@ -31,8 +33,8 @@ def settled(threads: int, precision: str) -> Iterator[None]:
     ----------
     threads : int
         For one operation of torch.
-    precision : {"highest", "high", "medium"}
-        Of float32 products.
+    precision : {"highest", "high", "medium", "bf16"}
+        Of float32 products; the highest beside steps in bfloat16.
     """
     with _process_settled(threads, precision), _thread_settled():
         yield
@@ -46,7 +48,7 @@ def _process_settled(threads: int, precision: str) -> Iterator[None]:
         torch.set_num_threads(threads)
         if threads > 1:
             _let_fork()
-        torch.set_float32_matmul_precision(precision)
+        torch.set_float32_matmul_precision("highest" if precision == BF16 else precision)
         torch.set_default_dtype(torch.float32)
         torch.set_deterministic_debug_mode("default")
         torch.autograd.set_detect_anomaly(False)

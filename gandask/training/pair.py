@@ -23,6 +23,7 @@ from gandask.training.augmenting import Judge
 from gandask.training.averaging import Average
 from gandask.training.learner import Learner, load_module
 from gandask.training.losses import Loss
+from gandask.training.rounding import rounded
 from gandask.training.settings import Noise, Training
 from gandask.training.supervision import Labelled
 
@@ -43,7 +44,7 @@ def learner_of(
     )
 
 
-def forged(generator: nn.Module, inputs: tuple[Tensor, ...]) -> Samples:
+def forged(generator: Judge, inputs: tuple[Tensor, ...]) -> Samples:
     """Make fakes from noise, with the labels they were asked for; no gradient will flow back."""
     with torch.no_grad():
         return generator(*inputs), *inputs[1:]
@@ -182,10 +183,11 @@ class Pair:
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Compute a batch's loss against the discriminator, or another judge, and its gradients."""
         seen = self.training.seen(judge or self.discriminator.module, self.changes)
+        made = rounded(self.generator.module, self.training.precision)
         found = self._added_up(
             self.generator,
             (
-                share * self.loss.generator(seen(self.generator.module(*inputs), *inputs[1:]))
+                share * self.loss.generator(seen(made(*inputs), *inputs[1:]))
                 for share, inputs in self._parts(self.inputs())
             ),
         )
@@ -207,7 +209,7 @@ class Pair:
         """
         seen = self.training.seen(self.discriminator.module, self.changes)
         step = self.counts["discriminator"]
-        made = forger or self.generator.module
+        made = rounded(forger or self.generator.module, self.training.precision)
         parts = zip(self._parts(self.inputs()), self._parts(real), strict=True)
         judged = (
             share

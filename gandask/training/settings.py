@@ -31,6 +31,7 @@ from gandask.training.augmenting import Augmented, Judge, names
 from gandask.training.identity import is_imported, of_losses, of_modules
 from gandask.training.losses import Loss
 from gandask.training.networks import Network
+from gandask.training.rounding import rounded
 
 _REMEDY = ": let all machines import the same code, and start workers anew once it was edited"
 _CODE = " compute something else here than where the run was begun" + _REMEDY
@@ -165,7 +166,8 @@ class Training:
         return torch.Generator(device).manual_seed(torch_seed(self.seed, *key, "augment"))
 
     def seen(self, judge: Judge, changes: torch.Generator) -> Judge:
-        """Let a discriminator see samples changed, where that is asked for; see `augmenting`."""
+        """Let a discriminator see samples changed, or rounded, where that is asked for."""
+        judge = rounded(judge, self.precision)
         return Augmented(judge, names(self.augment), changes) if self.augment else judge
 
     def rate(self, kind: str) -> float:

@@ -22,6 +22,7 @@ from gandask.training import stacked
 from gandask.training.learner import load_module
 from gandask.training.losses import Loss
 from gandask.training.pair import KINDS, Pair, Samples
+from gandask.training.rounding import BF16
 from gandask.training.settings import Noise, Training, real_batch
 
 
@@ -263,7 +264,8 @@ class Offspring:
     def stackable(self, device: torch.device) -> bool:
         """Tell whether this had better be trained in batched steps, which others may share."""
         t = self.training
-        alone = not (self.has_rivals or t.augment or t.gradient_accumulation > 1)
+        apart = t.augment, t.gradient_accumulation > 1, t.precision == BF16
+        alone = not (self.has_rivals or any(apart))
         return alone and stacked.pays(device, t.losses, *self.networks)
 
     @property

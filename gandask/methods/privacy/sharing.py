@@ -34,6 +34,7 @@ from gandask.methods.privacy.students import Lesson
 from gandask.methods.privacy.view import TEACHER, PrivacyView
 from gandask.training import networks
 from gandask.training.losses import LOSSES
+from gandask.training.rounding import BF16
 from gandask.training.settings import Training
 from gandask.training.trial import check_networks
 from gandask.training.wire import WIRES
@@ -126,6 +127,11 @@ class Sharing(Adversarial[PrivacyView]):
         if self.loss is not None:
             config.lookup("loss", self.loss, LOSSES)
         check_loss(self.teacher_loss)
+        if self.precision == BF16:
+            raise SettingError(
+                f"precision={BF16!r}: clients train by terms that have no such precision; "
+                "choose 'highest', 'high' or 'medium'"
+            )
         self.refuse_practices(
             PRACTICES, "clients train their discriminators by terms that have no such setting"
         )

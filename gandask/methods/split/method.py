@@ -36,6 +36,7 @@ from gandask.methods.split.servers import average
 from gandask.methods.split.view import SplitView
 from gandask.scores.metrics import Statistics
 from gandask.training import losses, networks
+from gandask.training.rounding import BF16
 from gandask.training.settings import Training
 from gandask.training.trial import check_networks
 from gandask.training.wire import WIRES
@@ -107,6 +108,11 @@ class Split(Adversarial[SplitView]):
             ("gradient_accumulation",),
             "a step is made of the batches of several nodes already; take a smaller batch_size",
         )
+        if self.precision == BF16:
+            raise SettingError(
+                f"precision={BF16!r}: what travels between nodes is float32, or as wire says; "
+                "choose 'highest', 'high' or 'medium'"
+            )
         object.__setattr__(self, "base", families.one(self.base))
         if self.loss is not None:
             config.lookup("loss", self.loss, losses.LOSSES)
