@@ -355,6 +355,7 @@ OTHER = Grid(
     download=True,
     image_size=32,
     skip_unreadable=True,
+    labelled=50,
     data_fraction=1e-300,
     batch_size=3,
     epochs_per_round=2,
