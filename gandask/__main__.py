@@ -207,16 +207,17 @@ def sample(run: Path, count: int, output: Path, seed: int, slot: str | None, tru
     "-o", "output", type=click.Path(path_type=Path), default=Path("generator.safetensors")
 )
 @click.option("--slot", help="Whose, such as cell/0; the best by default.")
+@click.option("--classifier", is_flag=True, help="A discriminator that tells classes instead.")
 @plain_errors
 @import_option
-def export(run: Path, output: Path, slot: str | None) -> None:
+def export(run: Path, output: Path, slot: str | None, classifier: bool) -> None:
     """Write a generator alone: named arrays in one file, for PyTorch without gandask.
 
     Example: gandask export runs/first -o generator.safetensors
     """
     from gandask.runs import open_run
 
-    say(str(open_run(run).export(output, slot)))
+    say(str(open_run(run).export(output, slot, classifier=classifier)))
 
 
 @main.command()

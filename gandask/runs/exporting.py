@@ -1,4 +1,4 @@
-"""A generator alone, for those who go on without gandask: named arrays in one file, no pickle."""
+"""A network alone, for those who go on without gandask: named arrays in one file, no pickle."""
 
 from __future__ import annotations
 
@@ -15,8 +15,19 @@ from gandask.core.files import replacing
 ENDING = ".safetensors"
 
 
+def body(state: State) -> State:
+    """Name the weights of a discriminator that tells classes as its body does, without the sum.
+
+    Examples
+    --------
+    >>> body({"body.1.weight": np.zeros(1)})
+    {'1.weight': array([0.])}
+    """
+    return {name.removeprefix("body."): array for name, array in state.items()}
+
+
 def write(state: State, told: Mapping[str, object], path: str | os.PathLike[str]) -> Path:
-    """Write the weights of a generator, whole or not at all.
+    """Write the weights of a network, whole or not at all.
 
     Parameters
     ----------

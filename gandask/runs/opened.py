@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from gandask import config, display, results
-from gandask.core import Layout, Method, StoreError
+from gandask.core import Layout, Method, State, StoreError
 from gandask.methods import STORED
 from gandask.runs import exporting
 from gandask.runs.collecting import Collected
@@ -20,7 +20,7 @@ from gandask.runs.steered import Steered
 from gandask.scores.mixture import Mixture, Sampler, distribution
 from gandask.store import LIVE, Store
 from gandask.training.averaging import average_of
-from gandask.training.stored import read_checkpoint
+from gandask.training.stored import newest, read_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -132,7 +132,9 @@ class Run(Steered):
         collected.read()
         return collected.dataset(self.attributes)
 
-    def export(self, path: str | os.PathLike[str], slot: str | None = None) -> Path:
+    def export(
+        self, path: str | os.PathLike[str], slot: str | None = None, *, classifier: bool = False
+    ) -> Path:
         """Write the heaviest generator of the best mixture, as named arrays and nothing pickled.
 
         Parameters
@@ -141,24 +143,43 @@ class Run(Steered):
             Its name ends in ``.safetensors``.
         slot : str, optional
             Whose mixture instead, such as ``"cell/0"``.
+        classifier : bool
+            Write the slot's newest discriminator instead, which labelled samples have taught to
+            tell classes.
 
         Raises
         ------
         StoreError
-            If there is no checkpoint yet, no such slot, or the file cannot be written.
+            If there is no checkpoint yet, no such slot, no discriminator that tells classes, or the
+            file cannot be written.
         SettingError
             For another ending.
         """
         chosen = self.mixture(slot) if slot else self.best_mixture()
         name = max(chosen.weights, key=chosen.weights.__getitem__)
         facts = self.store.description["facts"]
+        whose: dict[str, Any] = {"generator": name, "share": chosen.weights[name]}
+        state = average_of(chosen.states[name])
+        if classifier:
+            name, state = self._classifier(slot or self.slot_of_best())
+            whose = {"classifier": name}
         told = {
-            "generator": name,
-            "share": chosen.weights[name],
+            **whose,
             "settings": self.store.settings,
             **{key: facts[key] for key in ("sample_shape", "classes") if key in facts},
         }
-        return exporting.write(average_of(chosen.states[name]), told, path)
+        return exporting.write(state, told, path)
+
+    def _classifier(self, slot: str) -> tuple[str, State]:
+        """Read the newest discriminator of a slot, as a module to the logits of classes has it."""
+        folder, told = self._checkpoint
+        name = newest(slot, {name for names in told["files"].values() for name in names})
+        if not name or "held_out_digest" not in self.store.description["facts"]:
+            raise StoreError(
+                f"{self.store.path}: no discriminator of {slot} tells classes; those of a run with "
+                "labelled samples do, such as labelled=100 of a grid"
+            )
+        return name, exporting.body(read_checkpoint(folder, told, [name])[name])
 
     def film(self, path: str | os.PathLike[str] | None = None) -> Path:
         """Write what every slot showed as a film, a frame for each round.

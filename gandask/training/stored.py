@@ -267,10 +267,20 @@ def best_pair(run: Path | str) -> dict[str, State]:
 def _opponent(generator: str, known: Collection[str]) -> dict[str, str]:
     """Name the discriminator that a generator was trained with, or the newest of its slot."""
     slot, _, serial = generator.rpartition("/generator/")
+    beside = f"{slot}/discriminator/{serial}"
+    found = beside if serial.isdecimal() and beside in known else newest(slot, known)
+    return {"discriminator": found} if found else {}
+
+
+def newest(slot: str, known: Collection[str]) -> str:
+    """Name the newest discriminator of a slot among the names of states; "" if there is none.
+
+    Examples
+    --------
+    >>> newest("cell/1", ["cell/1/discriminator/9", "cell/1/discriminator/10"])
+    'cell/1/discriminator/10'
+    """
     beside = f"{slot}/discriminator/"
     serials = [name.removeprefix(beside) for name in known if name.startswith(beside)]
     numbers = [number for number in serials if number.isdecimal()]
-    if not numbers:
-        return {}
-    newest = serial if serial in numbers else max(numbers, key=int)
-    return {"discriminator": beside + newest}
+    return beside + max(numbers, key=int) if numbers else ""

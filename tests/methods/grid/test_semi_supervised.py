@@ -1,12 +1,19 @@
 """Grids whose discriminators tell classes, of few labelled samples: what they come to."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from conftest import tiny
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import nn
 
 import gandask as gd
-from gandask.core import SettingError
+from gandask.__main__ import main
+from gandask.core import SettingError, StoreError
 from gandask.methods.grid.classes import taken_in
 from gandask.methods.grid.view import Cell, Individual, Population
 from gandask.results import without_timings
@@ -149,3 +156,38 @@ def test_data_without_labels_are_refused(tmp_path):
 def test_other_methods_have_no_such_setting(name):
     with pytest.raises(SettingError, match="has no setting 'labelled'"):
         tiny(name, labelled=50)
+
+
+# ---- a classifier to take elsewhere
+
+
+def test_plain_pytorch_tells_classes_as_the_exported_discriminator(run, judges, tmp_path):
+    target = tmp_path / "classifier.safetensors"
+    told = ["export", str(run.store.path), "-o", str(target), "--classifier", "--slot", "cell/1"]
+    assert CliRunner().invoke(main, told).exit_code == 0
+    weights = load_file(target)
+    layers = [nn.Flatten()]
+    for name in [name for name in weights if name.endswith("weight")]:
+        layers += [nn.Linear(*weights[name].shape[::-1]), nn.LeakyReLU(0.2)]
+    plain = nn.Sequential(*layers[:-1])
+    plain.load_state_dict(weights)
+    samples, _ = held_out(run.method.training, 20, CPU)
+    with torch.no_grad():
+        assert torch.equal(plain(samples), judges[1].classify(samples))
+    with safe_open(target, "np") as file:
+        assert file.metadata()["classifier"].startswith("cell/1/discriminator/")
+        assert json.loads(file.metadata()["classes"]) == 10
+
+
+def test_the_best_cell_is_exported_unless_another_is_named(run, tmp_path):
+    best, named = (
+        load_file(run.export(tmp_path / f"{number}.safetensors", slot, classifier=True))
+        for number, slot in enumerate((None, run.slot_of_best()))
+    )
+    assert all(torch.equal(best[name], named[name]) for name in named)
+
+
+def test_a_run_without_labelled_samples_has_no_classifier(cache, tmp_path):
+    gd.run(tiny("grid", rounds=1), store=tmp_path / "run", progress=False)
+    with pytest.raises(StoreError, match="no discriminator of cell/0 tells classes"):
+        gd.open_run(tmp_path / "run").export(tmp_path / "a.safetensors", "cell/0", classifier=True)
