@@ -24,7 +24,7 @@ from gandask.training.pyramids import ACTIVATIONS
 from gandask.training.recurrent import OverSteps
 
 CLASSES = 3
-ANY_SHAPE = [(2,), (6, 2), (1, 8, 8), (3, 28, 28)]
+ANY_SHAPE = [(2,), (6, 2), (1, 8, 8), (3, 5, 9), (3, 28, 28)]
 SEQUENCES = [(2, 1), (6, 2), (24, 5)]
 SIDES = (8, 10, 16, 28, 32, 48, 64)
 CLAIMS = [
