@@ -116,6 +116,11 @@ def gradients_from(
     return gradients
 
 
+def _weighed(loss: Tensor, share: float) -> Tensor:
+    """Give a part of a batch its share of the loss."""
+    return loss if share == 1.0 else share * loss
+
+
 @dataclass
 class Pair:
     """One generator and one discriminator in training against each other.
@@ -184,13 +189,12 @@ class Pair:
         """Compute a batch's loss against the discriminator, or another judge, and its gradients."""
         seen = self.training.seen(judge or self.discriminator.module, self.changes)
         made = rounded(self.generator.module, self.training.precision)
-        found = self._added_up(
-            self.generator,
-            (
-                share * self.loss.generator(seen(made(*inputs), *inputs[1:]))
-                for share, inputs in self._parts(self.inputs())
-            ),
-        )
+
+        def judged() -> Iterator[Tensor]:
+            for share, inputs in self._parts(self.inputs()):
+                yield _weighed(self.loss.generator(seen(made(*inputs), *inputs[1:])), share)
+
+        found = self._added_up(self.generator, judged())
         self.count("generator", found[0])
         return found
 
@@ -210,13 +214,14 @@ class Pair:
         seen = self.training.seen(self.discriminator.module, self.changes)
         step = self.counts["discriminator"]
         made = rounded(forger or self.generator.module, self.training.precision)
-        parts = zip(self._parts(self.inputs()), self._parts(real), strict=True)
-        judged = (
-            share
-            * discriminator_loss(self.loss, seen, samples, forged(made, inputs), self.epsilon, step)
-            for (share, inputs), (_, samples) in parts
-        )
-        terms = itertools.chain(judged, self._taught())
+
+        def judged() -> Iterator[Tensor]:
+            parts = zip(self._parts(self.inputs()), self._parts(real), strict=True)
+            for (share, inputs), (_, samples) in parts:
+                given = self.loss, seen, samples, forged(made, inputs), self.epsilon, step
+                yield _weighed(discriminator_loss(*given), share)
+
+        terms = itertools.chain(judged(), self._taught())
         loss, gradients = self._added_up(self.discriminator, terms)
         self.discriminator.apply(gradients, self.loss.clip)
         self.count("discriminator", loss)
@@ -230,6 +235,9 @@ class Pair:
     def _parts(self, batch: Samples) -> Iterator[tuple[float, Samples]]:
         """Cut a batch, where that is asked for, and give the share of it that each part is."""
         whole = len(batch[0])
+        if self.training.gradient_accumulation == 1:  # as it is: small networks notice each call
+            yield 1.0, batch
+            return
         cuts = (tensor.tensor_split(self.training.gradient_accumulation) for tensor in batch)
         for part in zip(*cuts, strict=True):
             yield len(part[0]) / whole, part
