@@ -126,15 +126,17 @@ class Scored(Practice[V]):
     def _modes(self) -> int:
         """Modes whose shares rounds tell: none of one or too many, or where rounds have no scores.
 
-        None, too, without the data: then there is nothing to train, and a layout to look at.
+        None, too, where samples are not told apart by class, as sequences are not, and without the
+        data: then there is nothing to train, and a layout to look at.
         """
         if not self.score_samples:
             return 0
         try:
-            classes = self.training.data.classes
+            loaded = self.training.data
         except DataError:
             return 0
-        return classes if 1 < classes <= MODES else 0
+        told_apart = features.sees_classes(loaded, self.features)
+        return loaded.classes if told_apart and 1 < loaded.classes <= MODES else 0
 
     # ---- final scores that need samples
 

@@ -41,7 +41,9 @@ MAP_WIDTH = 380  # pixels
 NARROW = {"min-width": "0"}  # what lies side by side wraps: Panel asks for the width of all
 HALF = {"flex": "1 1 480px"}  # of a row, where there is room
 LISTED = 200  # events of the method's own
-ROW = Markup('<tr><th>{}</th><td class="name">{}</td><td class="name">{}</td><td>{}</td></tr>')
+ROW = Markup(
+    '<tr><th style="white-space: nowrap">{}</th><td class="name">{}</td><td class="name">{}</td><td>{}</td></tr>'
+)
 SCROLLED = Markup('<div style="max-height: 310px; overflow-y: auto"><table>{}</table>{}</div>')
 
 

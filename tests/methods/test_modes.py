@@ -71,3 +71,8 @@ def test_what_a_newer_gandask_tells_besides_is_passed_over():
     timings |= {"started": np.array([]), "gathered": np.array([], int)}
     kept.take({"elapsed": 1.0, "timings": timings, "records": [table], "events": []})
     assert float(kept.dataset({})["fid"].sel(round=1, row=0, col=1)) == 2.0
+
+
+def test_what_is_not_told_apart_has_no_modes():
+    sequences = {"data": "sines", "network": "small_mlp", "batch_size": 100, "rounds": 1}
+    assert "mode_share" not in gd.run(tiny(**sequences), progress=False)
