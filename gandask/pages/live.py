@@ -42,7 +42,8 @@ NARROW = {"min-width": "0"}  # what lies side by side wraps: Panel asks for the 
 HALF = {"flex": "1 1 480px"}  # of a row, where there is room
 LISTED = 200  # events of the method's own
 ROW = Markup(
-    '<tr><th style="white-space: nowrap">{}</th><td class="name">{}</td><td class="name">{}</td><td>{}</td></tr>'
+    '<tr><th style="white-space: nowrap">{}</th><td class="name">{}</td><td class="name">{}</td>'
+    "<td>{}</td></tr>"
 )
 SCROLLED = Markup('<div style="max-height: 310px; overflow-y: auto"><table>{}</table>{}</div>')
 
