@@ -383,6 +383,7 @@ OTHER = Grid(
     tournament_size=3,
     mutation_probability=1 / 3,
     mutation_scale=1.7976931348623157e308,
+    explore_probability=0.25,
     skip_discriminator_steps=0,
     discriminator_steps=2,
     init="runs/teacher",

@@ -37,10 +37,11 @@ from gandask.core import (
 )
 from gandask.methods.grid import classes, lineage, topology
 from gandask.methods.grid import view as cells
+from gandask.methods.grid.evolving import Evolving
+from gandask.methods.grid.mutable import variables as of_mutable
 from gandask.methods.grid.tasks import CellSettings, fitness, train, train_together
 from gandask.methods.grid.topology import Schedule
 from gandask.methods.grid.view import FITNESS, Cell, GridView, Individual, Population
-from gandask.methods.mixing import Mixing
 from gandask.methods.tasks import initialise, score
 from gandask.scores import metrics
 from gandask.scores.accuracy import ACCURACY
@@ -57,7 +58,7 @@ LOSS_SETS = {"mustangs": ("bce", "least_squares", "heuristic")}
 
 
 @settings
-class Grid(Mixing[GridView]):
+class Grid(Evolving):
     """Train a grid of GANs by cellular coevolution; its fields are its settings."""
 
     name: ClassVar[str] = "grid"
@@ -150,6 +151,7 @@ class Grid(Mixing[GridView]):
                 f"skip_discriminator_steps={self.skip_discriminator_steps}, with which "
                 "discriminators take fewer steps than generators; set that to 0"
             )
+        self._read_mutable(self.selection, self.mutation_probability)
 
     @property
     def loss_names(self) -> tuple[str, ...]:
@@ -184,6 +186,10 @@ class Grid(Mixing[GridView]):
         ------
         SettingError, DataError
         """
+        if self.mutable:  # what both can do, whatever lies between can
+            for extreme in self._extremes():
+                extreme.check()
+            return
         loaded = self._load("cell/0")
         if isinstance(self.neighbourhood, str) and topology.is_function(self.neighbourhood):
             config.load_object(self.neighbourhood)
@@ -210,6 +216,7 @@ class Grid(Mixing[GridView]):
             variables={
                 **cells.variables(self.score_samples, self.final_samples),
                 **(classes.VARIABLES if self.labelled else {}),
+                **of_mutable(self.mutable),
             },
         )
         layout = self.with_modes(layout, {"cell": "the mixture"})
@@ -228,17 +235,11 @@ class Grid(Mixing[GridView]):
     def start(self) -> tuple[GridView, Plan]:
         """Make every cell's individuals, and begin the first round."""
         size = range(self.population_size)
-        rate = self.training.rate
         born = [
             Cell(
                 index,
                 Population(
-                    *(
-                        tuple(
-                            Individual(f"cell/{index}/{kind}/{i}", index, rate(kind)) for i in size
-                        )
-                        for kind in ("generator", "discriminator")
-                    )
+                    *(tuple(self._founder(index, kind, i) for i in size) for kind in cells.KINDS)
                 ),
             )
             for index in range(self.shape[0] * self.shape[1])
@@ -355,6 +356,8 @@ class Grid(Mixing[GridView]):
             "rivals": len(cell.pool.generators),
             "train_against_rivals": not self.selection,
         }
+        if self.mutable:
+            arguments |= self._evolved_arguments(self._explored(cell))
         writes = (*children[0].names, *children[1].names)
         reads = (*parents, *opponents)
         return Task(cell.slot, number, train, reads, writes, arguments, train_together)
@@ -382,7 +385,8 @@ class Grid(Mixing[GridView]):
         done = replace(cell, round=report.round, phase="trained", pool=Population())
         if values["finite"]:
             serial = self.population_size + cell.round
-            child = cells.offspring(cell, values, self.fitness_mode, serial)
+            evolved = self._explored(cell)
+            child = cells.offspring(cell, values, self.fitness_mode, serial, evolved)
             done = replace(done, own=cells.succeed(cell, child, self.selection))
             return classes.taken_in(done, cell.pool, values), []
         detail = "a loss or weight of the offspring is not finite; it was discarded"

@@ -7,7 +7,7 @@ of learning rates after Lipizzaner (Schmiedlechner et al. 2018), as laid out by 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -147,6 +147,7 @@ def train(
     loss: int,
     rivals: int,
     train_against_rivals: bool,
+    learning_rates: Mapping[str, float] | None = None,
 ) -> Made:
     """Train a pair for a round, then evaluate and score the offspring.
 
@@ -159,6 +160,8 @@ def train(
         Which of the training's losses to use.
     train_against_rivals : bool
         Draw the partner of each step from the neighbourhood (no selection).
+    learning_rates : mapping of str to float, optional
+        By kind, the rate to go on with instead of the parent's.
 
     Returns
     -------
@@ -172,6 +175,7 @@ def train(
     """
     arguments = {"training": training, "settings": settings, "slot": slot, "round": round}
     arguments |= {"loss": loss, "rivals": rivals, "train_against_rivals": train_against_rivals}
+    arguments |= {"learning_rates": learning_rates}
     return train_together([(states, arguments)])[0]
 
 
@@ -237,15 +241,19 @@ class Offspring:
         loss: int,
         rivals: int,
         train_against_rivals: bool,
+        learning_rates: Mapping[str, float] | None = None,
     ) -> Offspring:
         """Build the networks, from what `train` is given."""
         count = 4 + rivals
+        pair = Pair.load(states[:4], training, training.losses[loss], slot, round, device)
+        for kind, rate in (learning_rates or {}).items():
+            getattr(pair, kind).learning_rate = rate
         return cls(
             training,
             settings,
             slot,
             round,
-            Pair.load(states[:4], training, training.losses[loss], slot, round, device),
+            pair,
             rng(training.seed, round, slot, "train"),
             Rivals.load(training, states[4:count], states[count:], device),
             train_against_rivals,

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from gandask.core import Array, Event, Record, Report, Values, Variable
+from gandask.methods.grid.mutable import RATES
 from gandask.scores.accuracy import ACCURACY
 from gandask.scores.metrics import METRICS, better
 
@@ -29,7 +30,8 @@ class Individual:
     """A generator or a discriminator, as the client knows it: never its weights.
 
     `name` is that of its state; `parent` the cell it was cloned from; `loss` the index of the loss
-    it was trained with; `statistics` those of a generator's samples, packed.
+    it was trained with; `statistics` those of a generator's samples, packed; `evolved` its values
+    of settings that evolve.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Individual:
     loss: int = 0
     fitness: float = np.nan
     statistics: Array | None = None
+    evolved: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, str]:
@@ -241,8 +244,14 @@ def select(cell: Cell, values: Values, mode: str, size: int, chance: np.random.G
     return replace(cell, parents=Population((parents[0],), (parents[1],)))
 
 
-def offspring(cell: Cell, values: Values, mode: str, serial: int) -> Population:
-    """Describe the pair that a cell's training task made."""
+def offspring(
+    cell: Cell,
+    values: Values,
+    mode: str,
+    serial: int,
+    evolved: Mapping[str, Mapping[str, float]],
+) -> Population:
+    """Describe the pair that a cell's training task made, with its evolved values by kind."""
     pair = []
     for kind in KINDS:
         parent = getattr(cell.parents, f"{kind}s")[0]
@@ -256,6 +265,7 @@ def offspring(cell: Cell, values: Values, mode: str, serial: int) -> Population:
                 statistics=values["statistics"][0]
                 if kind == "generator" and "statistics" in values
                 else None,
+                evolved=evolved[kind],
             )
         )
     return Population((pair[0],), (pair[1],))
@@ -302,6 +312,7 @@ def outcome(cell: Cell, report: Report, loss_names: Sequence[str]) -> dict[str, 
         newest = f"{cell.slot}/{kind}/{len(own) + report.round - 1}"
         values[f"{kind}_fitness"] = fittest.fitness
         values[f"{kind}_learning_rate"] = fittest.learning_rate
+        values |= {key: one for key, one in fittest.evolved.items() if key not in RATES}
         values[f"{kind}_training_loss"] = report.values[f"{kind}_training_loss"]
         values[f"{kind}_parent"] = parent.cell
         values[f"{kind}_replaced"] = newest in [individual.name for individual in own]
