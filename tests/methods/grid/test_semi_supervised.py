@@ -14,11 +14,12 @@ from torch import nn
 import gandask as gd
 from gandask.__main__ import main
 from gandask.core import SettingError, StoreError
-from gandask.methods.grid.classes import taken_in
+from gandask.methods.grid.classes import accuracies, taken_in
 from gandask.methods.grid.view import Cell, Individual, Population
 from gandask.results import without_timings
-from gandask.scores.accuracy import held_out
+from gandask.scores.accuracy import accuracy, held_out, probabilities
 from gandask.training.learner import load_module
+from gandask.training.networks import build
 from gandask.training.stored import read_checkpoint
 
 CPU = torch.device("cpu")
@@ -128,6 +129,20 @@ def test_what_is_told_is_of_those_who_stay(left, fitness, alone, together):
     }
     found = taken_in(cell, Population((), read), told)
     assert (found.discriminator_accuracy, found.accuracy) == (alone, together)
+
+
+def test_ensembles_are_with_the_offspring_in_each_place_and_without_it(cache):
+    training = tiny("grid", **FEW).training
+    judges = [build(training.build_discriminator, seed) for seed in range(4)]
+    told = accuracies(training, judges, 2, 300, CPU)  # two own, a neighbour's, the offspring
+    samples, classes = held_out(training, 300, CPU)
+    found = probabilities(judges, samples)
+    alone = [accuracy(found[index], classes) for index in (0, 1, 3)]
+    sets = [(3, 1, 2), (0, 3, 2), (0, 1, 2)]
+    together = [accuracy(found[list(chosen)].mean(0), classes) for chosen in sets]
+    assert len({*together}) == 3
+    assert told["accuracies"].tolist() == alone
+    assert told["ensemble_accuracies"].tolist() == together
 
 
 @pytest.mark.parametrize(
