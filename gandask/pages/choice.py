@@ -18,7 +18,7 @@ from markupsafe import Markup, escape
 from gandask.core import StoreError
 from gandask.pages import catalogue
 from gandask.pages.address import PageAddress
-from gandask.pages.frame import argument, message
+from gandask.pages.frame import argument, skeleton
 from gandask.pages.pace import Pace
 from gandask.runs import Run
 from gandask.runs.following import Followed, follow
@@ -67,7 +67,7 @@ class Choice:
         self.followed: dict[str, Followed] = {}
         self.seen: dict[str, int | str] | None = None
         self.pace = Pace()
-        self.told = message("loading ...")
+        self.told = skeleton()
         self.wanted = _wanted()
         self.address = PageAddress(margin=(5, 10))
         self.chooser = pn.widgets.MultiChoice(

@@ -18,6 +18,10 @@ from gandask.pages.busy import BusySign
 
 STYLE = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
 NAMES = ("home", "live", "speedup", "compare")
+SKELETON = Markup(
+    '<div class="skeleton" role="status" aria-label="loading">'
+    "<div></div><div></div><div></div></div>"
+)
 NICENESS = 5  # a run on the same machine goes first, but pages still answer beside it
 
 
@@ -75,6 +79,11 @@ def busy() -> Any:
 def message(text: str) -> Any:
     """Say something in the place of a page, or of a part of it."""
     return html(Markup('<p class="message">{}</p>').format(text))
+
+
+def skeleton() -> Any:
+    """Show grey shapes in the place of what is being read."""
+    return html(SKELETON)
 
 
 def html(markup: Markup, **options: Any) -> Any:

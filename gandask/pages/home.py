@@ -20,7 +20,7 @@ from gandask.core import SettingError, StoreError
 from gandask.pages import catalogue, guard
 from gandask.pages.address import PageAddress
 from gandask.pages.cards import AWAITED, Cards, called, card, spark
-from gandask.pages.frame import argument, html, link, message, page
+from gandask.pages.frame import argument, html, link, message, page, skeleton
 from gandask.pages.thumbnail import thumbnail
 from gandask.runs import open_run
 from gandask.runs.course import ScoreCourse
@@ -66,9 +66,9 @@ class Home:
             name="◀ newer", width=90, on_click=lambda _: self._turn(-1)
         )
         self.later = pn.widgets.Button(name="older ▶", width=90, on_click=lambda _: self._turn(1))
-        self.place = html(Markup(""), sizing_mode="fixed", width=160)
+        self.place = html(Markup(""), sizing_mode=None, width=160)
         self.turns = pn.Row(self.earlier, self.place, self.later, visible=False)
-        self.said = message("looking for runs ...")
+        self.said = skeleton()
         self.cards = Cards(compare=link("compare", runs=""), sizing_mode="stretch_width")
         self.cards.on_msg(self._save)
         self.view = pn.Column(

@@ -21,7 +21,7 @@ from gandask.display import place as spoken
 from gandask.pages import catalogue, guard, status, units
 from gandask.pages.address import PageAddress
 from gandask.pages.cursor import Player
-from gandask.pages.frame import argument, card, html, message, page
+from gandask.pages.frame import argument, card, html, message, page, skeleton
 from gandask.pages.pace import Pace
 from gandask.pages.panes import Lines, PlotPane
 from gandask.pages.steering import Steering
@@ -116,7 +116,7 @@ class LivePage:
         self.head = pn.Column(
             self.state, self.story, self.steering.view, sizing_mode="stretch_width"
         )
-        self.words = message("loading ...")
+        self.words = skeleton()
         self.role = pn.widgets.Select(name="of", width=120, visible=False)
         self.variable = pn.widgets.Select(name="colour", width=MAP_WIDTH - 140)
         self.units = pn.widgets.Select(name="unit", width=120)

@@ -14,6 +14,7 @@ from gandask.pages.frame import card
 
 PAGE = 20  # rows
 DIGITS = 4
+NARROWEST = 80  # pixels of a column
 WRAPPED = {"flex-wrap": "wrap", "min-width": "0"}
 # over the theme's own, which comes later: no stripes, and long names break
 LOOK = """
@@ -48,9 +49,11 @@ def sortable(**options: Any) -> Any:
         show_index=False,
         page_size=PAGE,
         layout="fit_columns",
-        configuration={"columnDefaults": {"headerWordWrap": True}},
+        # on a phone it is moved sideways: else names have a letter in each line
+        configuration={"columnDefaults": {"headerWordWrap": True, "minWidth": NARROWEST}},
         stylesheets=[LOOK],
         sizing_mode="stretch_width",
+        styles={"min-width": "0", "max-width": "100%"},
         **options,
     )
 

@@ -17,7 +17,6 @@ from gandask.plots.style import (
     CHARACTER,
     COLOURS,
     MUTED,
-    ON_TOP,
     STILL,
     WIDE,
     dimension,
@@ -141,8 +140,10 @@ def routines(runs: Mapping[str, xr.Dataset]) -> hv.Element:
     time = dimension(next(iter(profiles.values())), "seconds")
     bars = hv.Bars([(*key, spent) for key, spent in rows.items()], ["run", "routine"], time)
     return bars.opts(
-        **WIDE | {"height": 110 + 34 * len(profiles)},
-        **ON_TOP,
+        **legend(
+            [name for name in colours if name in names or name == OTHER],
+            height=110 + 34 * len(profiles),
+        ),
         stacked=True,
         invert_axes=True,
         cmap=colours,
@@ -192,7 +193,10 @@ def speedup(table: xr.Dataset, efficiency: bool = False) -> hv.Element:
     )
     layers.append(rings.opts(**STILL, fill_alpha=0, line_color=MUTED, line_width=2, size=9))
     options = hv.opts.Overlay(
-        **WIDE, **ON_TOP, xlim=(0, 1.06 * reach), ylim=(0, None), xticks=whole_numbers()
+        **legend([layer.label for layer in layers if layer.label]),
+        xlim=(0, 1.06 * reach),
+        ylim=(0, None),
+        xticks=whole_numbers(),
     )
     return hv.Overlay(layers).opts(options)
 

@@ -35,7 +35,7 @@ GRID_SIZE = 280  # pixels of a heat map's longer side: fits a phone
 CELL_SIZES = (9, 110)  # pixels, smallest and largest
 SMALLEST_PRINTED = 28  # pixels of a cell that a value fits into
 CHARACTER = 7  # pixels, about, of a label's width
-NARROW, SYMBOL, ROW = 420, 45, 22  # pixels: of a legend, of a symbol in it, and of a row's height
+NARROW, SYMBOL, ROW = 320, 45, 22  # pixels: of a legend, of a symbol in it, and of a row's height
 DECADE = 10.0  # largest over smallest value, from which on the scale is logarithmic
 # no tools: a wheel over a plot scrolls the page
 STILL: dict[str, Any] = {"toolbar": None, "default_tools": [], "show_frame": False}

@@ -63,8 +63,8 @@ def test_nothing_serious_keeps_anybody_out(new_context, address, axe, page, them
     tab.page.get_by_label(awaited).last.wait_for()
     if page == "live":
         tab.page.get_by_role("slider", name="round").wait_for()
-    if page != "speedup":  # whose legends are wider than a phone
-        assert tab.page.evaluate("document.documentElement.scrollWidth") <= width
+    tab.page.get_by_role("status", name="loading").wait_for(state="hidden")
+    assert tab.page.evaluate("document.documentElement.scrollWidth") <= width
     tab.page.evaluate(axe)
     found = tab.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
     serious = [

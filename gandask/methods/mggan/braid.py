@@ -144,7 +144,7 @@ def braid(ds: xr.Dataset) -> hv.Element:
         ticks += [(len(names) + GAP + place, f"samples {name}") for place, name in ticks]
     told = [layer.label for layer in drawn]
     options = legend(told, height=AROUND + int(row * rows)) | {
-        "title": f"as thick as the discriminator's loss: {low:.3g} to {high:.3g}",
+        "title": f"thickness: loss, {low:.3g} to {high:.3g}",
         "xlabel": dimension(ds["iteration"]).pprint_label,
         "ylabel": "generator",
         "xlim": ends,

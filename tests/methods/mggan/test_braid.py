@@ -71,7 +71,7 @@ def test_it_is_as_thick_as_the_loss():
     thinnest, thickest = braids.THIN, braids.THICK
     assert high - low == pytest.approx(thickest)
     assert thin == pytest.approx(thinnest + (thickest - thinnest) / 2)
-    assert hv.render(layers).title.text == "as thick as the discriminator's loss: 0 to 2"
+    assert hv.render(layers).title.text == "thickness: loss, 0 to 2"
 
 
 def test_a_loss_below_zero_is_thinner_than_one_of_zero():
