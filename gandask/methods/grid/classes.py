@@ -22,14 +22,14 @@ from gandask.training.settings import Training
 
 OWN = f"discriminator_{ACCURACY}"
 WHOSE = {
-    ACCURACY: "the neighbourhood's discriminators together",
+    ACCURACY: "the neighbourhood's discriminators",
     OWN: "the cell's own discriminator",
 }
 
 
 def _variable(whose: str, final_of: str = "") -> Variable:
     return Variable(
-        f"accuracy on held-out samples, of {whose}{', at the end' if final_of else ''}",
+        f"{'final ' if final_of else ''}held-out accuracy of {whose}",
         role="cell",
         by_round=not final_of,
         better="higher",
