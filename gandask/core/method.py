@@ -262,6 +262,28 @@ class Method(abc.ABC, Generic[V]):
         """
         raise StoreError(f"method {self.name!r} has no samples")
 
+    def module(
+        self, name: str, state: State, facts: Mapping[str, Any]
+    ) -> tuple[Any, Mapping[str, Any]]:
+        """Build the generator of a state: neither data nor a run are at hand.
+
+        Parameters
+        ----------
+        name : str
+            That of its state.
+        state : State
+        facts : mapping
+            What `prepare` found.
+
+        Returns
+        -------
+        torch.nn.Module
+            Ready to be sampled.
+        mapping of str to Tensor
+            By name, what it takes: for three samples.
+        """
+        raise StoreError(f"method {self.name!r} has no networks")
+
     def makers(self, facts: Mapping[str, Any]) -> Mapping[int, tuple[str, float]]:
         """Tell who makes samples of a label alone: nobody as a rule.
 

@@ -14,6 +14,8 @@ from itertools import chain
 from typing import Any, Self, TypeVar
 
 import numpy as np
+import torch
+from torch import Tensor, nn
 
 from gandask import config, data
 from gandask.checks import refuse_address, spelt_out
@@ -30,18 +32,21 @@ from gandask.core import (
 from gandask.core.shown import POINTS, packed
 from gandask.data import Data
 from gandask.methods.scored import Scored
-from gandask.methods.tasks import samples
+from gandask.methods.tasks import generator_of, samples
 from gandask.scores import features, final, series
 from gandask.training.identity import of_functions
 from gandask.training.losses import Loss
 from gandask.training.networks import Network
 from gandask.training.pyramids import ACTIVATIONS
 from gandask.training.rounding import BF16
-from gandask.training.settings import Training
+from gandask.training.settings import Noise, Training
 
 V = TypeVar("V", bound=View)
 LOOKED_THROUGH = 1 << 10
 """Real samples among which those of each class are found that are shown."""
+TRIED = 3
+"""Samples that a network which leaves gandask is tried on."""
+INPUTS = ("noise", "labels")
 LARGEST = 1 << 24
 """Numbers in a sample, and classes of them, that are drawn for a run that somebody else made."""
 
@@ -190,6 +195,24 @@ class Adversarial(Scored[V]):
         StoreError
             For samples of a form that cannot be, or that the generator does not give.
         """
+        return samples(self._formed(name, facts), name, state, count, seed)
+
+    def module(
+        self, name: str, state: State, facts: Mapping[str, Any]
+    ) -> tuple[nn.Module, Mapping[str, Tensor]]:
+        """Build the generator of a state; see `gandask.core.Method`.
+
+        Raises
+        ------
+        StoreError
+            For samples of a form that cannot be, or that the generator does not give.
+        """
+        training, cpu = self._formed(name, facts), torch.device("cpu")
+        inputs = Noise(training, cpu, name, "trial").draw(TRIED)
+        return generator_of(training, name, state, cpu), dict(zip(INPUTS, inputs, strict=False))
+
+    def _formed(self, name: str, facts: Mapping[str, Any]) -> Training:
+        """Give what the tasks of a slot were given, for networks without the data."""
         training = dataclasses.replace(self.training_of(slot_of(name)), **_form(facts))
         began = str(facts.get("networks_digest", ""))
         if began and training.networks_digest not in began.split():
@@ -198,7 +221,7 @@ class Adversarial(Scored[V]):
                 "trained as; what is drawn may not be what was trained",
                 stacklevel=2,
             )
-        return samples(training, name, state, count, seed)
+        return training
 
     def _training(self, network: Network, losses: Sequence[Loss]) -> Training:
         """Give tasks the settings that they need, with their names resolved."""

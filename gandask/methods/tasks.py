@@ -149,6 +149,23 @@ def kept(
     return {"samples": drawn}
 
 
+def generator_of(training: Training, name: str, state: State, device: torch.device) -> nn.Module:
+    """Build a generator to be sampled, outside of any run.
+
+    Raises
+    ------
+    StoreError
+        If the state is not one of the generator that the settings name.
+    """
+    try:
+        return load_module(training.build_generator, average_of(state), device)
+    except RuntimeError as error:
+        raise StoreError(
+            f"{name}: what is stored is not the generator that its settings and facts tell of: "
+            f"{error}"
+        ) from error
+
+
 def samples(training: Training, name: str, state: State, count: int, seed: int) -> Array:
     """Draw samples from a generator, outside of any run.
 
@@ -163,13 +180,7 @@ def samples(training: Training, name: str, state: State, count: int, seed: int) 
         If the state is not one of the generator that the settings name.
     """
     with training.settled() as device, torch.no_grad():
-        try:
-            generator = load_module(training.build_generator, average_of(state), device)
-        except RuntimeError as error:
-            raise StoreError(
-                f"{name}: what is stored is not the generator that its settings and facts tell of: "
-                f"{error}"
-            ) from error
+        generator = generator_of(training, name, state, device)
         noise = Noise(training, device, seed, name, "mixture")
         # in parts, the last of which may be empty: memory does not grow with the count
         sizes = [min(CHUNK, count - start) for start in range(0, count + 1, CHUNK)]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from gandask import config, display, results
-from gandask.core import Layout, Method, State, StoreError
+from gandask.core import Layout, Method, SettingError, State, StoreError
 from gandask.methods import STORED
 from gandask.runs import exporting
 from gandask.runs.collecting import Collected
@@ -135,12 +135,13 @@ class Run(Steered):
     def export(
         self, path: str | os.PathLike[str], slot: str | None = None, *, classifier: bool = False
     ) -> Path:
-        """Write the heaviest generator of the best mixture, as named arrays and nothing pickled.
+        """Write the heaviest generator of the best mixture, with nothing pickled.
 
         Parameters
         ----------
         path : path-like
-            Its name ends in ``.safetensors``.
+            Its name ends in ``.safetensors``: named arrays; or in ``.onnx``: a graph with them,
+            from ``noise``, and ``labels`` where networks are conditional, to ``samples``.
         slot : str, optional
             Whose mixture instead, such as ``"cell/0"``.
         classifier : bool
@@ -153,7 +154,7 @@ class Run(Steered):
             If there is no checkpoint yet, no such slot, no discriminator that tells classes, or the
             file cannot be written.
         SettingError
-            For another ending.
+            For another ending, or what ONNX cannot express.
         """
         chosen = self.mixture(slot) if slot else self.best_mixture()
         name = max(chosen.weights, key=chosen.weights.__getitem__)
@@ -168,6 +169,13 @@ class Run(Steered):
             "settings": self.store.settings,
             **{key: facts[key] for key in ("sample_shape", "classes") if key in facts},
         }
+        if exporting.is_graph(path):
+            if classifier:
+                raise SettingError(
+                    f"{path}: a classifier is written as arrays alone; choose a name that ends in "
+                    f"{exporting.ENDING}"
+                )
+            return exporting.write_graph(*self._made.module(name, state, facts), told, path)
         return exporting.write(state, told, path)
 
     def _classifier(self, slot: str) -> tuple[str, State]:
