@@ -26,6 +26,7 @@ from gandask.training.pair import Samples
 
 PIECE = 16
 """Samples whose gradients are held at once: those of 64 take 0.7 GB for DCGAN's discriminator."""
+MOST_SAID = 240  # characters of what Opacus says
 
 Term = Callable[[Tensor], Tensor]
 """Logits (n, 1) of one kind of samples to what they add to a loss, but for a constant."""
@@ -236,8 +237,10 @@ def _telling_apart(discriminator: nn.Module) -> Iterator[Any]:
     try:
         told = opacus("grad_sample").GradSampleModule(discriminator, loss_reduction="sum")
     except NotImplementedError as error:
+        reason = " ".join(str(error).split())  # it tells of each layer, at length
         raise SettingError(
-            f"privacy: Opacus cannot train this discriminator ({error}); choose another network"
+            f"privacy: Opacus cannot train this discriminator ({reason[:MOST_SAID]}); choose "
+            "another network"
         ) from error
     try:
         with warnings.catch_warnings():

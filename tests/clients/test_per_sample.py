@@ -27,7 +27,16 @@ from gandask.training.pair import discriminator_loss
 
 SECRET = bytes(range(32))
 SEPARABLE = [name for name, loss in LOSSES.items() if not loss.gradient_penalty]
-NO_BATCH_NORMALISATION = [name for name in NETWORKS if not name.endswith("dcgan")]
+REFUSED = {
+    "sngan": "with buffers",
+    "sngan_resnet": "with buffers",
+    "cgan_projection": "with buffers",
+    "lstm": "tell the samples' gradients apart",
+}
+"""By network, why Opacus has no gradients of each sample."""
+NO_BATCH_NORMALISATION = [
+    name for name in NETWORKS if not name.endswith("dcgan") and name not in REFUSED
+]
 
 
 class Scaled(nn.Module):
@@ -50,7 +59,7 @@ def network(name, dtype=torch.float64):
     """Give a discriminator in training, and the shape of its samples."""
     if name == "odd":
         return build(odd, seed=1).to(dtype).train(), (4,)
-    shape = (1, 16, 16)
+    shape = (6, 2) if NETWORKS[name].sequences else (1, 16, 16)
     made = build(lambda: NETWORKS[name].discriminator(shape, 3, None), seed=1)
     return made.to(dtype).train(), shape
 
@@ -59,7 +68,7 @@ def batch(name, count, shape, seed=0, dtype=torch.float64):
     generator = torch.Generator().manual_seed(seed)
     samples = torch.randn(count, *shape, generator=generator, dtype=dtype)
     labels = torch.randint(3, (count,), generator=generator)
-    return (samples, labels) if name.startswith("conditional") else (samples,)
+    return (samples, labels) if name in NETWORKS and NETWORKS[name].conditional else (samples,)
 
 
 def private(module, real, fakes, loss="bce", clip=math.inf, noise=0.0, expected=None, key=0):
@@ -271,6 +280,14 @@ def test_networks_without_batch_normalisation_are_taken(name, dtype):
         check_separable(LOSSES[loss], module, batch(name, 3, shape, dtype=dtype))
     assert module.training
     assert all(torch.equal(part, before[key]) for key, part in module.state_dict().items())
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_networks_that_opacus_cannot_train_are_refused_in_few_words(name):
+    module, shape = network(name)
+    with pytest.raises(SettingError, match=REFUSED[name]) as caught:
+        check_separable(LOSSES["bce"], module, batch(name, 3, shape))
+    assert len(str(caught.value)) < 400
 
 
 @pytest.mark.parametrize(("name", "loss"), [("dcgan", "bce"), ("mlp", "wgan_gp")])

@@ -221,7 +221,7 @@ def _spread(regroupings: Array, last: float) -> Array:
     Examples
     --------
     >>> _spread(np.array([100, 110, 300, 500, 900]), 1000).tolist()
-    [100, 300, 500, 900]
+    [110, 300, 500, 900]
     """
     chosen: list[float] = []
     for at in regroupings[::-1].tolist():
