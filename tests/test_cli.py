@@ -334,7 +334,7 @@ def stopped(tmp_path):
 
 def test_train_passes_on_its_options(settings, asked, told, stopped):
     command = ("train", settings, "--workers", 2, "--asynchronous", "--resume")
-    command += ("--strict-places", "--checkpoint-every", 7)
+    command += ("--strict-places", "--checkpoint-every", 7, "--max-seconds", 50, "--patience", 3)
     result = call(*command, "--store", stopped)
     assert result.exit_code == 0, result.output
     assert "http://127.0.0.1:1/status" in result.output
@@ -346,6 +346,8 @@ def test_train_passes_on_its_options(settings, asked, told, stopped):
         "resume": True,
         "checkpoint_every": 7,
         "strict_places": True,
+        "max_seconds": 50,
+        "patience": 3,
         "store": stopped,
         "heartbeat": None,
     }
@@ -369,6 +371,8 @@ def test_resume_passes_on_its_options(stopped, asked, told):
         "resume": True,
         "checkpoint_every": 7,
         "strict_places": False,
+        "max_seconds": None,
+        "patience": None,
         "force": False,
         "store": stopped,
         "heartbeat": gd.Heartbeat(hedge=True),
