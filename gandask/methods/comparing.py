@@ -16,9 +16,9 @@ from torch import Tensor
 from gandask.core import Made, State, routine
 from gandask.scores import features, final, mixture
 from gandask.scores.features import CHUNK, Extractor
-from gandask.training.averaging import average_of
 from gandask.training.learner import load_module
 from gandask.training.settings import Noise, Training
+from gandask.training.weights import average_of
 
 
 @dataclass(frozen=True)

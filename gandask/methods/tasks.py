@@ -17,9 +17,9 @@ from gandask.core.shown import POINTS, packed
 from gandask.scores import features
 from gandask.scores.features import CHUNK
 from gandask.training import networks
-from gandask.training.averaging import average_of
 from gandask.training.learner import fresh_moments, load_module, save_module
 from gandask.training.settings import Noise, Training
+from gandask.training.weights import average_of
 
 
 def initialise(*, training: Training, slot: str, population_size: int) -> Made:

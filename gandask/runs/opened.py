@@ -19,8 +19,8 @@ from gandask.runs.collecting import Collected
 from gandask.runs.steered import Steered
 from gandask.scores.mixture import Mixture, Sampler, distribution
 from gandask.store import LIVE, Store
-from gandask.training.averaging import average_of
 from gandask.training.stored import newest, read_checkpoint
+from gandask.training.weights import average_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.optim.adam import adam
 
 from gandask.core import Array, State
-from gandask.training.averaging import Average, trained_of
+from gandask.training.averaging import Average
+from gandask.training.weights import trained_of
 
 ADAM_EPSILON = 1e-8
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from gandask.core import Array, State, StoreError
 from gandask.core.files import DAMAGED, LARGEST, digest, opened, parsed, read_whole
-from gandask.training.averaging import average_of
+from gandask.training.weights import average_of
 
 CHECKPOINTS = "checkpoints"  # folder of a run's folder
 ENDING = ".safetensors"

@@ -9,8 +9,9 @@ from torch import nn
 
 import gandask as gd
 from gandask.results import without_timings
-from gandask.training.averaging import PREFIX, Average, average_of, trained_of
+from gandask.training.averaging import Average
 from gandask.training.learner import Learner, fresh_moments, load_module
+from gandask.training.weights import PREFIX, average_of, trained_of
 
 CPU = torch.device("cpu")
 METHODS = sorted(set(TINY) - {"privacy", "toy"})

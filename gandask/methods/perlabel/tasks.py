@@ -14,10 +14,10 @@ from gandask import data as data_sets
 from gandask.core import Array, Made, State, progress, rng, routine
 from gandask.data import Data
 from gandask.methods.tasks import batches, kept, measured, observed
-from gandask.training.averaging import average_of
 from gandask.training.learner import load_module
 from gandask.training.pair import Pair
 from gandask.training.settings import Training, real_batch
+from gandask.training.weights import average_of
 
 
 def train(

@@ -22,10 +22,10 @@ from gandask.methods.split.states import (
 )
 from gandask.methods.tasks import initialise, observed
 from gandask.training import networks
-from gandask.training.averaging import average_of
 from gandask.training.learner import Learner, load_module, save_module
 from gandask.training.pair import forged, gradients_from, learner_of
 from gandask.training.settings import Noise, Training
+from gandask.training.weights import average_of
 from gandask.training.wire import unpacked
 
 Drawn = Callable[[int], tuple[Inputs, Inputs]]

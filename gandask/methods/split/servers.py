@@ -15,10 +15,10 @@ from gandask.methods.split.states import (
     copies,
 )
 from gandask.methods.tasks import observed
-from gandask.training.averaging import average_of
 from gandask.training.learner import load_module, trainable
 from gandask.training.pair import learner_of
 from gandask.training.settings import Training
+from gandask.training.weights import average_of
 from gandask.training.wire import unpacked
 
 

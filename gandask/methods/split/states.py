@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from gandask.core import Array, State
 from gandask.methods.split.draws import cut
-from gandask.training.averaging import trained_of
 from gandask.training.learner import Learner, buffer_names, save_module, trainable
 from gandask.training.pair import Samples
 from gandask.training.settings import Training
+from gandask.training.weights import trained_of
 from gandask.training.wire import coarser, packed, unpacked
 
 DISCRIMINATOR, GENERATOR = "discriminator", "generator"
