@@ -18,13 +18,17 @@ import torch
 
 from gandask.training.rounding import BF16
 
+CPU = torch.device("cpu")
 _settling = threading.Lock()
 _before: list[list[Any]] = []  # for each who computes now, what the process had before all of them
 
 
 @contextlib.contextmanager
-def settled(threads: int, precision: str) -> Iterator[None]:
+def settled(threads: int, precision: str, device: torch.device = CPU) -> Iterator[None]:
     """Compute in float32 on the CPU unless told otherwise, with gradients, as torch does by itself.
+
+    A GPU would add up in whatever order comes first; it is told to keep to one, so that the same
+    comes to the same bits. torch warns of an operation that has no such order.
 
     The threads of a process share what is process-wide: the last to leave restores it. How many
     threads torch uses is told to each of them, and what the last was told to those to come.
@@ -35,13 +39,15 @@ def settled(threads: int, precision: str) -> Iterator[None]:
         For one operation of torch.
     precision : {"highest", "high", "medium", "bf16"}
         Of float32 products; the highest beside steps in bfloat16.
+    device : torch.device, optional
+        What will compute.
     """
-    with _process_settled(threads, precision), _thread_settled():
+    with _process_settled(threads, precision, device.type == "cuda"), _thread_settled():
         yield
 
 
 @contextlib.contextmanager
-def _process_settled(threads: int, precision: str) -> Iterator[None]:
+def _process_settled(threads: int, precision: str, in_order: bool) -> Iterator[None]:
     own = torch.get_num_threads()
     with _settling:
         _before.append(_before[0] if _before else [read() for read, _ in _PROCESS])
@@ -50,7 +56,12 @@ def _process_settled(threads: int, precision: str) -> Iterator[None]:
             _let_fork()
         torch.set_float32_matmul_precision("highest" if precision == BF16 else precision)
         torch.set_default_dtype(torch.float32)
-        torch.set_deterministic_debug_mode("default")
+        torch.set_deterministic_debug_mode("warn" if in_order else "default")
+        if in_order:
+            # which torch asks for then, of the library of products; read when that is first used
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+            # memory that is not written to yet is not read either: filling it takes time alone
+            _set_filling(False)
         torch.autograd.set_detect_anomaly(False)
     try:
         yield
@@ -119,6 +130,16 @@ def _set_products(told: tuple[str, ...]) -> None:
 
 
 _torch: Any = torch  # whose types lack this
+
+
+def _filling() -> bool:
+    return bool(_torch.utils.deterministic.fill_uninitialized_memory)
+
+
+def _set_filling(told: bool) -> None:
+    _torch.utils.deterministic.fill_uninitialized_memory = told
+
+
 _BACKENDS = (_torch.backends.cuda.matmul, _torch.backends.mkldnn.matmul)
 
 #: What is process-wide: how it is read, and set.
@@ -127,5 +148,6 @@ _PROCESS: tuple[tuple[Callable[[], Any], Callable[[Any], object]], ...] = (
     (_products, _set_products),
     (torch.get_default_dtype, torch.set_default_dtype),
     (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
+    (_filling, _set_filling),
     (_anomaly, lambda told: torch.autograd.set_detect_anomaly(*told)),
 )

@@ -72,6 +72,18 @@ def gradients(
     return torch.autograd.grad(loss, parameters, slope, allow_unused=True, materialize_grads=True)
 
 
+def laid_out(gradients: Sequence[Tensor], parameters: Sequence[Tensor]) -> list[Tensor]:
+    """Give gradients that lie in memory as their parameters do.
+
+    A GPU may find another order faster, and what a sum passes back is one number for all. Fused
+    Adam goes through memory as it lies, and would take one number for another without a word.
+    """
+    return [
+        gradient if gradient.stride() == of.stride() else torch.empty_like(of).copy_(gradient)
+        for gradient, of in zip(gradients, parameters, strict=True)
+    ]
+
+
 def save_module(module: nn.Module) -> dict[str, Array]:
     """Give the weights and buffers of a network as named arrays."""
     return {name: tensor.detach().cpu().numpy() for name, tensor in module.state_dict().items()}
@@ -170,7 +182,7 @@ class Learner:
             # not torch.optim.Adam: the first of those loads torch's compiler, a second or two
             adam(
                 self.parameters,
-                list(gradients),
+                laid_out(gradients, self.parameters),
                 self.exp_avg,
                 self.exp_avg_sq,
                 [],

@@ -357,7 +357,7 @@ class Training:
         device = self.resolve_device()
         keep_freed_memory()
         self._compare()
-        with ambience.settled(self.torch_threads, self.precision):
+        with ambience.settled(self.torch_threads, self.precision, device):
             yield device
 
 

@@ -58,7 +58,8 @@ def state():
         "dtype": torch.get_default_dtype(),
         "device": torch.empty(1).device,
         "autocast": torch.is_autocast_enabled("cpu"),
-        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "deterministic": torch.get_deterministic_debug_mode(),
+        "filled": torch.utils.deterministic.fill_uninitialized_memory,
         "anomaly": (torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()),
         "tiny": float(torch.tensor(1e-40, dtype=torch.float32, device="cpu") * 1) != 0,
         "threads": torch.get_num_threads(),
@@ -85,6 +86,17 @@ def test_it_is_settled_within_and_restored_after(usual, name):
             assert state() == usual
         assert state() == before
     assert (before != usual) == (name != "threads" or before["threads"] == 2)
+
+
+def test_a_gpu_is_told_to_add_up_in_one_order(usual, monkeypatch):
+    """Otherwise convolutions and embeddings came to other bits each time, on an H100."""
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    before = state()
+    with ambience.settled(1, "highest", torch.device("cuda")):
+        assert state() == usual | {"deterministic": 1, "filled": False}
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert state() == before
+    assert before["filled"]
 
 
 def test_the_last_of_several_threads_restores_it(usual):
