@@ -237,9 +237,9 @@ def _draw(course: ScoreCourse) -> Markup:
     samples = line = Markup("")
     # whatever a folder holds, the page goes on; the run's own page says what is wrong
     with contextlib.suppress(Exception):
-        samples = thumbnail(open_run(course.path))
-    with contextlib.suppress(Exception):
         line = spark(course.look(), called(course.name))
+    with contextlib.suppress(Exception):
+        samples = thumbnail(open_run(course.path), course)
     return samples + line
 
 

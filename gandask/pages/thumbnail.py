@@ -9,6 +9,7 @@ from gandask.core import Array
 from gandask.data import Plane
 from gandask.plots import pictures
 from gandask.runs import Run
+from gandask.runs.course import ScoreCourse
 
 IMAGES, COLUMNS = 9, 3
 POINTS = 200
@@ -19,16 +20,21 @@ PLANE = Markup(
 )
 
 
-def thumbnail(run: Run) -> Markup:
-    """Draw what the first slot of a run showed last; nothing of a run that shows nothing."""
-    slots = run.shown.slots(run.layout.slots)
-    if not slots:
-        return Markup("")
-    round = run.shown.rounds(slots[0])[-1]
-    samples = run.shown.at(slots[0], round)
+def thumbnail(run: Run, course: ScoreCourse) -> Markup:
+    """Draw what the first slot of a run shows that is its own; nothing of a run that shows nothing.
+
+    Parameters
+    ----------
+    run : Run
+    course : ScoreCourse
+        Of the run: what was made and refused, as of its last look, is passed over.
+    """
+    slot = next(iter(run.shown.slots(run.layout.slots)), "")
+    own = [at for at in run.shown.rounds(slot) if course.accepts(slot, at)] if slot else []
+    samples = run.shown.at(slot, own[-1]) if own else None
     if samples is None:
         return Markup("")
-    told = f"samples of {slots[0]} in round {round}"
+    told = f"samples of {slot} in round {own[-1]}"
     facts = run.store.description["facts"]
     if pictures.is_points(samples):
         return PLANE.format(SIDE, SIDE, told, _dots(samples[:POINTS], Plane.of(facts)))

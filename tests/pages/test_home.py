@@ -15,7 +15,10 @@ import gandask as gd
 from gandask.methods.testing import Toy
 from gandask.pages import catalogue
 from gandask.pages.cards import AWAITED, card, spark
+from gandask.pages.home import drawn as drawn_of
 from gandask.pages.thumbnail import thumbnail
+from gandask.runs.course import ScoreCourse
+from gandask.runs.film import Film
 from gandask.store import about
 from gandask.store.about import About
 
@@ -301,7 +304,8 @@ def test_a_line_is_of_what_is_known():
 def test_points_and_images_are_small_pictures(tmp_path):
     gd.run(tiny(), store=tmp_path / "points", progress=False)
     run = gd.open_run(tmp_path / "points")
-    dots = thumbnail(run)
+    course = ScoreCourse(run.store.path)
+    dots = thumbnail(run, course)
     assert "samples of cell/0 in round 3" in dots
     assert 0 < dots.count("h0") <= 200
     # of a stranger's run
@@ -309,12 +313,25 @@ def test_points_and_images_are_small_pictures(tmp_path):
         run.shown.clear()
         store = gd.open_run(tmp_path / "points").shown
         store.append("cell/0", 1, np.array(samples, np.float16))
-        assert thumbnail(run).count("h0") == np.isclose(samples, 0).all(1).sum()
+        assert thumbnail(run, course).count("h0") == np.isclose(samples, 0).all(1).sum()
     run.shown.clear()
-    assert thumbnail(run) == ""
+    assert thumbnail(run, course) == ""
     images = np.zeros((16, 3, 8, 8), np.uint8)
     gd.open_run(tmp_path / "points").shown.append("cell/1", 2, images)
-    assert 'alt="samples of cell/1 in round 2" src="data:image/png;base64,' in thumbnail(run)
+    drawn = thumbnail(run, course)
+    assert 'alt="samples of cell/1 in round 2" src="data:image/png;base64,' in drawn
+
+
+def test_what_was_made_and_refused_is_on_no_card(tmp_path):
+    gd.run(tiny(rounds=7, learning_rate=5e-2, seed=0), store=tmp_path / "run", progress=False)
+    run = gd.open_run(tmp_path / "run")
+    own = run.ds.generator_replaced.isel(row=0, col=0).values
+    assert not own[-1], "choose a seed of which the last was refused"
+    (found,), _ = catalogue.listed(tmp_path)
+    last = int(np.flatnonzero(own)[-1]) + 1
+    assert f"samples of cell/0 in round {last}" in drawn_of(found)
+    samples = Film(run.ds, run.layout, run.shown).samples("cell/0", 7)
+    assert np.array_equal(run.shown.at("cell/0", last), samples)
 
 
 def test_markup_in_a_card_is_text(tmp_path):

@@ -36,6 +36,31 @@ def test_it_is_that_of_the_dataset_whether_finished_or_not(tmp_path, method):
     assert ScoreCourse(tmp_path / "run").look() == found
 
 
+def test_it_tells_what_was_accepted_whether_finished_or_not(tmp_path):
+    gd.run(tiny(rounds=7, learning_rate=5e-2, seed=0), store=tmp_path / "run", progress=False)
+    run = gd.open_run(tmp_path / "run")
+    accepted = run.ds.generator_replaced.isel(row=0, col=0).values
+    assert not accepted.all(), "choose a seed of which some were refused"
+    course = ScoreCourse(tmp_path / "run")
+
+    def told():
+        return [course.accepts("cell/0", at) for at in range(1, 8)]
+
+    course.look()
+    assert told() == accepted.tolist()
+    run.store.claim()
+    run.store.describe("stopped", run.store.description["round"])
+    run.store.release()
+    course.look()
+    assert told() == accepted.tolist()
+    assert course.accepts("cell/0", 0), "what it began with"
+    assert not course.accepts("cell/0", 5), "not told yet"
+    gd.run(tiny("mggan"), store=tmp_path / "groups", progress=False)
+    course = ScoreCourse(tmp_path / "groups")
+    course.look()
+    assert course.accepts("group/0", 3), "a method that refuses nothing"
+
+
 def test_what_was_added_is_read_and_a_run_begun_anew_is_another(tmp_path):
     run = gd.start(Toy(rounds=1000, sleep=0.01), store=tmp_path / "run", progress=False)
     course = ScoreCourse(tmp_path / "run")
