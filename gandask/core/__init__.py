@@ -16,7 +16,7 @@ from gandask.core.errors import (
 )
 from gandask.core.hosting import Hosted, Hosting
 from gandask.core.layout import Figure, Layout, Role, Variable
-from gandask.core.method import IDENTITY, WHERE, Method, View, alike, nearest_multiple
+from gandask.core.method import BEST, IDENTITY, WHERE, Method, View, alike, nearest_multiple
 from gandask.core.tasks import (
     NON_FINITE,
     SHOWN,
@@ -37,6 +37,7 @@ from gandask.core.tasks import (
 from gandask.core.telling import Told, apart, better_together, listening, progress, reach, routine
 
 __all__ = [
+    "BEST",
     "IDENTITY",
     "NON_FINITE",
     "SHOWN",

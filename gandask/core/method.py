@@ -38,6 +38,9 @@ WHERE: Mapping[str, tuple[str, ...]] = {
 """By the fact that tells what it is, the settings that tell where it is: elsewhere on another
 machine."""
 
+BEST = "best"
+"""Among a view's mixtures, the ensemble of the best round, where a method keeps it."""
+
 TOLERANCE = 1e-3
 """Of numbers among such facts, relative to the larger of a pair: kinds of processors differ by
 about 1e-6."""
@@ -95,7 +98,7 @@ class View(Protocol):
 
     @property
     def mixtures(self) -> Mapping[str, Mapping[str, float]]:
-        """By slot, the weights of the generator states that make up its ensemble."""
+        """By slot, the weights of the generator states that make up its ensemble; see `BEST`."""
 
     @property
     def best(self) -> str | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from gandask import config, display, results
-from gandask.core import Layout, Method, SettingError, State, StoreError
+from gandask.core import BEST, Layout, Method, SettingError, State, StoreError
 from gandask.methods import STORED
 from gandask.runs import exporting
 from gandask.runs.collecting import Collected
@@ -281,9 +281,16 @@ class Run(Steered):
             raise StoreError(f"{self.store.path} was {self.state}: {why}")
         return self.ds
 
-    def best_mixture(self) -> Mixture:
-        """Give the ensemble that scores best, or the only one, as of the last checkpoint."""
-        return self.mixture(self.slot_of_best())
+    def best_mixture(self, last: bool = False) -> Mixture:
+        """Give the ensemble that scores best, or the only one, as of the last checkpoint.
+
+        Parameters
+        ----------
+        last : bool
+            That of the last round, also where a run keeps the best of all (``keep_best=True``).
+        """
+        kept = not last and BEST in self._checkpoint[1]["mixtures"]
+        return self.mixture(BEST if kept else self.slot_of_best())
 
     def slot_of_best(self) -> str:
         """Name the slot whose ensemble scores best, or the only one that has any.

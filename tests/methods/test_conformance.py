@@ -32,7 +32,9 @@ class TestSequences(Conformance):
 class TestGridPractised(Conformance):
     """With an average beside the weights, in parts of batches, at rates that fall."""
 
-    method = tiny("grid", ema=0.9, gradient_accumulation=2, learning_rate_half_life=3)
+    method = tiny(
+        "grid", ema=0.9, gradient_accumulation=2, learning_rate_half_life=3, keep_best=True
+    )
 
 
 class TestSemiSupervised(Conformance):
@@ -40,7 +42,7 @@ class TestSemiSupervised(Conformance):
 
 
 class TestMGGAN(Conformance):
-    method = tiny("mggan", final_scores=("coverage", "fid_by_class"))
+    method = tiny("mggan", final_scores=("coverage", "fid_by_class"), keep_best=True)
 
 
 class TestBPGAN(Conformance):

@@ -35,6 +35,7 @@ from gandask.core import (
     Task,
     rng,
 )
+from gandask.methods.best import Best
 from gandask.methods.grid import classes, lineage, topology
 from gandask.methods.grid import view as cells
 from gandask.methods.grid.evolving import Evolving
@@ -219,7 +220,7 @@ class Grid(Evolving):
                 **of_mutable(self.mutable),
             },
         )
-        layout = self.with_modes(layout, {"cell": "the mixture"})
+        layout = self.with_best(self.with_modes(layout, {"cell": "the mixture"}))
         return self.with_final_scores(layout, {"cell": "the final mixture"})
 
     def figures(self) -> Mapping[str, Figure]:
@@ -265,9 +266,10 @@ class Grid(Evolving):
 
     def advance(self, view: GridView, reports: Sequence[Report]) -> tuple[GridView, Plan]:
         """Decide selection, replacement and mixtures, and say what each cell does next."""
+        reports, records = self.rescored(view.kept, reports, self.rounds)
         compared = self.compared(reports, self.rounds)
-        if compared:
-            return replace(view, records=compared, events=()), []
+        if compared or not reports:
+            return replace(view, records=(*records, *compared), events=()), []
         grid, events = list(view.cells), []
         news = {topology.cell_of(report.slot): report for report in reports if report.round}
         for report in reports:
@@ -275,15 +277,19 @@ class Grid(Evolving):
             grid[index], happened = self._decide(grid[index], report)
             events += happened
         if all(cell.phase == "scored" for cell in grid):
-            done = self._conclude(replace(view, cells=tuple(grid), events=tuple(events)))
-            return done, self.comparing(done.mixtures, self.rounds + 1)
+            now = replace(view, cells=tuple(grid), records=tuple(records), events=tuple(events))
+            done = self._conclude(now)
+            return done, self.comparing(done.ensembles, self.rounds + 1)
         # mixtures see what all these reports brought, and the next round all these mixtures
-        records = []
+        kept = view.kept
         for index, report in news.items():
             if grid[index].phase == "trained":
                 grid[index], record = self._evolve(grid, index, report)
                 records.append(record)
-        now = GridView(tuple(grid), tuple(records), tuple(events), self.score)
+                weights = cells.mixed(grid, grid[index].weights or {})
+                found = Best(report.round, report.slot, weights, grid[index].score)
+                kept = self.better(kept, found)
+        now = GridView(tuple(grid), tuple(records), tuple(events), self.score, kept)
         for cell in self._begun(now, news):
             grid[cell.index] = cell
         busy = [grid[i] for i in news if grid[i].phase in ("fitness", "train")]
@@ -291,7 +297,9 @@ class Grid(Evolving):
             busy = grid = [
                 replace(cell, phase="score", pool=self._judges(grid, cell)) for cell in grid
             ]
-        return replace(now, cells=tuple(grid)), [[self._task(cell) for cell in busy]]
+        ended = bool(busy) and busy[0].phase == "score"
+        last = self.rescoring(kept, self.rounds + 1) if ended else []
+        return replace(now, cells=tuple(grid)), [[*(self._task(cell) for cell in busy), *last]]
 
     def _begun(self, view: GridView, indices: Iterable[int]) -> list[Cell]:
         """Take cells into their next round, where there is one, with the neighbours of then."""
@@ -424,7 +432,7 @@ class Grid(Evolving):
 
     def _conclude(self, view: GridView) -> GridView:
         """Compare the mixtures on the large samples, and name the best."""
-        grid, records = list(view.cells), []
+        grid, records = list(view.cells), list(view.records)
         generations = self.mixture_generations if self.mixture_evolution == "end" else 0
         for index in range(len(grid)):
             cell, merged = self._mix(view.cells, index, generations, self.rounds + 1)

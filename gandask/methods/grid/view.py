@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from gandask.core import Array, Event, Record, Report, Values, Variable
+from gandask.core import BEST, Array, Event, Record, Report, Values, Variable
+from gandask.methods.best import Best
 from gandask.methods.grid.mutable import RATES
 from gandask.scores.accuracy import ACCURACY
 from gandask.scores.metrics import METRICS, better
@@ -133,12 +134,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class GridView:
-    """What the client knows of the grid."""
+    """What the client knows of the grid, and the best round's mixture, where that is kept."""
 
     cells: tuple[Cell, ...]
     records: tuple[Record, ...] = ()
     events: tuple[Event, ...] = ()
     metric: str = "fid"
+    kept: Best | None = None
 
     @property
     def round(self) -> int:
@@ -157,21 +159,28 @@ class GridView:
 
     @property
     def keeps(self) -> frozenset[str]:
-        """Names of every living individual's states, and of those under evaluation."""
+        """Names of every living individual's states, and of those under evaluation or kept."""
         populations = [p for cell in self.cells for p in (cell.own, cell.pool)]
-        return frozenset[str]().union(*(population.names for population in populations))
+        kept = self.kept.weights if self.kept else ()
+        return frozenset(kept).union(*(population.names for population in populations))
+
+    @property
+    def ensembles(self) -> Mapping[str, Mapping[str, float]]:
+        """By slot, the weights of its neighbourhood's generators."""
+        return {cell.slot: mixed(self.cells, cell.weights) for cell in self.cells if cell.weights}
 
     @property
     def mixtures(self) -> Mapping[str, Mapping[str, float]]:
-        """By slot, the weights of its neighbourhood's generators."""
-        return {
-            cell.slot: {
-                self.cells[member].own.generators[individual].name: weight
-                for (member, individual), weight in cell.weights.items()
-            }
-            for cell in self.cells
-            if cell.weights
-        }
+        """The same, and what is kept."""
+        return {**self.ensembles, **({BEST: self.kept.weights} if self.kept else {})}
+
+
+def mixed(cells: Sequence[Cell], weights: Mapping[tuple[int, int], float]) -> Mapping[str, float]:
+    """Give the weights of a mixture by the names of its generators."""
+    return {
+        cells[member].own.generators[individual].name: weight
+        for (member, individual), weight in weights.items()
+    }
 
 
 @functools.cache

@@ -35,11 +35,11 @@ from gandask.core import (
     rng,
 )
 from gandask.methods import families, tasks
+from gandask.methods.best import Best, KeepingBest
 from gandask.methods.mggan.intervals import NEVER, Intervals
 from gandask.methods.mggan.regrouping import ADAPTIVE, POLICIES, Adjustment, settled
 from gandask.methods.mggan.tasks import train
 from gandask.methods.mggan.view import SNAPSHOTS, Group, GroupView, variables
-from gandask.methods.mixing import Mixing
 from gandask.scores import metrics
 from gandask.scores.metrics import Statistics
 from gandask.training import losses, networks
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 
 @settings
-class MGGAN(Mixing[GroupView]):
+class MGGAN(KeepingBest[GroupView]):
     """Train groups of GANs that are regrouped; its fields are its settings."""
 
     name: ClassVar[str] = "mggan"
@@ -258,7 +258,7 @@ class MGGAN(Mixing[GroupView]):
         roles = {"group": Role.numbered("group", ("group",), self.groups)}
         whose = {"group": "the final generator", "": "the final mixture"}
         told = {"group": "the generator", "": "the mixture of all"}
-        layout = self.with_modes(Layout(coords, roles, known), told)
+        layout = self.with_best(self.with_modes(Layout(coords, roles, known), told))
         return self.with_final_scores(layout, whose)
 
     def figures(self) -> Mapping[str, Figure]:
@@ -299,20 +299,25 @@ class MGGAN(Mixing[GroupView]):
 
     def advance(self, view: GroupView, reports: Sequence[Report]) -> tuple[GroupView, Plan]:
         """Take the reports in, regroup where it is time, and say what each group does next."""
+        reports, rescored = self.rescored(view.kept, reports, view.round)
         compared = self.compared(reports, view.round)
-        if compared:
-            return replace(view, records=compared, events=()), []
+        if compared or not reports:
+            return replace(view, records=(*rescored, *compared), events=()), []
         if any(group.phase == "score" for group in view.groups):
-            view = self._scored(view, reports)
+            view = self._scored(replace(view, records=tuple(rescored)), reports)
             over = all(group.phase == "scored" for group in view.groups)
-            return view, self.comparing(view.mixtures, view.round + 1) if over else []
-        groups, records, events = list(view.groups), [], []
+            return view, self.comparing(view.ensembles, view.round + 1) if over else []
+        groups, records, events, kept = list(view.groups), [], [], view.kept
         told = {_index(report.slot): report for report in reports if report.round}
         for index, report in told.items():
             groups[index], record, happened = self._take(groups[index], report, view.regroupings)
             records.append(record)
             events += happened
-        now = replace(view, groups=tuple(groups))
+            if "statistics" in report.values and report.values["finite"]:
+                group = groups[index]
+                found = Best(report.round, group.slot, {group.generator: 1.0}, group.score)
+                kept = self.better(kept, found)
+        now = replace(view, groups=tuple(groups), kept=kept)
         scored = min(group.scored for group in groups)
         if scored > min(group.scored for group in view.groups):
             weights, mixed = self._mix(now, scored, "")
@@ -320,7 +325,10 @@ class MGGAN(Mixing[GroupView]):
             records += mixed
         now, ready, happened = self._released(now, told)
         now = replace(now, records=tuple(records), events=(*events, *happened))
-        return now, [[self._task(now, group) for group in ready]] if ready else []
+        if not ready:
+            return now, []
+        last = self.rescoring(kept, now.round + 1) if ready[0].phase == "score" else []
+        return now, [[*(self._task(now, group) for group in ready), *last]]
 
     def _take(
         self, group: Group, report: Report, regroupings: Sequence[int]
@@ -444,7 +452,7 @@ class MGGAN(Mixing[GroupView]):
 
     def _scored(self, view: GroupView, reports: Sequence[Report]) -> GroupView:
         """Take in the scores on the large samples, and compare when all are there."""
-        groups, records = list(view.groups), []
+        groups, records = list(view.groups), list(view.records)
         for report in reports:
             index, packed = _index(report.slot), report.values["statistics"][0]
             scores = metrics.scores(self._real, Statistics.from_array(packed), prefix="final_")

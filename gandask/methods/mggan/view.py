@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from gandask.core import Array, Event, Record, Variable
+from gandask.core import BEST, Array, Event, Record, Variable
+from gandask.methods.best import Best
 from gandask.scores.metrics import METRICS, Metric
 
 
@@ -92,6 +93,8 @@ class GroupView:
         Iterations after which regroupings took place.
     weights : tuple of float
         Shares of the groups' generators in the mixture of all.
+    kept : Best, optional
+        The generator that scored best of all rounds, where it is kept.
     """
 
     groups: tuple[Group, ...]
@@ -100,6 +103,7 @@ class GroupView:
     records: tuple[Record, ...] = ()
     events: tuple[Event, ...] = ()
     metric: str = "fid"
+    kept: Best | None = None
 
     @property
     def round(self) -> int:
@@ -117,15 +121,21 @@ class GroupView:
 
     @property
     def keeps(self) -> frozenset[str]:
-        """Names of every group's states."""
-        return frozenset(name for group in self.groups for name in group.names)
+        """Names of every group's states, and of what is kept."""
+        kept = self.kept.weights if self.kept else ()
+        return frozenset(kept).union(*(group.names for group in self.groups))
 
     @property
-    def mixtures(self) -> Mapping[str, Mapping[str, float]]:
+    def ensembles(self) -> Mapping[str, Mapping[str, float]]:
         """By slot its generator alone; under ``all`` the mixture of all groups' generators."""
         alone = {group.slot: {group.generator: 1.0} for group in self.groups}
         names = [group.generator for group in self.groups]
         return alone | {"all": dict(zip(names, self.weights, strict=True))}
+
+    @property
+    def mixtures(self) -> Mapping[str, Mapping[str, float]]:
+        """The same, and what is kept."""
+        return {**self.ensembles, **({BEST: self.kept.weights} if self.kept else {})}
 
     def regrouped(self, taken: Array) -> tuple[Group, ...]:
         """Give each group the discriminator of the group that `taken` says."""

@@ -1,0 +1,113 @@
+"""The best round is kept: what it is, what it changes, and that nothing of it is lost."""
+
+import numpy as np
+import pytest
+from conftest import TINY, tiny
+
+import gandask as gd
+from gandask.core import BEST, SettingError
+from gandask.results import without_timings
+from gandask.scores import features, metrics
+from gandask.scores.metrics import Statistics
+
+#: Both are best well before their end.
+SETTINGS = {
+    "grid": {"rounds": 6, "learning_rate": 0.02, "selection": False, "seed": 2},
+    "mggan": {"iterations": 120, "learning_rate": 5e-3},
+}
+
+
+def kept(name, **changes):
+    return tiny(name, **SETTINGS[name] | {"keep_best": True, "final_samples": 2000} | changes)
+
+
+def told_of_best(ds):
+    return [key for key in ds if key.startswith(("best_", "final_best_"))]
+
+
+def plain(ds):
+    return without_timings(ds).drop_attrs()
+
+
+@pytest.fixture(scope="module", params=SETTINGS)
+def finished(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param) / "run"
+    return gd.run(kept(request.param), store=folder, progress=False), gd.open_run(folder)
+
+
+def test_it_is_the_round_and_the_slot_of_the_best_score(finished):
+    ds, run = finished
+    course = ds["fid"].stack(slot=[dim for dim in ds["fid"].dims if dim != "round"])
+    at = course.where(course == course.min(), drop=True)
+    assert at.size == 1
+    assert ds["best_round"] == at["round"].item() < ds.sizes["round"]
+    slots = list(run.layout.slots.values())
+    place = at["slot"].item()
+    index = slots.index(tuple(np.atleast_1d(place).tolist()))
+    assert ds["best_slot"] == list(run.layout.slots)[index]
+
+
+def test_it_is_what_best_mixture_gives_unless_the_last_is_asked_for(finished):
+    ds, run = finished
+    best, last = run.best_mixture(), run.best_mixture(last=True)
+    assert best.states.keys() == best.weights.keys() != last.weights.keys()
+    assert run.mixture(BEST).weights == best.weights
+    rounds = {int(name.split("/")[-1]) for name in best.weights}
+    assert max(rounds) <= ds["best_round"].item()
+    assert max(int(name.split("/")[-1]) for name in last.weights) > ds["best_round"].item()
+
+
+def test_it_is_scored_anew_on_many_samples(finished):
+    """As whoever draws from it would find, but for chance: and not as its round had it."""
+    ds, run = finished
+    method = run.method
+    real = features.reference(*method.measured_by)
+    extractor = features.extractor(*method.measured_by)
+    drawn = run.best_mixture().sample(5000, seed=3)
+    found = metrics.scores(real, Statistics.from_array(extractor.statistics([drawn]).to_array()))
+    assert ds["final_best_fid"] == pytest.approx(found["fid"], rel=0.3, abs=0.02)
+    assert ds["final_best_fid"] != ds["fid"].min()
+    assert ds["final_best_fid"].attrs["samples"] == 2000
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_nothing_else_is_changed_by_it(name, finished):
+    ds, run = finished
+    if run.method_name != name:
+        return
+    without = gd.run(kept(name, keep_best=False), progress=False)
+    assert not told_of_best(without)
+    assert plain(ds.drop_vars(told_of_best(ds))).identical(plain(without))
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_run_that_is_extended_has_the_best_of_before(name, tmp_path):
+    key = {"grid": "rounds", "mggan": "iterations"}[name]
+    at = {"grid": 4, "mggan": 90}[name]
+    gd.run(kept(name, **{key: at}), store=tmp_path / "run", progress=False, checkpoint_every=1)
+    longer = gd.run(kept(name), store=tmp_path / "run", extend=True, progress=False)
+    assert plain(longer).identical(plain(gd.run(kept(name), progress=False)))
+
+
+def test_a_slot_that_diverges_is_not_the_best():
+    ds = gd.run(kept("grid", learning_rate=1e30, rounds=2), progress=False)
+    assert (ds["event_kind"] == "non_finite").any()
+    assert np.isfinite(ds["final_best_fid"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "remedy"),
+    [
+        ({"score_samples": 0}, "score_samples=0; ask for one"),
+        ({"data": "digits", "labelled": 50, "score": "accuracy"}, "choose another score"),
+    ],
+)
+def test_what_has_no_score_of_generators_by_round_cannot_keep_the_best(changes, remedy):
+    with pytest.raises(SettingError, match=f"^keep_best=True: .*{remedy}"):
+        tiny("grid", keep_best=True, **changes)
+
+
+@pytest.mark.parametrize("name", sorted(TINY.keys() - SETTINGS.keys() - {"toy"}))
+def test_others_have_no_such_setting(name):
+    with pytest.raises(SettingError, match="has no setting 'keep_best'"):
+        tiny(name, keep_best=True)
