@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 MOST = 8  # runs that are chosen at first, and that samples are shown of
 WIDTHS = {
-    "run": "14%",
-    "line": "11%",
+    "run": 130,
+    "line": 110,
     "method": 90,
     "seed": 75,
     "state": 95,
@@ -89,12 +89,12 @@ class Compare:
                 sizing_mode="stretch_width",
             ),
             card(
-                "Settings that differ", self.parallel.pane, self.apart, sizing_mode="stretch_width"
+                "Settings that differ", self.parallel.view, self.apart, sizing_mode="stretch_width"
             ),
             card(
                 "Effect of a setting",
                 self.setting,
-                self.effect.pane,
+                self.effect.view,
                 self.effects,
                 sizing_mode="stretch_width",
             ),

@@ -15,6 +15,7 @@ from gandask.pages.frame import card
 PAGE = 20  # rows
 DIGITS = 4
 NARROWEST = 80  # pixels of a column
+CHARACTER, LINES, ARROW = 8, 3, 32  # pixels of a heading's; lines that it takes; beside it, to sort
 WRAPPED = {"flex-wrap": "wrap", "min-width": "0"}
 # over the theme's own, which comes later: no stripes, and long names break
 LOOK = """
@@ -50,7 +51,10 @@ def sortable(**options: Any) -> Any:
         page_size=PAGE,
         layout="fit_columns",
         # on a phone it is moved sideways: else names have a letter in each line
-        configuration={"columnDefaults": {"headerWordWrap": True, "minWidth": NARROWEST}},
+        configuration={
+            "columnDefaults": {"headerWordWrap": True, "minWidth": NARROWEST},
+            "columnHeaderVertAlign": "bottom",
+        },
         stylesheets=[LOOK],
         sizing_mode="stretch_width",
         styles={"min-width": "0", "max-width": "100%"},
@@ -66,12 +70,20 @@ def fill(table: Any, columns: Mapping[str, Any]) -> None:
         frame[name] = [float(f"{value:.{DIGITS}g}") for value in frame[name]]
     if frame.equals(table.value):
         return
+    wide = {str(name): _heading(str(name)) for name in frame}
     shown = NumberFormatter(format="0,0[.][0000]", nan_format="–", text_align="right")
     table.param.update(
         header_align=dict.fromkeys(frame.select_dtypes("number"), "right"),
         formatters=dict.fromkeys(numbers, shown),
         pagination="local" if len(frame) > PAGE else None,
         # headings are taken for HTML, and names come from runs
+        # a long heading is broken into few lines, and not a word in each
+        widths=table.widths | {name: pixels for name, pixels in wide.items() if pixels > NARROWEST},
         titles={str(name): str(escape(name)) for name in frame},
         value=frame,
     )
+
+
+def _heading(name: str) -> int:
+    """Give the pixels that a heading takes."""
+    return ARROW + CHARACTER * max(-(-len(name) // LINES), *map(len, name.split()), 0)

@@ -20,6 +20,7 @@ from gandask.plots.style import (
     STILL,
     WIDE,
     dimension,
+    fitted,
     legend,
     line,
     message,
@@ -84,8 +85,10 @@ def compare(
     # bands lie below all lines
     layers.sort(key=lambda layer: not isinstance(layer, hv.Area))
     told = f"{_counting(every[0][name])} {layers[-1].vdims[0].pprint_label}"
+    names = [layer.label for layer in layers if layer.label]
     options = hv.opts.Overlay(
-        **legend([layer.label for layer in layers if layer.label], LEGEND),
+        **legend(names, LEGEND),
+        hooks=[fitted(names)],
         **upright(float(min(map(np.min, known))), float(max(map(np.max, known)))),
         ylabel=textwrap.fill(told, (WIDE["height"] - 100) // CHARACTER),
         xticks=whole_numbers(),

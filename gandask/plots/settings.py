@@ -28,6 +28,7 @@ MOST = 9  # settings that have an axis
 NAMED = 6  # ticks of an axis of names, and the length of a name on it
 LONGEST = 14
 SHADES = "cividis"
+SLANT = -0.44  # radians
 APART = 0.28  # of the way from axis to axis, over which equal values are spread
 
 
@@ -98,7 +99,8 @@ def parallel(found: Compared) -> hv.Element:
             xlim=(-0.1, len(columns) - 1 + 0.6),
             ylim=(-0.06, 1.06),
             xticks=[*enumerate(names)],
-            xrotation=25,
+            # to the right: to the left the first would stick out
+            backend_opts={"xaxis.major_label_orientation": SLANT},
             yaxis=None,
             xlabel="",
         )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import holoviews as hv
 import panel as pn
-from bokeh.models import BasicTicker, LogTicker
+from bokeh.models import BasicTicker, CustomJS, LogTicker
 
 from gandask import display, results
 from gandask.core import Array
@@ -40,6 +40,12 @@ DECADE = 10.0  # largest over smallest value, from which on the scale is logarit
 # no tools: a wheel over a plot scrolls the page
 STILL: dict[str, Any] = {"toolbar": None, "default_tools": [], "show_frame": False}
 WIDE: dict[str, Any] = STILL | {"responsive": True, "height": 260}
+FIT = """
+if (!(figure.inner_width > 0)) return
+const columns = Math.max(1, Math.min(labels, Math.floor(figure.inner_width / longest)))
+legend.ncols = columns
+figure.height = height + row * (Math.ceil(labels / columns) - 1)
+"""
 ON_TOP: dict[str, Any] = {
     "legend_position": "top",
     "legend_opts": {"orientation": "horizontal", "border_line_width": 0, "margin": 0, "padding": 4},
@@ -59,11 +65,40 @@ def legend(
     height : int
         Pixels of the plot with one row of labels.
     """
-    longest = SYMBOL + CHARACTER * max((len(label) for label in labels), default=0)
+    longest = _longest(labels)
     columns = max(1, min(len(labels), width // longest))
     rows = -(-len(labels) // columns)
     told = ON_TOP["legend_opts"] | {"ncols": columns}
     return WIDE | ON_TOP | {"legend_opts": told, "height": height + ROW * max(0, rows - 1)}
+
+
+def fitted(labels: Sequence[str], height: int = WIDE["height"]) -> Any:
+    """Make a hook that gives a legend as many columns as its figure has room for, on any screen.
+
+    Bokeh's own does not wrap: what is longer than a phone is wide would stick out.
+
+    Parameters
+    ----------
+    labels : sequence of str
+    height : int
+        Pixels of the plot with one row of labels.
+    """
+    known = {"labels": len(labels), "longest": _longest(labels), "row": ROW, "height": height}
+
+    def fit(plot: Any, element: hv.Element) -> None:
+        figure = plot.state
+        if figure.legend and not figure.js_property_callbacks:
+            args = {"figure": figure, "legend": figure.legend[0], **known}
+            laid = CustomJS(args=args, code=FIT)
+            figure.js_on_change("inner_width", laid)
+            figure.js_on_change("height", laid)
+
+    return fit
+
+
+def _longest(labels: Sequence[str]) -> int:
+    """Give the pixels that the longest label takes in a legend."""
+    return SYMBOL + CHARACTER * max((len(label) for label in labels), default=0)
 
 
 def dimension(values: xr.DataArray, name: str | None = None) -> hv.Dimension:

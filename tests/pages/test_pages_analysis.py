@@ -183,6 +183,21 @@ def test_what_settings_did_is_drawn_and_what_cannot_be_compared_is_told(show):
     assert tab.wrong == []
 
 
+def test_figures_and_tables_fit_a_phone(show):
+    names = json.dumps(["seed-1", "seed-2", "seed-3", "on-1", "nested/met"])
+    tab = show("compare", 400, runs=names)
+    drawn(tab, 3)
+    tab.see("Samples of the best")
+    columns = f"{MODELS}.filter(m => m.type === 'Legend').map(m => m.ncols)"
+    tab.wait(f"{columns}.every(count => count === 1)")
+    tab.wait(f"{MODELS}.some(m => m.type === 'Figure' && m.height === 260 + 2 * 22)")
+    assert tab.page.get_by_label("take this figure away").count() == 3, "of each figure"
+    for heading in tab.page.locator(".tabulator-headers").all():
+        assert heading.bounding_box()["height"] < 130, "a few lines"
+    tab.page.set_viewport_size({"width": 1366, "height": 768})
+    tab.wait(f"{columns}.every(count => count === 3)")
+
+
 def test_the_table_can_be_sorted(show):
     tab = show("compare", runs="seed-2,seed-3,seed-1")
     header = tab.page.locator(".tabulator-col", has_text="seed")
