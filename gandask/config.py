@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib.util
+import inspect
 import os
 import sys
 import tomllib
@@ -122,9 +123,14 @@ def _hashable(value: Any) -> Any:
 
 
 def fields(method: Any) -> list[dataclasses.Field[Any]]:
-    """List the settings of a method, or of its class: its own first, then those it shares."""
+    """List the settings of a method, or of its class: its own first, those most share last."""
     cls = method if isinstance(method, type) else type(method)
-    return sorted(dataclasses.fields(method), key=lambda f: f.name not in cls.__annotations__)
+    written = [inspect.get_annotations(base) for base in cls.__mro__]
+
+    def nearest(field: dataclasses.Field[Any]) -> int:
+        return next(place for place, names in enumerate(written) if field.name in names)
+
+    return sorted(dataclasses.fields(method), key=nearest)
 
 
 def changed(method: Any) -> dict[str, Any]:

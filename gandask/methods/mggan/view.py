@@ -151,6 +151,11 @@ class GroupView:
         )
 
 
+def group_of(slot: str) -> int:
+    """Give the index of the group whose slot it is."""
+    return int(slot.removeprefix("group/"))
+
+
 @functools.cache
 def variables(samples: int, final_samples: int) -> Mapping[str, Variable]:
     """List what the records of a run may hold, its samples apart."""
