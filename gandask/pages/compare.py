@@ -16,6 +16,7 @@ from gandask.pages import parts
 from gandask.pages.choice import Choice
 from gandask.pages.frame import card, html, page
 from gandask.pages.panes import PlotPane
+from gandask.pages.takeaway import python_of_several
 from gandask.pages.unit import picture
 from gandask.results.effects import Compared
 from gandask.results.scaling import scaling
@@ -47,6 +48,7 @@ LACKING = {
     "sent_bytes": "nothing was sent, or they do not tell",
 }
 """Why a run has no place along an axis."""
+COMPARED = "gd.results.compared(runs)"
 FIGURE = Markup(
     '<figure style="margin: 0; flex: 1 1 150px; max-width: 260px">{}'
     '<figcaption style="overflow-wrap: anywhere">{}</figcaption></figure>'
@@ -116,12 +118,12 @@ class Compare:
 
     def draw(self, runs: Mapping[str, Followed]) -> None:
         """Draw the quality of runs; samples follow as they are ready."""
+        self.runs = runs
         self._offer([followed.ds for followed in runs.values()])
         self._draw_quality({name: followed.ds for name, followed in runs.items()})
         lines = labels({name: followed.ds for name, followed in runs.items()})
         parts.fill(self.table, columns(runs, lines))
         self._draw_settings({name: followed.ds for name, followed in runs.items()})
-        self.runs = runs
         pn.state.execute(functools.partial(self._sample, runs), schedule=True)
 
     def _offer(self, datasets: Sequence[xr.Dataset]) -> None:
@@ -144,12 +146,19 @@ class Compare:
         name, along = self.variable.value, self.along.value
         known = {run: ds for run, ds in runs.items() if name in ds and placed(ds, along)}
         lines = labels(known)
-        datasets = collections.defaultdict(list)
-        for run, ds in known.items():
-            datasets[lines[run]].append(ds)
-        self.quality.show(plots.compare(datasets, name, along))
+        members = collections.defaultdict(list)
+        for run in known:
+            members[lines[run]].append(run)
+        datasets = {line: [runs[run] for run in alike] for line, alike in members.items()}
+        told = ", ".join(
+            f"{line!r}: [{', '.join(f'runs[{run!r}]' for run in alike)}]"
+            for line, alike in members.items()
+        )
+        asked = f"variable={name!r}, along={along!r}"
+        code = self._python(known, f"gd.plots.compare({{{told}}}, {asked})", "compare")
+        self.quality.show(plots.compare(datasets, name, along), python=code)
         drawn = {id(ds) for alike in datasets.values() for ds in results.seeds(alike)}
-        told = {
+        why_not = {
             "without it": [run for run, ds in runs.items() if name not in ds],
             LACKING.get(along, ""): [
                 run for run, ds in runs.items() if name in ds and run not in known
@@ -159,7 +168,7 @@ class Compare:
             ],
         }
         self.left_out.object = "".join(
-            str(FAINT.format(why, ", ".join(names))) for why, names in told.items() if names
+            str(FAINT.format(why, ", ".join(names))) for why, names in why_not.items() if names
         )
 
     def _draw_settings(self, runs: Mapping[str, xr.Dataset]) -> None:
@@ -168,7 +177,8 @@ class Compare:
             return  # another axis, or quality, of the same
         self.settled = runs
         self.found = found = results.compared(runs)
-        self.parallel.show(plots.parallel(found))
+        code = self._python(runs, f"gd.plots.parallel({COMPARED})", "parallel")
+        self.parallel.show(plots.parallel(found), python=code)
         self.apart.object = "".join(
             str(FAINT.format(f"not among these: {why}", ", ".join(names)))
             for why, names in found.left_out.items()
@@ -187,8 +197,15 @@ class Compare:
             self.effect.show(plots.message("the runs differ in no setting but the seed"))
             parts.fill(self.effects, {})
             return
-        self.effect.show(plots.effect(found, key))
+        code = f"gd.plots.effect({COMPARED}, {key!r})"
+        self.effect.show(
+            plots.effect(found, key), python=self._python(self.settled, code, "effect")
+        )
         parts.fill(self.effects, effect_columns(found, key))
+
+    def _python(self, names: Iterable[str], figure: str, file: str) -> str:
+        """Write the Python that draws a figure of some of the runs."""
+        return python_of_several({name: self.runs[name].path for name in names}, figure, file)
 
     async def _sample(self, runs: Mapping[str, Followed]) -> None:
         figures = []

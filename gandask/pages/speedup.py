@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import functools
 import types
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -15,12 +16,15 @@ from gandask.pages import parts
 from gandask.pages.choice import Choice
 from gandask.pages.frame import card, html, page
 from gandask.pages.panes import PlotPane
+from gandask.pages.takeaway import python_of_several
 from gandask.plots.style import dimension
 from gandask.results import published
 from gandask.results.scaling import scaling
 from gandask.runs import Run
 from gandask.runs.following import Followed
 
+SPEEDUP = "gd.plots.speedup(scaling([*runs.values()]){})"
+IMPORTS = "from gandask.results.scaling import scaling\n"
 COLUMNS = ("shape", "units", "workers", "rounds", "wall", "speedup", "efficiency")
 
 
@@ -68,9 +72,17 @@ class Speedup:
         """Draw the times of runs."""
         found = {name: followed.ds for name, followed in runs.items()}
         table = scaling(list(found.values()))
-        self.speedup.show(plots.speedup(table))
-        self.efficiency.show(plots.speedup(table, efficiency=True))
-        self.routines.show(plots.routines(found))
+        told = functools.partial(
+            python_of_several, {name: followed.path for name, followed in runs.items()}
+        )
+        self.speedup.show(plots.speedup(table), python=told(SPEEDUP.format(""), "speedup", IMPORTS))
+        self.efficiency.show(
+            plots.speedup(table, efficiency=True),
+            python=told(SPEEDUP.format(", efficiency=True"), "efficiency", IMPORTS),
+        )
+        self.routines.show(
+            plots.routines(found), python=told("gd.plots.routines(runs)", "routines")
+        )
         columns = {
             dimension(table[name]).pprint_label: table[name].values.tolist() for name in COLUMNS
         }

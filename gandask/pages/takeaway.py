@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,17 @@ import gandask as gd
 
 run = gd.open_run({path!r})
 figure = run.plot.{name}({arguments})
+hv.save(figure, {file!r})  # in a notebook the figure alone shows it
+"""
+SEVERAL = """\
+import holoviews as hv
+
+import gandask as gd
+{imports}
+paths = {{
+{paths}}}
+runs = {{name: gd.open_run(path).ds for name, path in paths.items()}}
+figure = {figure}
 hv.save(figure, {file!r})  # in a notebook the figure alone shows it
 """
 
@@ -61,6 +73,39 @@ def python(path: Path, name: str, **arguments: Any) -> str:
     """
     told = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
     return PYTHON.format(path=str(path), name=name, arguments=told, file=f"{name}.html")
+
+
+def python_of_several(paths: Mapping[str, Path], figure: str, file: str, imports: str = "") -> str:
+    """Write the Python that draws a figure of several runs.
+
+    Parameters
+    ----------
+    paths : mapping of str to Path
+        Of the runs, by name.
+    figure : str
+        The expression that draws it, from ``runs``: Datasets by name.
+    file : str
+        Name of the file that it is saved in, without its ending.
+    imports : str
+        Lines for what else the expression calls.
+
+    Examples
+    --------
+    >>> paths = {"first": Path("/runs/first")}
+    >>> print(python_of_several(paths, "gd.plots.routines(runs)", "routines"), end="")
+    import holoviews as hv
+    <BLANKLINE>
+    import gandask as gd
+    <BLANKLINE>
+    paths = {
+        'first': '/runs/first',
+    }
+    runs = {name: gd.open_run(path).ds for name, path in paths.items()}
+    figure = gd.plots.routines(runs)
+    hv.save(figure, 'routines.html')  # in a notebook the figure alone shows it
+    """
+    told = "".join(f"    {name!r}: {str(path)!r},\n" for name, path in paths.items())
+    return SEVERAL.format(paths=told, figure=figure, file=f"{file}.html", imports=imports)
 
 
 def table(element: hv.Element) -> str:

@@ -44,7 +44,7 @@ FIT = """
 if (!(figure.inner_width > 0)) return
 const columns = Math.max(1, Math.min(labels, Math.floor(figure.inner_width / longest)))
 legend.ncols = columns
-figure.height = height + row * (Math.ceil(labels / columns) - 1)
+figure.height = height + each * (Math.ceil(labels / columns) - 1)
 """
 ON_TOP: dict[str, Any] = {
     "legend_position": "top",
@@ -83,7 +83,7 @@ def fitted(labels: Sequence[str], height: int = WIDE["height"]) -> Any:
     height : int
         Pixels of the plot with one row of labels.
     """
-    known = {"labels": len(labels), "longest": _longest(labels), "row": ROW, "height": height}
+    known = {"labels": len(labels), "longest": _longest(labels), "each": ROW, "height": height}
 
     def fit(plot: Any, element: hv.Element) -> None:
         figure = plot.state

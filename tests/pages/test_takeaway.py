@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import subprocess
 import sys
 import urllib.parse
@@ -20,6 +21,7 @@ FIGURES = (
     "(Bokeh.documents[0]._recompute_all_models(), "
     "[...Bokeh.documents[0]._all_models.values()]).filter(m => m.type === 'Figure')"
 )
+EVIL = "it's {a} 'run"
 MENUS = "take this figure away"
 
 
@@ -27,6 +29,7 @@ MENUS = "take this figure away"
 def runs(tmp_path_factory, cache):
     folder = tmp_path_factory.mktemp("takeaway") / "runs"
     gd.run(tiny(shape=(2, 2)), store=folder / "a run", progress=False)
+    gd.run(tiny(shape=(1, 2)), store=folder / EVIL, progress=False)
     return folder
 
 
@@ -52,6 +55,12 @@ def taken(tab, number, kind):
     return download.value.suggested_filename, Path(download.value.path()).read_bytes()
 
 
+def run_all(folder):
+    """Run each file of Python there: in one process, each in a name space of its own."""
+    runner = "import pathlib, runpy\n[runpy.run_path(str(p)) for p in pathlib.Path().glob('*.py')]"
+    subprocess.run([sys.executable, "-c", runner], cwd=folder, check=True)
+
+
 def test_every_figure_is_taken_away(new_context, address, runs, tmp_path):
     tab = opened(new_context, address, "live", 9, run="a run", round="2")
     count = tab.page.get_by_label(MENUS).count()
@@ -71,9 +80,7 @@ def test_every_figure_is_taken_away(new_context, address, runs, tmp_path):
         name, code = taken(tab, number, "Python")
         assert name.endswith(".py")
         (tmp_path / f"figure_{number}.py").write_bytes(code)
-    # one process for all: each has a name space of its own
-    runner = "import pathlib, runpy\n[runpy.run_path(str(p)) for p in pathlib.Path().glob('*.py')]"
-    subprocess.run([sys.executable, "-c", runner], cwd=tmp_path, check=True)
+    run_all(tmp_path)
     made = {file.stem for file in tmp_path.glob("*.html")}
     assert {"map", "trace", "events", "mixture", "river"} <= made
     first = (tmp_path / "figure_0.py").read_text()
@@ -82,13 +89,33 @@ def test_every_figure_is_taken_away(new_context, address, runs, tmp_path):
     assert tab.wrong == []
 
 
-def test_what_is_of_several_runs_has_no_python(new_context, address):
-    tab = opened(new_context, address, "compare", 1, runs="a run")
-    tab.page.get_by_label(MENUS).click()
-    assert tab.page.get_by_role("button", name="CSV", exact=True).is_visible()
-    assert not tab.page.get_by_role("button", name="Python", exact=True).is_visible()
+@pytest.mark.parametrize(
+    ("page", "figures", "made"),
+    [
+        ("compare", 3, {"compare", "parallel", "effect"}),
+        ("speedup", 3, {"speedup", "efficiency", "routines"}),
+    ],
+)
+def test_what_is_of_several_runs_is_drawn_by_python_too(
+    new_context, address, runs, tmp_path, page, figures, made
+):
+    names = json.dumps(["a run", EVIL])
+    tab = opened(new_context, address, page, figures, runs=names, variable="modes")
+    tab.wait("location.search.includes('runs=')")
+    assert tab.page.get_by_label(MENUS).count() == figures
+    for number in range(figures):
+        name, code = taken(tab, number, "Python")
+        assert name.endswith(".py")
+        (tmp_path / f"figure_{number}.py").write_bytes(code)
+    run_all(tmp_path)
+    assert {file.stem for file in tmp_path.glob("*.html")} == made
+    first = (tmp_path / "figure_0.py").read_text()
+    assert f"{EVIL!r}: {str(runs / EVIL)!r}" in first
+    assert ("variable='modes', along='round'" in first) is (page == "compare")
+    tab.page.get_by_label(MENUS).first.click()
+    assert tab.page.get_by_role("button", name="CSV", exact=True).locator("visible=true").count()
     tab.page.keyboard.press("Escape")
-    assert not tab.page.get_by_role("button", name="CSV", exact=True).is_visible()
+    assert not tab.page.get_by_role("button", name="CSV", exact=True).first.is_visible()
     assert tab.wrong == []
 
 
