@@ -210,6 +210,8 @@ class Figure:
     along : str
         Its horizontal axis, if rounds have a place on it: ``"round"``, or the variable that tells
         where each round ends there.
+    wide : bool
+        Whether it wants a row of a page for itself.
     """
 
     title: str
@@ -217,6 +219,7 @@ class Figure:
     needs: tuple[str, ...] = ()
     takes: tuple[str, ...] = ()
     along: str = ""
+    wide: bool = False
 
     def __post_init__(self) -> None:
         if not set(self.takes) <= set(TAKEN):

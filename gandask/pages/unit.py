@@ -59,7 +59,7 @@ class UnitPanel:
         self.samples = html(Markup(""), sizing_mode=None, width=SAMPLES_WIDTH, margin=0)
         self.chosen, self.other = Course("chosen", lines), Course("other", lines)
         self.figures: dict[str, Figure] = {}
-        self.form: dict[str, tuple[str, tuple[str, ...], int]] = {}
+        self.form: dict[str, tuple[str, tuple[str, ...], bool, int]] = {}
         self.own: dict[str, PlotPane] = {}
         self.of_unit, self.of_all = _row(), _row(self.mosaic.view)
         first = _row(
@@ -122,7 +122,7 @@ class UnitPanel:
         """Draw the figures of the method, each in a card of its own."""
         elements = {name: units.draw(one, ds, unit, round) for name, one in figures.items()}
         form = {
-            name: (figure.title, figure.takes, units.sized(elements[name]))
+            name: (figure.title, figure.takes, figure.wide, units.sized(elements[name]))
             for name, figure in figures.items()
         }
         self.figures = figures
@@ -136,14 +136,14 @@ class UnitPanel:
         """Make the cards: those of one unit beside the map, the others below."""
         cards: dict[bool, list[Any]] = {True: [], False: []}
         self.own = {}
-        for name, (title, takes, sized) in self.form.items():
+        for name, (title, takes, wide, sized) in self.form.items():
             of_unit = "marked" in takes
             self.own[name] = PlotPane(sizing_mode=None) if sized else PlotPane()
-            pane, least = self.own[name].view, LEAST_WIDTH if of_unit else WIDE
+            pane, least = self.own[name].view, f"{LEAST_WIDTH if of_unit else WIDE}px"
             own = (
                 card(title, pane, width=sized + AXIS, styles=SCROLLED)
                 if sized
-                else _card(title, pane, least)
+                else _card(title, pane, "100%" if wide else least)
             )
             cards[of_unit].append(own)
         self.of_unit.objects = cards[True]
@@ -200,7 +200,7 @@ class Course:
     def __init__(self, name: str, lines: Lines) -> None:
         self.name, self.lines = name, lines
         self.heading, self.plot = html(Markup("")), PlotPane()
-        self.view = _card("", pn.Column(self.heading, self.plot.view), LEAST_WIDTH)
+        self.view = _card("", pn.Column(self.heading, self.plot.view), f"{LEAST_WIDTH}px")
 
     def show(self, followed: Followed, variable: str | None, unit: dict[str, Any]) -> None:
         """Draw a variable, with a unit marked if it has such units."""
@@ -237,9 +237,9 @@ def _row(*cards: Any) -> Any:
     return pn.Row(*cards, styles=WRAPPED, sizing_mode="stretch_width")
 
 
-def _card(title: str, content: Any, width: int) -> Any:
+def _card(title: str, content: Any, width: str) -> Any:
     """Let a card be as wide as its row has room for, or begin another row."""
-    styles = {"flex": f"1 1 {width}px"}
+    styles = {"flex": f"1 1 {width}"}
     if not title:
         return pn.Column(content, css_classes=["card"], sizing_mode="stretch_width", styles=styles)
     return card(title, content, sizing_mode="stretch_width", styles=styles)

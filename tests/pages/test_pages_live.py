@@ -171,6 +171,8 @@ def test_groups_and_their_regroupings_are_shown(tab, address, runs):
         "group 0",
     ):
         assert words in text
+    braid = f"{FIGURES}.find(m => m.title?.text?.startsWith('thickness'))"
+    tab.wait(f"{braid}.inner_width > 1000")  # in a row of its own
     # the cursor goes through all that is over iterations, at the end of its round
     run = gd.open_run(runs / "groups")
     ends = run.ds.last_iteration.max("group").values.tolist()

@@ -43,7 +43,7 @@ def density(ds: xr.Dataset, iterations: int = 10) -> hv.Overlay | hv.Text:
     if "samples" not in ds:
         raise ValueError("there are no samples: expected a run with kept_samples above 0")
     if ds.sizes["value"] != COORDINATES:
-        return message("the samples are no points in the plane")
+        return message("these samples are no points: those of all, round by round, show them")
     kept = ds["samples"].dropna("snapshot", how="all")
     if not kept.sizes["snapshot"]:
         return message("no samples yet")

@@ -184,7 +184,11 @@ def mixture_modes(ds: xr.Dataset) -> hv.Element:
 
 FIGURES = {
     "braid": Figure(
-        "Discriminators across generators", braid, (*MET, "discriminator_loss"), along=END
+        "Discriminators across generators",
+        braid,
+        (*MET, "discriminator_loss"),
+        along=END,
+        wide=True,
     ),
     "partners": Figure("Who met whom", partners, MET, along=END),
     "mixture": Figure("Mixture of all", mixture, ("mixture_weight",), takes=("round",)),
