@@ -114,6 +114,9 @@ def write_graph(
                 output_names=["samples"],
                 dynamic_shapes=tuple({0: count} for _ in inputs),
                 dynamo=True,
+                # whoever runs a graph makes it faster for where it runs; to do so here took
+                # minutes for an LSTM, whose every step is a part of the graph
+                optimize=False,
                 verbose=False,
             )
         assert made is not None  # what it gives where it writes no file itself

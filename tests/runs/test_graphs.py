@@ -62,6 +62,7 @@ def test_a_run_is_exported_by_the_ending(run, tmp_path):
         ("conditional_mlp", (2,)),
         ("conditional_dcgan", (1, 8, 8)),
         ("cgan_projection", (3, 8, 8)),
+        ("lstm", (24, 2)),
     ],
 )
 def test_graphs_make_the_same_samples(tmp_path, name, shape):
