@@ -129,7 +129,7 @@ def main() -> None:
                 path = SETS[name](Path(folder))
                 grid = gd.Grid(
                     data=str(path), network="lstm", latent=LATENT, shape=(asked.side,) * 2,
-                    rounds=asked.rounds, batch_size=50, learning_rate=1e-3, seed=seed,
+                    rounds=asked.rounds, batch_size=50, learning_rate=3e-3, seed=seed,
                     skip_discriminator_steps=0, score_samples=500, final_samples=SAMPLES,
                 )  # fmt: skip
                 data = gd.data.load(path)
