@@ -38,7 +38,7 @@ SPARK = Markup(
     '<svg class="spark" viewBox="0 0 {} {}" role="img" aria-label="{}" preserveAspectRatio="none">'
     '<polyline points="{}" vector-effect="non-scaling-stroke"/></svg>'
 )
-AWAITED = Markup('<div class="spark awaited"></div>')
+AWAITED = Markup('<div class="thumbnail awaited"></div><div class="spark awaited"></div>')
 NOTHING = Markup('<div class="spark"></div>')
 
 

@@ -18,10 +18,7 @@ from gandask.pages.busy import BusySign
 
 STYLE = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
 NAMES = ("home", "live", "speedup", "compare")
-SKELETON = Markup(
-    '<div class="skeleton" role="status" aria-label="loading">'
-    "<div></div><div></div><div></div></div>"
-)
+SKELETON = Markup('<div class="skeleton{}" role="status" aria-label="loading">{}</div>')
 NICENESS = 5  # a run on the same machine goes first, but pages still answer beside it
 
 
@@ -81,9 +78,16 @@ def message(text: str) -> Any:
     return html(Markup('<p class="message">{}</p>').format(text))
 
 
-def skeleton() -> Any:
-    """Show grey shapes in the place of what is being read."""
-    return html(SKELETON)
+def skeleton(shapes: int = 3, kind: str = "") -> Any:
+    """Show grey shapes in the place of what is being read.
+
+    Parameters
+    ----------
+    shapes : int
+    kind : str
+        A class of what they stand for, so that they lie as it will.
+    """
+    return html(SKELETON.format(f" {kind}" if kind else "", Markup("<div></div>") * shapes))
 
 
 def html(markup: Markup, **options: Any) -> Any:

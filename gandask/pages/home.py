@@ -31,6 +31,7 @@ from gandask.store.listing import Broken, Listed, differing, short, told
 SHEET = 24  # cards at once
 PERIOD = 2000  # milliseconds between two looks
 SHOWN_ANEW = 0.3  # seconds of reading after which what is known is shown
+AWAITED_CARDS = 6  # grey shapes, until it is known how many there are
 REMEMBERED = 512  # courses of scores
 ANY = "any"
 NONE = "There are no runs in {} yet. gandask train demo --store runs/first"
@@ -68,7 +69,7 @@ class Home:
         self.later = pn.widgets.Button(name="older ▶", width=90, on_click=lambda _: self._turn(1))
         self.place = html(Markup(""), sizing_mode=None, width=160)
         self.turns = pn.Row(self.earlier, self.place, self.later, visible=False)
-        self.said = skeleton()
+        self.said = skeleton(AWAITED_CARDS, "runs")
         self.cards = Cards(compare=link("compare", runs=""), sizing_mode="stretch_width")
         self.cards.on_msg(self._save)
         self.view = pn.Column(

@@ -15,6 +15,7 @@ import gandask as gd
 from gandask.methods.testing import Toy
 from gandask.pages import catalogue
 from gandask.pages.cards import AWAITED, card, spark
+from gandask.pages.home import Home
 from gandask.pages.home import drawn as drawn_of
 from gandask.pages.thumbnail import thumbnail
 from gandask.runs.course import ScoreCourse
@@ -109,6 +110,21 @@ def test_each_run_has_a_card(new_context, address, theme, width):
     assert tab.page.title() == "5 runs · gandask"
     assert tab.page.locator("img[src=x]").count() == 0
     assert tab.wrong == [], "no dialog, no request"
+
+
+def test_grey_shapes_are_in_the_place_of_cards_and_of_what_is_on_them(tab, address):
+    tab.page.add_init_script(
+        """window.grey = { shapes: 0 }
+        setInterval(() => {
+          const all = [...document.querySelectorAll("*")].flatMap(function inner(one) {
+            return [one, ...[...(one.shadowRoot?.querySelectorAll("*") ?? [])].flatMap(inner)] })
+          grey.shapes ||= all.filter(one => one.matches(".skeleton.runs > div")).length
+        }, 5)"""
+    )
+    tab.open(f"{address}/home")
+    count(tab, 5)
+    tab.wait("grey.shapes === 6")
+    assert not tab.page.locator(".skeleton").is_visible()
 
 
 def test_runs_are_found_by_words_and_what_they_are(tab, address):
@@ -332,6 +348,15 @@ def test_what_was_made_and_refused_is_on_no_card(tmp_path):
     assert f"samples of cell/0 in round {last}" in drawn_of(found)
     samples = Film(run.ds, run.layout, run.shown).samples("cell/0", 7)
     assert np.array_equal(run.shown.at("cell/0", last), samples)
+
+
+def test_a_card_that_is_read_has_grey_shapes_for_samples_and_line(tmp_path):
+    toy(tmp_path / "run")
+    (run,), _ = catalogue.listed(tmp_path)
+    made = Home._known(run)
+    assert made.count("awaited") == 2 and "thumbnail" in made and "spark" in made
+    drawn_of(run)
+    assert "awaited" not in Home._known(run)
 
 
 def test_markup_in_a_card_is_text(tmp_path):
