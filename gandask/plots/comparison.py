@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 ALONG = ("round", "elapsed", "batches", "sent_bytes")
 OTHER = "other"
 LEGEND = 800  # pixels: pages show comparisons in all their width
+MANY = 24  # lines, above which the best alone have names
 THIN = 0.8  # pixels of the line of a seed alone
 ROUTINES = 6  # told apart; the others, the shortest, are one
 
@@ -48,7 +49,8 @@ def compare(
     Of each Dataset the best unit's value in each round counts; where no direction is better, the
     median. Between rounds that are known it is interpolated. Repetitions of one seed, and copies,
     count once. Where not all seeds of a line are known, as some began later or ended earlier, each
-    of the others is a thin line of its own.
+    of the others is a thin line of its own. Of more than 24 lines the twelve that end best have a
+    colour and a name; the others are thin and grey.
 
     Parameters
     ----------
@@ -73,27 +75,47 @@ def compare(
     name = selection.scored(every[0], variable)
     layers: list[hv.Element] = []
     known: list[Array] = []
-    for place, (label, datasets) in enumerate(runs.items()):
+    found = {}
+    for label, datasets in runs.items():
         courses = [_quality(ds, name, along) for ds in results.seeds(datasets)]
         courses = [course for course in courses if len(course[0])]
         if courses:
-            axes = _axis(datasets[0], along)[1], dimension(datasets[0][name])
-            layers += _line(courses, axes, label, stroke(place))
+            found[label] = courses
             known += [y for _, y in courses]
-    if not layers:
+    if not found:
         return message("nothing to compare yet")
-    # bands lie below all lines
-    layers.sort(key=lambda layer: not isinstance(layer, hv.Area))
+    better = every[0][name].attrs.get("better", "")
+    told_apart, which = _told_apart(found, better), "best" if better else "first"
+    for label, courses in found.items():
+        axes = _axis(runs[label][0], along)[1], dimension(runs[label][0][name])
+        if label in told_apart:
+            layers += _line(courses, axes, label, stroke(told_apart.index(label)))
+        else:
+            layers += [line(course, axes, "", MUTED, width=THIN) for course in courses]
+    # bands lie below all lines, and lines without a name below the others
+    layers.sort(key=lambda layer: 0 if isinstance(layer, hv.Area) else 2 if layer.label else 1)
     told = f"{_counting(every[0][name])} {layers[-1].vdims[0].pprint_label}"
     names = [layer.label for layer in layers if layer.label]
     options = hv.opts.Overlay(
         **legend(names, LEGEND),
+        title=f"the {which} {len(told_apart)} of {len(found)}" if len(found) > MANY else "",
         hooks=[fitted(names)],
+        legend_limit=len(layers) + 1,  # else HoloViews leaves it out of many
         **upright(float(min(map(np.min, known))), float(max(map(np.max, known)))),
         ylabel=textwrap.fill(told, (WIDE["height"] - 100) // CHARACTER),
         xticks=whole_numbers(),
     )
     return hv.Overlay(layers).opts(options)
+
+
+def _told_apart(found: Mapping[str, Sequence[tuple[Array, Array]]], better: str) -> list[str]:
+    """Name the lines that have a colour and a name: of very many, the best or else the first."""
+    if len(found) <= MANY:
+        return [*found]
+    if not better:
+        return [*found][: len(COLOURS)]
+    ends = {label: np.mean([y[-1] for _, y in courses]) for label, courses in found.items()}
+    return sorted(ends, key=ends.__getitem__, reverse=better == "higher")[: len(COLOURS)]
 
 
 def _line(
