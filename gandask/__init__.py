@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gandask.version import VERSION
 
 if TYPE_CHECKING:
-    from gandask import cluster, data, loggers, plots
+    from gandask import cluster, data, loggers, plots, results
     from gandask.clients.spending import DPSGD
     from gandask.core import (
         ClusterError,
@@ -69,7 +69,7 @@ _HOMES = {
     "results": ("profile", "speedup", "to_dataframe", "without_timings"),
     "runs": ("Run", "open_run", "open_runs"),
 }
-_PACKAGES = ("cluster", "data", "loggers", "plots")
+_PACKAGES = ("cluster", "data", "loggers", "plots", "results")
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
@@ -106,6 +106,7 @@ __all__ = [
     "open_runs",
     "plots",
     "profile",
+    "results",
     "run",
     "speedup",
     "start",
