@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from gandask.config import setting, settings
 from gandask.core import Layout, Record, Report, SettingError, Task, Variable, View
-from gandask.methods.mixing import Mixing
+from gandask.methods.adversarial import Adversarial
 from gandask.methods.tasks import score
 from gandask.scores import metrics
 from gandask.scores.metrics import METRICS, Statistics
@@ -47,7 +47,7 @@ class Best:
 
 
 @settings
-class KeepingBest(Mixing[V]):
+class KeepingBest(Adversarial[V]):
     """The setting of methods that can keep the best round, and what they do about it."""
 
     keep_best: bool = setting(
@@ -62,6 +62,11 @@ class KeepingBest(Mixing[V]):
             raise SettingError(
                 "keep_best=True: no score is computed round by round with score_samples=0; ask for "
                 "one, or leave it out"
+            )
+        if self.keep_best and self.own_pace:
+            raise SettingError(
+                "keep_best=True: generators of slots that go at their own pace are scored when the "
+                "next ones are there; let all wait for all (quorum), or leave it out"
             )
         if self.keep_best and self.score not in METRICS:
             raise SettingError(

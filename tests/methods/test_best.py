@@ -14,6 +14,8 @@ from gandask.scores.metrics import Statistics
 SETTINGS = {
     "grid": {"rounds": 6, "learning_rate": 0.02, "selection": False, "seed": 2},
     "mggan": {"iterations": 120, "learning_rate": 5e-3},
+    "bpgan": {"iterations": 60, "learning_rate": 2e-2, "score_every": 10},
+    "data_parallel": {"iterations": 60, "learning_rate": 2e-2, "score_every": 10},
 }
 
 
@@ -37,14 +39,12 @@ def finished(request, tmp_path_factory):
 
 def test_it_is_the_round_and_the_slot_of_the_best_score(finished):
     ds, run = finished
-    course = ds["fid"].stack(slot=[dim for dim in ds["fid"].dims if dim != "round"])
-    at = course.where(course == course.min(), drop=True)
-    assert at.size == 1
-    assert ds["best_round"] == at["round"].item() < ds.sizes["round"]
-    slots = list(run.layout.slots.values())
-    place = at["slot"].item()
-    index = slots.index(tuple(np.atleast_1d(place).tolist()))
-    assert ds["best_slot"] == list(run.layout.slots)[index]
+    course, layout = ds["fid"], run.layout
+    unit = layout.roles[layout.variables["fid"].role].unit
+    best = course.min(unit).dropna("round")
+    assert ds["best_round"] == best["round"][best.argmin("round")] < best["round"].max()
+    place = dict(zip(unit, layout.slots[ds["best_slot"].item()], strict=True))
+    assert course.sel(round=ds["best_round"].item()).isel(place) == course.min()
 
 
 def test_it_is_what_best_mixture_gives_unless_the_last_is_asked_for(finished):
@@ -82,8 +82,8 @@ def test_nothing_else_is_changed_by_it(name, finished):
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_a_run_that_is_extended_has_the_best_of_before(name, tmp_path):
-    key = {"grid": "rounds", "mggan": "iterations"}[name]
-    at = {"grid": 4, "mggan": 90}[name]
+    key = "rounds" if name == "grid" else "iterations"
+    at = {"grid": 4, "mggan": 90}.get(name, 50)
     gd.run(kept(name, **{key: at}), store=tmp_path / "run", progress=False, checkpoint_every=1)
     longer = gd.run(kept(name), store=tmp_path / "run", extend=True, progress=False)
     assert plain(longer).identical(plain(gd.run(kept(name), progress=False)))
@@ -105,6 +105,19 @@ def test_a_slot_that_diverges_is_not_the_best():
 def test_what_has_no_score_of_generators_by_round_cannot_keep_the_best(changes, remedy):
     with pytest.raises(SettingError, match=f"^keep_best=True: .*{remedy}"):
         tiny("grid", keep_best=True, **changes)
+
+
+@pytest.mark.parametrize("name", ["bpgan", "data_parallel"])
+def test_where_nobody_waits_for_all_the_best_is_not_kept(name):
+    with pytest.raises(SettingError, match=r"^keep_best=True: .*own pace"):
+        tiny(name, keep_best=True, quorum=0.5)
+
+
+@pytest.mark.parametrize("combine", ["all_reduce", "local"])
+def test_it_is_kept_however_nodes_combine(combine):
+    ds = gd.run(kept("data_parallel", combine=combine, iterations=20), progress=False)
+    assert ds["best_round"].item() in (10, 20)
+    assert np.isfinite(ds["final_best_fid"])
 
 
 @pytest.mark.parametrize("name", sorted(TINY.keys() - SETTINGS.keys() - {"toy"}))

@@ -46,7 +46,7 @@ class TestMGGAN(Conformance):
 
 
 class TestBPGAN(Conformance):
-    method = tiny("bpgan", final_scores=("density",))
+    method = tiny("bpgan", final_scores=("density",), keep_best=True)
 
 
 class TestMDGAN(Conformance):
@@ -56,7 +56,7 @@ class TestMDGAN(Conformance):
 
 
 class TestDataParallel(Conformance):
-    method = tiny("data_parallel", schedule="alternating")
+    method = tiny("data_parallel", schedule="alternating", keep_best=True)
 
 
 class TestAllReduce(Conformance):

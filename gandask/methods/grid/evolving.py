@@ -13,13 +13,14 @@ from gandask.core import SettingError, rng
 from gandask.methods.best import KeepingBest
 from gandask.methods.grid.mutable import OWNERS, RATES, Evolvable, drawn, explored, options, read
 from gandask.methods.grid.view import KINDS, Cell, GridView, Individual
+from gandask.methods.mixing import Mixing
 
 Evolved = dict[str, dict[str, float]]
 """By kind of network, the values of its settings that evolve."""
 
 
 @settings
-class Evolving(KeepingBest[GridView]):
+class Evolving(KeepingBest[GridView], Mixing[GridView]):
     """Settings that say which settings evolve, and what tasks are given then."""
 
     mutable: Mapping[str, Any] = setting(

@@ -15,13 +15,14 @@ from gandask.methods.best import KeepingBest
 from gandask.methods.mggan.intervals import NEVER, Intervals
 from gandask.methods.mggan.regrouping import ADAPTIVE, POLICIES, Adjustment
 from gandask.methods.mggan.view import GroupView, group_of
+from gandask.methods.mixing import Mixing
 from gandask.training import losses, networks
 from gandask.training.settings import Training
 from gandask.training.trial import check_networks
 
 
 @settings
-class Grouping(KeepingBest[GroupView]):
+class Grouping(KeepingBest[GroupView], Mixing[GroupView]):
     """Settings of groups, and what follows from them."""
 
     groups: int = setting(2, "generators, and discriminators; 1 is a plain GAN", minimum=1)

@@ -119,7 +119,7 @@ class BPGAN(Judging, Mixing[SplitView]):
         whose = {"generator": "the final generator"}
         whose |= {"": "the final mixture"} if members else {}
         told = {"generator": "the generator"} | ({"": "the mixture of all"} if members else {})
-        layout = self.with_modes(Layout(coords, roles, known), told)
+        layout = self.with_best(self.with_modes(Layout(coords, roles, known), told))
         return self.with_final_scores(layout, whose)
 
     def begin(self) -> tuple[SplitView, list[Task]]:

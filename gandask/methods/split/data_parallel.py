@@ -114,7 +114,7 @@ class DataParallel(Split):
             paced=self.paced is not None,
         )
         layout = Layout({"node": range(self.nodes)}, roles, known)
-        layout = self.with_modes(layout, {scored: "the generator"})
+        layout = self.with_best(self.with_modes(layout, {scored: "the generator"}))
         return self.with_final_scores(layout, {scored: "the final generator"})
 
     @functools.cached_property

@@ -28,7 +28,7 @@ from gandask.core import (
     nearest_multiple,
 )
 from gandask.methods import families, tasks
-from gandask.methods.adversarial import Adversarial
+from gandask.methods.best import Best, KeepingBest
 from gandask.methods.split import pace
 from gandask.methods.split.draws import Rules
 from gandask.methods.split.pace import Paced
@@ -62,7 +62,7 @@ TERMS = {
 
 
 @settings
-class Split(Adversarial[SplitView]):
+class Split(KeepingBest[SplitView]):
     """Settings of methods that train one GAN, or a few, on several nodes at once."""
 
     extends: ClassVar[tuple[str, ...]] = ("iterations",)
@@ -273,7 +273,7 @@ class Split(Adversarial[SplitView]):
             return replace(view, heard=heard, keeps=keeps, records=(), events=()), []
         if view.phase == "score":
             view = self._concluded(view, heard)
-            return view, self.comparing(view.mixtures, self.iterations + 1)
+            return view, self.comparing(view.ensembles, self.iterations + 1)
         done = view.round + 1
         told = {(report.slot, report.task): report for report in heard if report.round == done}
         records, events = self._told(told, done)
@@ -283,7 +283,8 @@ class Split(Adversarial[SplitView]):
         if self.is_scored(done):
             now, scored = self._scored(now, told, "")
             records += scored
-        now = replace(now, records=tuple(records), events=tuple(events))
+            now = self._challenged(now)
+        now = replace(now, records=tuple(records), events=tuple(events)).keeping()
         if done == self.iterations:
             return self._scoring(now)
         plan = self.exchange(done + 1)
@@ -303,9 +304,11 @@ class Split(Adversarial[SplitView]):
         for round in sorted({report.round for report in told}):
             known = {(one.slot, one.task): one for one in told if one.round == round}
             scored, records = self._scored(replace(view, round=round), known, "")
+            # where all wait for all, those that were scored are the newest
+            scored = self._challenged(replace(scored, generators=paced.generators_at(now)))
             view, scores = replace(scored, round=view.round), scores + records
         generators = paced.generators_at(now)
-        view = replace(view, generators=generators, records=(*view.records, *scores))
+        view = replace(view, generators=generators, records=(*view.records, *scores)).keeping()
         if plan or now.pending:
             return view, plan
         if view.round < self.iterations:
@@ -371,6 +374,15 @@ class Split(Adversarial[SplitView]):
         view, mixed = self._mixed(replace(view, packed=packed, scores=scores), prefix)
         return view, [*records, *mixed]
 
+    def _challenged(self, view: SplitView) -> SplitView:
+        """Keep a generator that was scored just now, if it is the best so far."""
+        if not self.keep_best:
+            return view
+        kept = view.kept
+        for slot, name in view.generators.items():
+            kept = self.better(kept, Best(view.round, slot, {name: 1.0}, view.scores[slot]))
+        return replace(view, kept=kept)
+
     def _mixed(self, view: SplitView, prefix: str) -> tuple[SplitView, list[Record]]:
         """Mix all generators that were scored: a single one is not mixed."""
         return view, []
@@ -388,9 +400,12 @@ class Split(Adversarial[SplitView]):
             )
             for slot, name in view.generators.items()
         ]
+        stage += self.rescoring(view.kept, self.iterations + 1)
         return replace(view, phase="score", expected=len(stage)), [stage]
 
     def _concluded(self, view: SplitView, heard: Sequence[Report]) -> SplitView:
-        told = {(report.slot, report.task): report for report in heard}
+        others, rescored = self.rescored(view.kept, heard, self.iterations)
+        told = {(report.slot, report.task): report for report in others}
         view, records = self._scored(view, told, "final_")
-        return replace(view, phase="done", heard=(), records=tuple(records), events=())
+        told_of_all = (*rescored, *records)
+        return replace(view, phase="done", heard=(), records=told_of_all, events=())

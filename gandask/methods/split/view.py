@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from gandask.core import Array, Event, Record, Report, Variable
+from gandask.core import BEST, Array, Event, Record, Report, Variable
+from gandask.methods.best import Best
 from gandask.scores.metrics import METRICS
 
 REPORTED = ("fid", "tvd")
@@ -115,6 +116,8 @@ class SplitView:
         Where all nodes are, if a server need not wait for all.
     scored : int
         The round in which generators were scored last, if it need not.
+    kept : Best, optional
+        The generator that scored best of all exchanges, where it is kept.
     """
 
     expected: int
@@ -131,6 +134,12 @@ class SplitView:
     phase: str = "train"
     standing: Standing | None = None
     scored: int = 0
+    kept: Best | None = None
+
+    def keeping(self) -> SplitView:
+        """Give the same with what is kept among the states that may still be read."""
+        kept = self.kept.weights if self.kept else ()
+        return replace(self, keeps=self.keeps.union(kept))
 
     @property
     def best(self) -> str | None:
@@ -143,12 +152,17 @@ class SplitView:
         return best
 
     @property
-    def mixtures(self) -> Mapping[str, Mapping[str, float]]:
+    def ensembles(self) -> Mapping[str, Mapping[str, float]]:
         """By slot its generator alone; of several, under ``all`` the mixture."""
         alone = {slot: {name: 1.0} for slot, name in self.generators.items()}
         if len(alone) == 1:
             return alone
         return alone | {"all": dict(zip(self.generators.values(), self.weights, strict=True))}
+
+    @property
+    def mixtures(self) -> Mapping[str, Mapping[str, float]]:
+        """The same, and what is kept."""
+        return {**self.ensembles, **({BEST: self.kept.weights} if self.kept else {})}
 
 
 def variables(
