@@ -122,15 +122,19 @@ def _hashable(value: Any) -> Any:
     return tuple(map(_hashable, value)) if isinstance(value, list | tuple) else value
 
 
-def fields(method: Any) -> list[dataclasses.Field[Any]]:
-    """List the settings of a method, or of its class: its own first, those most share last."""
-    cls = method if isinstance(method, type) else type(method)
+def fields(method: Any) -> tuple[dataclasses.Field[Any], ...]:
+    """List the settings of a method, or of its class: its own first, then those of each base."""
+    return _fields(method if isinstance(method, type) else type(method))
+
+
+@functools.cache
+def _fields(cls: type[Any]) -> tuple[dataclasses.Field[Any], ...]:
     written = [inspect.get_annotations(base) for base in cls.__mro__]
 
     def nearest(field: dataclasses.Field[Any]) -> int:
         return next(place for place, names in enumerate(written) if field.name in names)
 
-    return sorted(dataclasses.fields(method), key=nearest)
+    return tuple(sorted(dataclasses.fields(cls), key=nearest))
 
 
 def changed(method: Any) -> dict[str, Any]:

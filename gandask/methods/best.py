@@ -70,8 +70,8 @@ class KeepingBest(Adversarial[V]):
             )
         if self.keep_best and self.score not in METRICS:
             raise SettingError(
-                f"keep_best=True: keeps generators, and score={self.score!r} is not of them; "
-                f"choose another score, such as {next(iter(METRICS))!r}"
+                f"keep_best=True: keeps generators, and score={self.score!r} is that of "
+                f"discriminators; choose another score, such as {next(iter(METRICS))!r}"
             )
 
     def better(self, best: Best | None, found: Best) -> Best | None:
@@ -79,6 +79,12 @@ class KeepingBest(Adversarial[V]):
         before = best.score if best else math.nan
         wins = self.keep_best and METRICS[self.score].better(found.score, before)
         return found if wins else best
+
+    def noted(self, before: Best | None, now: Best | None) -> list[Record]:
+        """Record which ensemble is kept from now on, if it is another one."""
+        if now is None or now is before:
+            return []
+        return [Record("", now.round, {"best_round": now.round, "best_slot": now.slot})]
 
     def rescoring(self, best: Best | None, round: int) -> list[Task]:
         """Plan the scores of the ensemble that was kept, on many samples."""
@@ -99,8 +105,7 @@ class KeepingBest(Adversarial[V]):
                 parts = [Statistics.from_array(packed) for packed in report.values["statistics"]]
                 merged = metrics.merge(parts, [*best.weights.values()])
                 values = metrics.scores(self._real, merged, prefix="final_best_")
-                told = {"best_round": best.round, "best_slot": best.slot}
-                records.append(Record("", round, {**values, **told}))
+                records.append(Record("", round, values))
         return others, records
 
     def with_best(self, layout: Layout) -> Layout:

@@ -101,7 +101,7 @@ def page(run: Run) -> str:
         notes=_notes(ds, state, run.rounds, told.get("error", "")) + missing,
         summary=summary(ds, run.rounds, state),
         picture=picture,
-        samples=samples,
+        samples=f"{samples} samples of the best{_kept(ds)}",
         figures=figures,
         events=events[:EVENTS],
         events_left_out=max(0, len(events) - EVENTS),
@@ -229,6 +229,12 @@ def _own(run: Run, ds: xr.Dataset) -> list[Captioned]:
         of = f": {spoken(place)}, the best of the last round" if "marked" in figure.takes else ""
         made.append((f"{figure.title}{of}", units.draw(figure, ds, place, -1)))
     return made
+
+
+def _kept(ds: xr.Dataset) -> str:
+    """Say whose samples are drawn, where they are not the last round's."""
+    told = results.kept(ds)
+    return f" round: {told}" if told else ""
 
 
 def _picture(run: Run, samples: int) -> tuple[str, list[str]]:

@@ -18,6 +18,7 @@ from gandask.results.story import story
 from gandask.results.tables import (
     best,
     differing,
+    kept,
     label,
     latest,
     of_all,
@@ -52,6 +53,7 @@ __all__ = [
     "event_of",
     "fixed",
     "joined",
+    "kept",
     "label",
     "labelled",
     "latest",

@@ -207,6 +207,13 @@ def of_all(dataset: xr.Dataset) -> xr.Dataset:
     return dataset[[*_finals(dataset, of_all=True)]]
 
 
+def kept(dataset: xr.Dataset) -> str:
+    """Say which ensemble a run keeps, if it keeps that of the best round."""
+    if "best_round" not in dataset or int(dataset["best_round"]) < 1:
+        return ""
+    return f"{dataset['best_slot'].item()} after round {int(dataset['best_round'])}"
+
+
 def title(found: xr.Dataset, name: str) -> str:
     """Call a score what it is called of any run: final or by round, and of how many samples.
 
@@ -246,6 +253,7 @@ def summary(dataset: xr.Dataset) -> str:
     together = of_all(dataset) if found is not None else dataset[[]]
     lines += ["of all:"] if together else []
     lines += [f"  {name!s:16} {value.item():.4g}" for name, value in together.data_vars.items()]
+    lines += [f"kept: {kept(dataset)}"] if kept(dataset) else []
     kinds, counts = np.unique(dataset["event_kind"].values, return_counts=True)
     lines += [f"events: {count} × {kind}" for kind, count in zip(kinds, counts, strict=True)]
     seconds = profile(dataset).to_series()

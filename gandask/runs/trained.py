@@ -27,12 +27,14 @@ class Trained:
         raise NotImplementedError
 
     def best_mixture(self, last: bool = False) -> Mixture:
-        """Give the ensemble that scores best, or the only one, as of the last checkpoint.
+        """Give the best ensemble, or the only one, as of the last checkpoint.
+
+        Where a run keeps the best round (``keep_best=True``), it is that round's.
 
         Parameters
         ----------
         last : bool
-            That of the last round, also where a run keeps the best of all (``keep_best=True``).
+            That of the last round all the same.
         """
         kept = not last and BEST in self._checkpoint[1]["mixtures"]
         return self.mixture(BEST if kept else self.slot_of_best())

@@ -21,6 +21,9 @@ from gandask.training.rounding import BF16
 CPU = torch.device("cpu")
 _settling = threading.Lock()
 _before: list[list[Any]] = []  # for each who computes now, what the process had before all of them
+_in_order: list[bool] = []  # for each of them, whether a GPU does it
+WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
+"""What the library of products is to be told for one order, and torch asks for then."""
 
 
 @contextlib.contextmanager
@@ -51,29 +54,39 @@ def _process_settled(threads: int, precision: str, in_order: bool) -> Iterator[N
     own = torch.get_num_threads()
     with _settling:
         _before.append(_before[0] if _before else [read() for read, _ in _PROCESS])
+        _in_order.append(in_order)
         torch.set_num_threads(threads)
         if threads > 1:
             _let_fork()
         torch.set_float32_matmul_precision("highest" if precision == BF16 else precision)
         torch.set_default_dtype(torch.float32)
-        torch.set_deterministic_debug_mode("warn" if in_order else "default")
-        if in_order:
-            # which torch asks for then, of the library of products; read when that is first used
-            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-            # memory that is not written to yet is not read either: filling it takes time alone
-            _set_filling(False)
+        _set_order()
         torch.autograd.set_detect_anomaly(False)
     try:
         yield
     finally:
         with _settling:
             before = _before.pop()
-            if not _before:
+            _in_order.remove(in_order)
+            if _before:
+                _set_order()
+            else:
                 for (_, write), value in zip(_PROCESS, before, strict=True):
                     write(value)
             # one that is new began with what the others had settled: it has none of its own
             if _before or own != threads:
                 torch.set_num_threads(own)
+
+
+def _set_order() -> None:
+    """Ask for one order of adding up, as long as a GPU computes for anybody."""
+    wanted = any(_in_order)
+    torch.set_deterministic_debug_mode("warn" if wanted else "default")
+    if wanted:
+        if not _workspace():
+            _set_workspace(":4096:8")
+        # memory that is not written to yet is not read either: filling it takes time alone
+        _set_filling(False)
 
 
 @functools.cache
@@ -132,6 +145,17 @@ def _set_products(told: tuple[str, ...]) -> None:
 _torch: Any = torch  # whose types lack this
 
 
+def _workspace() -> str | None:
+    return os.environ.get(WORKSPACE)
+
+
+def _set_workspace(told: str | None) -> None:
+    if told is None:
+        os.environ.pop(WORKSPACE, None)
+    else:
+        os.environ[WORKSPACE] = told
+
+
 def _filling() -> bool:
     return bool(_torch.utils.deterministic.fill_uninitialized_memory)
 
@@ -149,5 +173,6 @@ _PROCESS: tuple[tuple[Callable[[], Any], Callable[[Any], object]], ...] = (
     (torch.get_default_dtype, torch.set_default_dtype),
     (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
     (_filling, _set_filling),
+    (_workspace, _set_workspace),
     (_anomaly, lambda told: torch.autograd.set_detect_anomaly(*told)),
 )

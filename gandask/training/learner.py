@@ -72,15 +72,16 @@ def gradients(
     return torch.autograd.grad(loss, parameters, slope, allow_unused=True, materialize_grads=True)
 
 
-def laid_out(gradients: Sequence[Tensor], parameters: Sequence[Tensor]) -> list[Tensor]:
-    """Give gradients that lie in memory as their parameters do.
+def laid_out(given: Sequence[Tensor], parameters: Sequence[Tensor]) -> list[Tensor]:
+    """Give gradients or moments that lie in memory as their parameters do.
 
-    A GPU may find another order faster, and what a sum passes back is one number for all. Fused
-    Adam goes through memory as it lies, and would take one number for another without a word.
+    A GPU may find another order faster for gradients, and what a sum passes back is one number for
+    all. Fused Adam goes through memory as it lies, and would take one number for another without a
+    word.
     """
     return [
-        gradient if gradient.stride() == of.stride() else torch.empty_like(of).copy_(gradient)
-        for gradient, of in zip(gradients, parameters, strict=True)
+        one if one.stride() == of.stride() else torch.empty_like(of).copy_(one)
+        for one, of in zip(given, parameters, strict=True)
     ]
 
 
@@ -139,6 +140,7 @@ class Learner:
     ) -> Learner:
         """Continue training from stored Adam moments and learning rate."""
         named = trainable(module.train())
+        parameters: list[Tensor] = [*named.values()]
 
         def tensors(pattern: str) -> list[Tensor]:
             """Give an array for each parameter, at its device."""
@@ -149,9 +151,9 @@ class Learner:
 
         return cls(
             module,
-            [*named.values()],
-            tensors("{}.exp_avg"),
-            tensors("{}.exp_avg_sq"),
+            parameters,
+            laid_out(tensors("{}.exp_avg"), parameters),
+            laid_out(tensors("{}.exp_avg_sq"), parameters),
             tensors("step"),
             float(moments["learning_rate"]),
             betas,

@@ -60,6 +60,7 @@ def state():
         "autocast": torch.is_autocast_enabled("cpu"),
         "deterministic": torch.get_deterministic_debug_mode(),
         "filled": torch.utils.deterministic.fill_uninitialized_memory,
+        "workspace": os.environ.get("CUBLAS_WORKSPACE_CONFIG"),
         "anomaly": (torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()),
         "tiny": float(torch.tensor(1e-40, dtype=torch.float32, device="cpu") * 1) != 0,
         "threads": torch.get_num_threads(),
@@ -88,15 +89,29 @@ def test_it_is_settled_within_and_restored_after(usual, name):
     assert (before != usual) == (name != "threads" or before["threads"] == 2)
 
 
-def test_a_gpu_is_told_to_add_up_in_one_order(usual, monkeypatch):
+GPU = {"deterministic": 1, "filled": False, "workspace": ":4096:8"}
+
+
+def test_a_gpu_is_told_to_add_up_in_one_order(usual):
     """Otherwise convolutions and embeddings came to other bits each time, on an H100."""
-    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     before = state()
     with ambience.settled(1, "highest", torch.device("cuda")):
-        assert state() == usual | {"deterministic": 1, "filled": False}
-        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+        assert state() == usual | GPU
+        with ambience.settled(1, "highest"):  # of a CPU, which is not to take it away
+            assert state() == usual | GPU
+        assert state() == usual | GPU
     assert state() == before
     assert before["filled"]
+
+
+def test_it_adds_up_so_until_the_last_thread_with_a_gpu_is_done(usual):
+    inner, outer = contextlib.ExitStack(), contextlib.ExitStack()
+    inner.enter_context(ambience.settled(1, "highest", torch.device("cuda")))
+    outer.enter_context(ambience.settled(1, "highest"))
+    inner.close()
+    assert state()["deterministic"] == 0
+    outer.close()
+    assert state()["workspace"] is None
 
 
 def test_the_last_of_several_threads_restores_it(usual):

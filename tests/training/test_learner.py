@@ -34,6 +34,22 @@ def test_gradients_are_taken_for_the_weights_that_they_are_of(order):
     assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
 
 
+def test_a_network_laid_out_channels_last_takes_the_same_steps():
+    gradient = torch.randn(4, 3, 2, 2, generator=torch.Generator().manual_seed(0))
+    found = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        module = nn.Conv2d(3, 4, 2, bias=False)
+        nn.init.zeros_(module.weight)
+        module.to(memory_format=layout)
+        moments = fresh_moments(module, 0.1)
+        learner = Learner.of(module, moments, BETAS)
+        learner.apply([gradient])
+        learner = Learner.of(module, learner.moments(), BETAS)  # as from a checkpoint
+        learner.apply([gradient * 2])
+        found.append([module.weight.detach(), *learner.exp_avg, *learner.exp_avg_sq])
+    assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
+
+
 class Summed(nn.Module):
     """Weights whose gradient is one number for all: what a sum passes back."""
 

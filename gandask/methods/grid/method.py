@@ -138,6 +138,7 @@ class Grid(Cellular):
                 weights = cells.mixed(grid, grid[index].weights or {})
                 found = Best(report.round, report.slot, weights, grid[index].score)
                 kept = self.better(kept, found)
+        records += self.noted(view.kept, kept)
         now = GridView(tuple(grid), tuple(records), tuple(events), self.score, kept)
         for cell in self._begun(now, news):
             grid[cell.index] = cell

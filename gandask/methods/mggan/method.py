@@ -124,6 +124,7 @@ class MGGAN(Grouping):
                 group = groups[index]
                 found = Best(report.round, group.slot, {group.generator: 1.0}, group.score)
                 kept = self.better(kept, found)
+        records += self.noted(view.kept, kept)
         now = replace(view, groups=tuple(groups), kept=kept)
         scored = min(group.scored for group in groups)
         if scored > min(group.scored for group in view.groups):

@@ -282,8 +282,8 @@ class Split(KeepingBest[SplitView]):
         now = replace(view, round=done, heard=(), generators=generators, keeps=self._kept(done))
         if self.is_scored(done):
             now, scored = self._scored(now, told, "")
-            records += scored
             now = self._challenged(now)
+            records += [*scored, *self.noted(view.kept, now.kept)]
         now = replace(now, records=tuple(records), events=tuple(events)).keeping()
         if done == self.iterations:
             return self._scoring(now)
@@ -299,6 +299,7 @@ class Split(KeepingBest[SplitView]):
         self, paced: Paced, view: SplitView, reports: Sequence[Report]
     ) -> tuple[SplitView, Plan]:
         """Let everybody go on who can, and take scores in."""
+        before = view.kept
         view, now, plan, told = pace.advance(paced, view, reports)
         scores: list[Record] = []
         for round in sorted({report.round for report in told}):
@@ -308,6 +309,7 @@ class Split(KeepingBest[SplitView]):
             scored = self._challenged(replace(scored, generators=paced.generators_at(now)))
             view, scores = replace(scored, round=view.round), scores + records
         generators = paced.generators_at(now)
+        scores += self.noted(before, view.kept)
         view = replace(view, generators=generators, records=(*view.records, *scores)).keeping()
         if plan or now.pending:
             return view, plan
