@@ -96,6 +96,11 @@ def html(markup: Markup, **options: Any) -> Any:
     return pn.pane.HTML(str(markup), stylesheets=[STYLE], **given)
 
 
+def dark() -> bool:
+    """Tell whether a page has a dark ground."""
+    return bool(pn.config.theme == "dark")
+
+
 def card(title: str, *content: Any, **options: Any) -> Any:
     """Put a heading over content."""
     heading = html(Markup("<h2>{}</h2>").format(title))

@@ -12,7 +12,7 @@ import param
 from PIL import Image
 
 from gandask.core import Array, StoreError
-from gandask.pages.frame import card
+from gandask.pages.frame import card, dark
 from gandask.plots.mosaic import Frame, draw
 from gandask.runs.film import Film
 from gandask.runs.following import Followed
@@ -100,7 +100,7 @@ class Mosaic:
             return
         self.drawn = self.film, self.round
         scene = self.film.scene(self.round)
-        drawn = draw(scene, WIDTH, pn.config.theme == "dark")
+        drawn = draw(scene, WIDTH, dark())
         told = f"samples of {len(scene.samples)} units, {scene.title}"
         self.picture.param.update(source=png(drawn), told=told)
 

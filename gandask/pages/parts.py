@@ -10,7 +10,7 @@ import panel as pn
 from bokeh.models.widgets.tables import NumberFormatter
 from markupsafe import escape
 
-from gandask.pages.frame import card
+from gandask.pages.frame import card, dark
 
 PAGE = 20  # rows
 DIGITS = 4
@@ -44,7 +44,7 @@ def setting(value: object) -> str:
 def sortable(**options: Any) -> Any:
     """Make an empty table."""
     return pn.widgets.Tabulator(
-        theme="midnight" if pn.config.theme == "dark" else "simple",
+        theme="midnight" if dark() else "simple",
         disabled=True,
         selectable=False,
         show_index=False,

@@ -16,7 +16,7 @@ from gandask import plots, results
 from gandask.core import Array, Figure, StoreError
 from gandask.display import place as spoken
 from gandask.pages import units
-from gandask.pages.frame import card, html
+from gandask.pages.frame import card, dark, html
 from gandask.pages.mosaic import Mosaic
 from gandask.pages.panes import Lines, PlotPane
 from gandask.pages.takeaway import python
@@ -246,7 +246,7 @@ def _card(title: str, content: Any, width: str) -> Any:
 
 
 def _image(samples: Array, facts: Mapping[str, Any], told: str) -> str:
-    made = pictures.png_text(samples, math.isqrt(len(samples)), facts)
+    made = pictures.png_text(samples, math.isqrt(len(samples)), facts, dark())
     return str(IMAGE.format(told, made) + Markup('<p class="faint">{}</p>').format(told))
 
 
@@ -268,7 +268,8 @@ async def picture(followed: Followed, slot: str | None = None) -> Markup:
         folder, told = found
         # a unit that has none, such as one that holds data alone, shows the best
         whose = slot if slot in told["mixtures"] else followed.run.slot_of_best()
-        made = await asyncio.to_thread(drawn, followed.path, folder.name, told["token"], whose)
+        asked = followed.path, folder.name, told["token"], whose, dark()
+        made = await asyncio.to_thread(drawn, *asked)
     except Exception as error:  # whatever a user's networks raise, the page goes on
         return Markup('<p class="faint">{}</p>').format(error)
     shown = IMAGE.format("samples", made)
@@ -278,12 +279,12 @@ async def picture(followed: Followed, slot: str | None = None) -> Markup:
 
 
 @functools.lru_cache(REMEMBERED)
-def drawn(path: Path, checkpoint: str, token: str, slot: str) -> str:
-    """Draw samples of a slot's mixture as of a checkpoint, as a picture in base64.
+def drawn(path: Path, checkpoint: str, token: str, slot: str, on_dark: bool) -> str:
+    """Draw samples of a slot's mixture as of a checkpoint, as a picture in base64, perhaps on dark.
 
     The token tells a checkpoint from that of another run of the same name.
     """
     run = Run(path)
     facts = run.store.description["facts"]
     count = POINTS if len(facts.get("sample_shape", ())) == 1 else IMAGES
-    return pictures.png_text(run.mixture(slot).sample(count, seed=0), COLUMNS, facts)
+    return pictures.png_text(run.mixture(slot).sample(count, seed=0), COLUMNS, facts, on_dark)

@@ -18,7 +18,7 @@ from gandask.core import Array
 from gandask.core.shown import shades
 from gandask.data import Bands, Plane
 from gandask.plots.pictures import is_points, is_sequences, placed
-from gandask.plots.sequences import lines
+from gandask.plots.sequences import SHADES, lines
 
 Spot = tuple[int, int]  # row and column
 Box = tuple[int, int, int, int]
@@ -33,8 +33,6 @@ GHOST = 0.32  # of a cell, around the edges
 FAINT = 0.72  # of what lies around the edges is background
 ARROW = 0.3  # of the way between two cells, half of it before the edge
 ACCENT = "#D55E00"
-SHADES = {False: ("#ffffff", "#222222", "#8a8a8a"), True: ("#16181c", "#e8e8e8", "#8a8a8a")}
-"""Background, ink and mute ink, light and dark."""
 
 
 @dataclass(frozen=True)

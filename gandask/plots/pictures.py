@@ -7,6 +7,7 @@ import io
 import math
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,26 @@ GAP = 2  # pixels between tiles
 SMALLEST_TILE = 64  # pixels; smaller images are enlarged
 SCATTER_SIZE = 512  # pixels
 SQUARE, FONT_SIZE = 448, 19  # pixels of its side without axes, and of their numbers
-BACKGROUND, SHADE, FAINT, INK, BLACK = 255, 225, 150, 60, 0  # of greys
+
+
+@dataclass(frozen=True)
+class Greys:
+    """The greys of a picture, from 0, which is black, to 255.
+
+    Parameters
+    ----------
+    ground, shade, faint, ink, strong : int
+        From that of the background on, each is farther from it.
+    """
+
+    ground: int
+    shade: int
+    faint: int
+    ink: int
+    strong: int
+
+
+LIGHT, DARK = Greys(255, 225, 150, 60, 0), Greys(24, 56, 120, 205, 255)
 
 
 def save_png(
@@ -61,26 +81,32 @@ def save_png(
 
 
 def png_bytes(
-    images: Tensor | Array, columns: int = 8, facts: Mapping[str, Any] | None = None
+    images: Tensor | Array,
+    columns: int = 8,
+    facts: Mapping[str, Any] | None = None,
+    dark: bool = False,
 ) -> bytes:
-    """Give samples as the bytes of one PNG picture; see `save_png`."""
+    """Give samples as the bytes of one PNG picture, perhaps on a dark ground; see `save_png`."""
     samples = to_array(images)
     if is_points(samples):
-        drawn = scatter(samples, Plane.of(facts or {}))
+        drawn = scatter(samples, Plane.of(facts or {}), dark)
     elif is_sequences(samples):
-        drawn = sequences.picture(samples, Bands.of(facts or {}))
+        drawn = sequences.picture(samples, Bands.of(facts or {}), dark)
     else:
-        drawn = Image.fromarray(tiles(samples, columns))
+        drawn = Image.fromarray(tiles(samples, columns, dark))
     buffer = io.BytesIO()
     drawn.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 
 def png_text(
-    images: Tensor | Array, columns: int = 8, facts: Mapping[str, Any] | None = None
+    images: Tensor | Array,
+    columns: int = 8,
+    facts: Mapping[str, Any] | None = None,
+    dark: bool = False,
 ) -> str:
-    """Give samples as a PNG picture in base64, for a page's ``data:`` address; see `save_png`."""
-    return base64.b64encode(png_bytes(images, columns, facts)).decode()
+    """Give samples as a PNG picture in base64, for a page's ``data:`` address; see `png_bytes`."""
+    return base64.b64encode(png_bytes(images, columns, facts, dark)).decode()
 
 
 def to_array(images: Tensor | Array) -> Array:
@@ -113,7 +139,7 @@ def is_sequences(samples: Array) -> bool:
     return samples.ndim == 3 and min(samples.shape[1:]) > 0
 
 
-def tiles(images: Array, columns: int = 8) -> Array:
+def tiles(images: Array, columns: int = 8, dark: bool = False) -> Array:
     """Lay images out side by side, row by row, with a gap between them.
 
     Parameters
@@ -122,6 +148,8 @@ def tiles(images: Array, columns: int = 8) -> Array:
         In [-1, 1]; what is not a number is black.
     columns : int
         Images per row.
+    dark : bool
+        With a dark gap.
 
     Returns
     -------
@@ -137,7 +165,7 @@ def tiles(images: Array, columns: int = 8) -> Array:
     columns = max(1, min(columns, count))
     rows = math.ceil(count / columns)
     size = (rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, channels)
-    made = np.full(size, BACKGROUND, np.uint8)
+    made = np.full(size, _greys(dark).ground, np.uint8)
     for index, image in enumerate(shades(images)):
         top, left = (index // columns) * (height + GAP), (index % columns) * (width + GAP)
         large = image.repeat(factor, 1).repeat(factor, 2)
@@ -145,7 +173,7 @@ def tiles(images: Array, columns: int = 8) -> Array:
     return made[..., 0] if channels == 1 else made
 
 
-def scatter(points: Array, plane: Plane | None = None) -> Image.Image:
+def scatter(points: Array, plane: Plane | None = None, dark: bool = False) -> Image.Image:
     """Draw points in the plane of their data, over its modes with the share that is on each.
 
     How many lie outside is told above.
@@ -155,23 +183,26 @@ def scatter(points: Array, plane: Plane | None = None) -> Image.Image:
     points : (n, 2) array
     plane : Plane, optional
         That of the data; one around the points by default.
+    dark : bool
+        On a dark ground.
     """
+    greys = _greys(dark)
     plane = Plane.around(points) if plane is None else plane
     # drawn at twice the size, then reduced: Pillow does not smooth edges
     side = 2 * SQUARE
-    drawn = Image.new("L", (side, side), BACKGROUND)
+    drawn = Image.new("L", (side, side), greys.ground)
     pen, font = ImageDraw.Draw(drawn), ImageFont.load_default(2 * FONT_SIZE)
     modes, radius = side * placed(plane.modes, plane), side * plane.radius / plane.reach / 2
     for centre in modes:
-        pen.circle(tuple(centre), radius, fill=SHADE, outline=FAINT, width=2)
+        pen.circle(tuple(centre), radius, fill=greys.shade, outline=greys.faint, width=2)
     for place in side * placed(points[np.isfinite(points).all(1)], plane):
-        pen.circle(tuple(place), 5, fill=INK)
+        pen.circle(tuple(place), 5, fill=greys.ink)
     for (x, y), share in zip(modes, plane.shares(points), strict=True):
-        at, edge = (x, y - radius - 4), BACKGROUND
-        pen.text(at, f"{share:.0%}", BLACK, font, "mb", stroke_width=4, stroke_fill=edge)
+        at, edge = (x, y - radius - 4), greys.ground
+        pen.text(at, f"{share:.0%}", greys.strong, font, "mb", stroke_width=4, stroke_fill=edge)
     outside = plane.outside(points)
     told = f"{outside:,} of {len(points):,} lie outside" if outside else ""
-    return _framed(drawn, plane, told).resize((SCATTER_SIZE,) * 2, Image.Resampling.LANCZOS)
+    return _framed(drawn, plane, told, greys).resize((SCATTER_SIZE,) * 2, Image.Resampling.LANCZOS)
 
 
 def placed(points: Array, plane: Plane) -> Array:
@@ -180,23 +211,27 @@ def placed(points: Array, plane: Plane) -> Array:
     return np.stack([shares[:, 0], 1 - shares[:, 1]], 1)
 
 
-def _framed(drawn: Image.Image, plane: Plane, told: str) -> Image.Image:
+def _greys(dark: bool) -> Greys:
+    return DARK if dark else LIGHT
+
+
+def _framed(drawn: Image.Image, plane: Plane, told: str, greys: Greys) -> Image.Image:
     """Put axes around a square of the plane, and a line above it."""
     left, top, side = 2 * (SCATTER_SIZE - SQUARE - GAP), 2 * FONT_SIZE + 8, drawn.width
-    made = Image.new("L", (2 * SCATTER_SIZE,) * 2, BACKGROUND)
+    made = Image.new("L", (2 * SCATTER_SIZE,) * 2, greys.ground)
     made.paste(drawn, (left, top))
     pen, font = ImageDraw.Draw(made), ImageFont.load_default(2 * FONT_SIZE)
-    pen.rectangle((left, top, left + side, top + side), outline=FAINT, width=2)
+    pen.rectangle((left, top, left + side, top + side), outline=greys.faint, width=2)
     across, up = (_ticks(*ends) for ends in plane.ends)
     for value, (x, _) in zip(across, placed(np.stack([across, across], 1), plane), strict=True):
         at = left + side * x
-        pen.line((at, top + side, at, top + side + 8), fill=FAINT, width=2)
-        pen.text((at, top + side + 12), f"{value:g}", fill=INK, font=font, anchor="mt")
+        pen.line((at, top + side, at, top + side + 8), fill=greys.faint, width=2)
+        pen.text((at, top + side + 12), f"{value:g}", fill=greys.ink, font=font, anchor="mt")
     for value, (_, y) in zip(up, placed(np.stack([up, up], 1), plane), strict=True):
         at = top + side * y
-        pen.line((left - 8, at, left, at), fill=FAINT, width=2)
-        pen.text((left - 12, at), f"{value:g}", fill=INK, font=font, anchor="rm")
-    pen.text((left + side, top - 4), told, fill=BLACK, font=font, anchor="rb")
+        pen.line((left - 8, at, left, at), fill=greys.faint, width=2)
+        pen.text((left - 12, at), f"{value:g}", fill=greys.ink, font=font, anchor="rm")
+    pen.text((left + side, top - 4), told, fill=greys.strong, font=font, anchor="rb")
     return made
 
 

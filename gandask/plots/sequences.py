@@ -12,14 +12,15 @@ from gandask.data import Bands
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 """Of the lines of each channel that is shown."""
 WIDE, PANEL, LEFT, EDGE, FONT = 512, 150, 40, 28, 15  # pixels of a picture with axes
-GROUND, INK, MUTE = "#ffffff", "#222222", "#8a8a8a"
+SHADES = {False: ("#ffffff", "#222222", "#8a8a8a"), True: ("#16181c", "#e8e8e8", "#8a8a8a")}
+"""Background, ink and mute ink of pictures, light and dark."""
 GAP = 2  # pixels between panels
-SHADES = (0.14, 0.26)  # of ink in the bands of nine tenths and of half of the real ones
+BANDS = (0.14, 0.26)  # of ink in the bands of nine tenths and of half of the real ones
 CROWD = 8  # lines that are drawn in full
 TWICE = 2  # the size that all is drawn at, then reduced: Pillow does not smooth edges
 
 
-def picture(sequences: Array, bands: Bands | None = None) -> Image.Image:
+def picture(sequences: Array, bands: Bands | None = None, dark: bool = False) -> Image.Image:
     """Draw sequences with axes.
 
     Parameters
@@ -28,23 +29,26 @@ def picture(sequences: Array, bands: Bands | None = None) -> Image.Image:
         In [-1, 1].
     bands : Bands, optional
         Those of the data.
+    dark : bool
+        On a dark ground.
     """
+    ground, ink, mute = SHADES[dark]
     steps, channels = sequences.shape[1:]
     shown = min(channels, CHANNELS)
     size = WIDE - LEFT, PANEL
-    made = Image.new("RGB", (WIDE, shown * (PANEL + EDGE) + EDGE), GROUND)
+    made = Image.new("RGB", (WIDE, shown * (PANEL + EDGE) + EDGE), ground)
     pen, font = ImageDraw.Draw(made), ImageFont.load_default(FONT)
     for channel in range(shown):
         top = EDGE + channel * (PANEL + EDGE)
-        made.paste(_panel(sequences, channel, size, bands, GROUND, INK), (LEFT, top))
-        pen.rectangle((LEFT, top, WIDE - 1, top + PANEL), outline=MUTE)
+        made.paste(_panel(sequences, channel, size, bands, ground, ink), (LEFT, top))
+        pen.rectangle((LEFT, top, WIDE - 1, top + PANEL), outline=mute)
         more = f" of {channels}" if channels > shown else ""
         told = f"channel {channel}{more}"
-        pen.text((LEFT, top - 4), told, COLOURS[channel], font, "ls")
+        pen.text((LEFT, top - 4), told, ink, font, "ls")
         for value in (-1, 0, 1):
             at = top + (1 - value) / 2 * PANEL
-            pen.text((LEFT - 6, at), str(value), INK, font, "rm")
-    pen.text((WIDE - 2, made.height - EDGE + 6), f"{steps} steps", INK, font, "ra")
+            pen.text((LEFT - 6, at), str(value), ink, font, "rm")
+    pen.text((WIDE - 2, made.height - EDGE + 6), f"{steps} steps", ink, font, "ra")
     return made
 
 
@@ -85,7 +89,7 @@ def _panel(
     made = Image.new("RGB", large, ground)
     pen = ImageDraw.Draw(made, "RGBA")
     if bands is not None and channel < bands.lines.shape[2]:
-        for (low, high), share in zip(((0, 4), (1, 3)), SHADES, strict=True):
+        for (low, high), share in zip(((0, 4), (1, 3)), BANDS, strict=True):
             edge = bands.lines[[low, high], :, channel]
             there, back = (_places(line, large) for line in edge)
             pen.polygon([*there, *back[::-1]], fill=_shade(ink, share))

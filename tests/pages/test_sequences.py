@@ -44,6 +44,24 @@ def test_the_live_page_shows_them_and_takes_a_unit(new_context, address, run, to
     assert tab.wrong == []
 
 
+def test_a_dark_page_shows_them_on_a_dark_ground(new_context, address):
+    corner = """picture => {
+      const drawn = document.createElement("canvas").getContext("2d")
+      drawn.drawImage(picture, 0, 0)
+      return drawn.getImageData(0, 0, 1, 1).data[0]
+    }"""
+    found = {}
+    for theme in ("dark", "default"):
+        tab = Tab(new_context).open(f"{address}/live?run=groups&theme={theme}")
+        tab.see("real ones")
+        pictures = tab.page.locator("img[src^='data:image/png']")
+        tab.page.locator("img[alt=samples]").wait_for()
+        found[theme] = [one.evaluate(corner) for one in pictures.all()]
+        assert tab.wrong == []
+    assert len(found["dark"]) == len(found["default"]) == 3
+    assert max(found["dark"]) < 40 < 250 < min(found["default"])
+
+
 @pytest.mark.parametrize("run", ["grid", "groups"])
 def test_the_report_and_the_film_are_of_them(runs, run, tmp_path):
     opened = gd.open_run(runs / run)

@@ -405,6 +405,17 @@ def test_sequences_are_lines_over_the_bands_of_real_ones():
     assert isinstance(plots.image_grid(flat, facts=bands.facts), hv.RGB)
 
 
+@pytest.mark.parametrize("samples", [np.zeros((9, 2)), np.zeros((1, 9, 2))])
+def test_samples_on_a_dark_ground_are_light(samples):
+    light, dark = (
+        read(pictures.png_bytes(samples, facts=FACTS, dark=dark)).astype(int) for dark in (0, 1)
+    )
+    assert light.shape == dark.shape
+    assert dark.mean() < 60 < 200 < light.mean()
+    for made in (light, dark):  # axes, numbers and samples can be told from the ground
+        assert np.ptp(made) > 150
+
+
 @pytest.mark.parametrize("shape", [(3, 0, 8, 8), (3, 5), (0, 1, 8, 8), (8, 8), (3, 5, 0)])
 def test_other_shapes_are_refused(shape):
     with pytest.raises(ValueError, match="expected images"):

@@ -39,7 +39,7 @@ STEPS = 6  # of a bend
 STREAMS = 36  # with a colour of their own
 DOTS = 60  # rounds in which a line has one each
 POINTS = 500  # rounds: more cannot be seen apart
-PRINTED = 22  # pixels of a stream that a name fits into
+PRINTED, NAMED = 22, 0.25  # pixels of a stream, and share of its length, that a name fits into
 LEFT, EFFECTIVE = COLOURS[1], COLOURS[0]
 OUTLINE = "white"  # around what lies over streams of any colour
 
@@ -101,6 +101,31 @@ class Streams:
         above = (held == own[:, None]) & (np.arange(held.shape[1]) < places[:, None])
         return np.asarray(self.edges[rows, own] + above.sum(1) + 0.5)
 
+    def room(self, founder: int, line: Array | None = None) -> tuple[float, float]:
+        """Give the upper and the lower end of the room for a name where a stream reaches the end.
+
+        Parameters
+        ----------
+        founder : int
+        line : (n,) array, optional
+            The height of a line, which the name lies beside.
+
+        Examples
+        --------
+        >>> streams = Streams.of(np.array([[1, 3], [1, 3]]), np.array([0, 1]))
+        >>> streams.room(1), streams.room(1, np.array([3.5, 3.5]))
+        ((1.0, 4.0), (1.0, 3.5))
+        """
+        x, _ = bent(self.rounds, self.edges[:, founder])
+        last = x >= x[-1] - NAMED * (x[-1] - x[0])
+        upper, lower = (bent(self.rounds, edge)[1][last] for edge in self.edges.T[founder:][:2])
+        if line is None:
+            return float(upper.max()), float(lower.min())
+        beside = bent(self.rounds, line)[1][last]
+        parts = (upper, np.minimum(lower, beside)), (np.maximum(upper, beside), lower)
+        ends = [(float(top.max()), float(bottom.min())) for top, bottom in parts]
+        return max(ends, key=lambda part: part[1] - part[0])
+
 
 def bent(x: Array, y: Array) -> tuple[Array, Array]:
     """Lay a curve through points that is level at each: 3t² − 2t³ from one to the next.
@@ -152,15 +177,17 @@ def river(
     held, counted = held.isel(round=chosen), counted.isel(round=chosen)
     cells = counted["cells"].values
     streams = Streams.of(cells, counted["round"].values)
-    layers = [_streams(ds, streams, counted), *_lower(counted)]
+    layers, depth = [_streams(ds, streams, counted), *_lower(counted)], None
     if marked is not None and places is not None:
         line = places.isel(round=chosen).values[:, 0]
-        layers += _traced(ds, streams, held.values, line)
-    layers += _named(ds, streams, cells)
+        depth = streams.strand(held.values, line)
+        layers += _traced(ds, streams, depth, line)
+    layers += _named(ds, streams, cells, depth)
+    labels = [*dict.fromkeys(layer.label for layer in layers if layer.label)]
     number, left = held.sizes["cell"], int(counted["left"][-1])
     return hv.Overlay(layers).opts(
         hv.opts.Overlay(
-            **_axes(ds, number, [layer.label for layer in layers if layer.label]),
+            **_axes(ds, number, labels),
             title=f"{left:,} of {number:,} founders left",
             xlabel=dimension(ds["round"]).pprint_label,
             xlim=(0, float(streams.rounds[-1])),
@@ -242,11 +269,11 @@ def _below(cells: int, value: Any) -> Any:
     return cells * (1 + GAP + STRIP * (1 - value / cells))
 
 
-def _traced(ds: xr.Dataset, streams: Streams, held: Array, places: Array) -> list[hv.Element]:
+def _traced(ds: xr.Dataset, streams: Streams, depth: Array, places: Array) -> list[hv.Element]:
     """Draw through which cells the ancestors of one cell's individual went."""
-    depth = streams.strand(held, places)
     x, y = bent(streams.rounds, depth)
-    # the same for every cell: a page draws another one into the same figure
+    # the same for every cell: a page draws another one into the same figure; of line and outline,
+    # so that the legend shows both, and can be seen on a dark ground too
     label = "line of the cell"
     hover = HoverTool(tooltips=[("round", "@round"), ("ancestor in cell", "@cell")])
     dots = [
@@ -255,7 +282,9 @@ def _traced(ds: xr.Dataset, streams: Streams, held: Array, places: Array) -> lis
     ]
     size = 6 if len(dots) <= DOTS else 0
     return [
-        hv.Curve((x, y), "round", "depth").opts(**STILL, color=OUTLINE, line_width=4.5),
+        hv.Curve((x, y), "round", "depth", label=label).opts(
+            **STILL, color=OUTLINE, line_width=4.5
+        ),
         hv.Curve((x, y), "round", "depth", label=label).opts(
             **STILL, color="black", line_width=1.8
         ),
@@ -265,19 +294,19 @@ def _traced(ds: xr.Dataset, streams: Streams, held: Array, places: Array) -> lis
     ]
 
 
-def _named(ds: xr.Dataset, streams: Streams, cells: Array) -> list[hv.Labels]:
-    """Name the founders of streams that reach the end, where a name fits into them.
+def _named(ds: xr.Dataset, streams: Streams, cells: Array, line: Array | None) -> list[hv.Labels]:
+    """Name the founders of streams that reach the end, where a name fits in beside a line.
 
     Those of each ink are a layer: in a figure whose labels come and go, Bokeh loses colours that
     are told label by label.
     """
-    edges, whole = streams.edges[-1], cells.shape[1]
+    whole = cells.shape[1]
     pixel = whole * (1 + GAP + STRIP) / (_height(whole) - AROUND)
     rows: dict[str, list[tuple[float, float, str]]] = {"black": [], "white": []}
     for first, _, colour in told_apart(cells):
-        if colour != MUTED and edges[first + 1] - edges[first] >= PRINTED * pixel:
-            middle = float(edges[first : first + 2].mean())
-            told = float(streams.rounds[-1]), middle, f"from {name_of(ds, first)} "
+        upper, lower = streams.room(first, line)
+        if colour != MUTED and lower - upper >= PRINTED * pixel:
+            told = float(streams.rounds[-1]), (upper + lower) / 2, f"from {name_of(ds, first)} "
             rows[INKS[COLOURS.index(colour)]].append(told)
     return [
         hv.Labels(named, ["round", "depth"], "text").opts(

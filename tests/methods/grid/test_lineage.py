@@ -190,6 +190,23 @@ def test_the_line_of_the_marked_cell_goes_through_its_ancestors():
     assert labels == other, "a page draws another cell into the same figure"
 
 
+def test_the_legend_of_that_line_can_be_seen_on_any_ground():
+    drawn = hv.render(river(LINES, marked=at(0, 0)))
+    whole = next(it for it in drawn.legend[0].items if it.label.value == "line of the cell")
+    assert [one.glyph.line_color for one in whole.renderers] == ["white", "black"]
+
+
+@pytest.mark.parametrize(("marked", "height"), [((0, 1), 2.75), ((0, 3), 1.75), ((0, 5), 2.0)])
+def test_a_name_lies_in_its_stream_and_beside_the_line(marked, height):
+    # the founder in cell 1 holds the upper four of six cells, from the first of nine rounds on
+    replaced = [[1, 0, 1, 1, 0, 0], *[[0] * 6] * 8]
+    ds = bred([[1, 1, 1, 1, 4, 5]] * 9, replaced, shape=(1, 6))
+    named = [one for one in river(ds, marked=at(*marked)) if isinstance(one, hv.Labels)]
+    heights = {text.strip(): y for one in named for _, y, text in one.array().tolist()}
+    assert heights["from 0, 1"] == height
+    assert ("from 0, 5" in heights) == (marked != (0, 5)), "there is no room beside its own line"
+
+
 def test_the_axis_of_a_large_river_names_some_founders():
     ds = bred(np.zeros((2, 900), int), np.zeros((2, 900)), shape=(30, 30))
     labels = [*hv.render(river(ds)).yaxis[0].major_label_overrides.values()]
