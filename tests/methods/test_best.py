@@ -5,7 +5,9 @@ import pytest
 from conftest import TINY, tiny
 
 import gandask as gd
+from gandask import results
 from gandask.core import BEST, SettingError
+from gandask.pages import report
 from gandask.results import without_timings
 from gandask.scores import features, metrics
 from gandask.scores.metrics import Statistics
@@ -124,3 +126,26 @@ def test_it_is_kept_however_nodes_combine(combine):
 def test_others_have_no_such_setting(name):
     with pytest.raises(SettingError, match="has no setting 'keep_best'"):
         tiny(name, keep_best=True)
+
+
+def test_it_is_said_where_a_run_is_looked_at(finished):
+    ds, run = finished
+    told = f"{ds['best_slot'].item()} after round {ds['best_round'].item()}"
+    assert f"kept: {told}" in results.summary(ds)
+    assert f"samples of the best round: {told}" in report.page(run)
+
+
+def test_it_is_known_before_the_end(tmp_path):
+    """A run that is stopped says what it keeps, too."""
+
+    def stop(view, records):
+        if view.round == 2:
+            gd.open_run(tmp_path / "run").stop()
+
+    stopped = gd.run(kept("grid"), store=tmp_path / "run", on_step=stop, progress=False)
+    run = gd.open_run(tmp_path / "run")
+    assert run.state == "stopped"
+    assert stopped.sizes["round"] < 6
+    assert stopped["best_round"] >= 1
+    assert stopped["best_slot"].item() in run.layout.slots
+    assert run.best_mixture().weights == run.mixture(BEST).weights
