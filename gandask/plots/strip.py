@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ROUND = "round"
 LOST, ALIKE, CROWDED = COLOURS[1], "#f4f3ef", COLOURS[0]
 MANY = 2.0  # times as many as of real samples, from which on the colour is the same
-AROUND, TALLEST = 90, 340  # pixels: of axes and title, of all modes
+AROUND, TALLEST = 108, 340  # pixels: of axes and title, of all modes
 ROWS = (3, 20)  # pixels: smallest and largest of a mode
 
 
@@ -74,7 +74,8 @@ def _strip(ds: xr.Dataset, values: xr.DataArray, whose: str, along: str) -> hv.E
     tooltips = [(results.label(axis), f"@{along}"), ("mode", "@class")]
     tooltips += [(measured.label, f"@{measured.name}")]
     held = int((values[-1] > 0).sum())
-    title = f"{held:,} of {count:,} modes have samples in round {last:,}"
+    # in two lines: the card of a unit is narrow, also on a wide screen
+    title = f"{held:,} of {count:,} modes have samples\nin round {last:,}"
     return hv.QuadMesh(
         (across, _edges(values["class"].values.astype(float)), values.values.T),
         [dimension(axis), hv.Dimension("class", label="mode")],
