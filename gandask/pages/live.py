@@ -24,9 +24,11 @@ from gandask.pages.cursor import Player
 from gandask.pages.frame import argument, card, html, message, page, skeleton
 from gandask.pages.pace import Pace
 from gandask.pages.panes import Lines, PlotPane
+from gandask.pages.scale import ScaleChoice
 from gandask.pages.steering import Steering
 from gandask.pages.takeaway import python
-from gandask.pages.unit import UnitPanel
+from gandask.pages.unit import UnitPanel, traced
+from gandask.plots.style import AUTO
 from gandask.runs.following import Followed, follow
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("gandask")
 
 PERIOD = 1000  # milliseconds between two looks: with drawing, less than the two seconds promised
-KEPT = ("round", "unit", "variable")
+KEPT = ("round", "unit", "variable", "scale")
 """What of a run is looked at, by the names in the address."""
 MAP_WIDTH = 380  # pixels
 NARROW = {"min-width": "0"}  # what lies side by side wraps: Panel asks for the width of all
@@ -118,7 +120,8 @@ class LivePage:
         )
         self.words = skeleton()
         self.role = pn.widgets.Select(name="of", width=120, visible=False)
-        self.variable = pn.widgets.Select(name="colour", width=MAP_WIDTH - 140)
+        self.variable = pn.widgets.Select(name="colour", width=MAP_WIDTH - 130)
+        self.scale = ScaleChoice(self.wanted.pop("scale", ""))
         self.units = pn.widgets.Select(name="unit", width=120)
         self.player = Player(MAP_WIDTH)
         self.map = PlotPane(sizing_mode=None)
@@ -129,8 +132,9 @@ class LivePage:
         self.workers = html(Markup(""))
         self.told = card("What the method decided", self.decided, styles=HALF)
         self.over_units = pn.Column(
-            pn.Row(self.variable, self.units),
-            self.role,
+            pn.Row(self.variable, self.scale.control),
+            self.scale.told,
+            pn.Row(self.role, self.units),
             # the control below stays where it is
             pn.Column(self.map.view, min_height=MAP_WIDTH),
         )
@@ -155,6 +159,7 @@ class LivePage:
         )
         self.body = pn.Column(self.words, sizing_mode="stretch_width", styles=NARROW)
         self.variable.param.watch(lambda event: self._colour(), "value")
+        self.scale.control.param.watch(lambda event: self._colour(), "value")
         self.units.param.watch(lambda event: self._mark(event.new), "value")
         self.role.param.watch(lambda event: self._play(event.new), "value")
         self.player.slider.param.watch(lambda event: self._move(), "value")
@@ -260,7 +265,8 @@ class LivePage:
     def _draw_panel(self, followed: Followed) -> None:
         """Draw what is known of the unit."""
         role, variable = self.role.value or "", self.variable.value or ""
-        self.panel.draw(followed, role, self.unit, variable, self.player.round)
+        scale = self._scale(followed.ds)
+        self.panel.draw(followed, role, self.unit, variable, self.player.round, scale)
 
     def _choices(self, followed: Followed, ds: xr.Dataset) -> None:
         """Offer the roles, variables and units that the run has."""
@@ -297,9 +303,15 @@ class LivePage:
         """Draw the map of the round at the cursor."""
         if self.variable.value:
             round = self.player.round
-            drawn = plots.map(followed.ds, self.variable.value, round, self.unit)
             asked = {"variable": self.variable.value, "round": round, "marked": self.unit}
+            asked["scale"] = self._scale(followed.ds)
+            drawn = plots.map(followed.ds, **asked)
             self.map.show(drawn, self._tapped, python(followed.path, "map", **asked))
+
+    def _scale(self, ds: xr.Dataset) -> str:
+        """Give the scale of the chosen variable, or of the score in its place."""
+        variable = traced(ds, self.variable.value or "")
+        return AUTO if variable is None else self.scale.fitting(ds[variable])
 
     def _play(self, role: str) -> None:
         """Show the units of another role."""
@@ -357,6 +369,7 @@ class LivePage:
             round="" if last else self.player.round,
             unit=next(slots, ""),
             variable=self.variable.value or "",
+            scale=self.scale.kept,
         )
 
 

@@ -21,6 +21,7 @@ from gandask.pages.mosaic import Mosaic
 from gandask.pages.panes import Lines, PlotPane
 from gandask.pages.takeaway import python
 from gandask.plots import pictures
+from gandask.plots.style import AUTO
 from gandask.runs import Run
 from gandask.runs.following import Followed
 from gandask.training.stored import round_of
@@ -75,7 +76,13 @@ class UnitPanel:
         self.view = pn.Column(self.title, first, self.of_unit, sizing_mode="stretch_width")
 
     def draw(
-        self, followed: Followed, role: str, unit: dict[str, Any], variable: str, round: int
+        self,
+        followed: Followed,
+        role: str,
+        unit: dict[str, Any],
+        variable: str,
+        round: int,
+        scale: str,
     ) -> None:
         """Draw everything of a unit.
 
@@ -90,6 +97,8 @@ class UnitPanel:
             The one that was chosen.
         round : int
             Where the cursor is.
+        scale : str
+            That of the chosen variable.
         """
         ds = followed.ds
         slots = units.places(followed.run.layout, role) if role else {}
@@ -97,7 +106,7 @@ class UnitPanel:
         self.drawn = followed, whose, unit
         self.title.object = str(Markup("<h2>{}</h2>").format(spoken(unit) or role))
         chosen = traced(ds, variable)
-        self.chosen.show(followed, chosen, unit)
+        self.chosen.show(followed, chosen, unit, scale)
         self.other.show(followed, beside(ds, role, chosen), unit)
         self._offer(ds, units.drawable(ds, followed.run.figures), unit, round)
         self.lines.move(round)
@@ -202,8 +211,10 @@ class Course:
         self.heading, self.plot = html(Markup("")), PlotPane()
         self.view = _card("", pn.Column(self.heading, self.plot.view), f"{LEAST_WIDTH}px")
 
-    def show(self, followed: Followed, variable: str | None, unit: dict[str, Any]) -> None:
-        """Draw a variable, with a unit marked if it has such units."""
+    def show(
+        self, followed: Followed, variable: str | None, unit: dict[str, Any], scale: str = AUTO
+    ) -> None:
+        """Draw a variable on a scale, with a unit marked if it has such units."""
         ds = followed.ds
         self.view.visible = variable is not None
         if variable is None:
@@ -213,8 +224,8 @@ class Course:
         self.heading.object = str(Markup("<h2>{}</h2>").format(title[:1].upper() + title[1:]))
         marked = unit if set(values.dims) == {"round", *unit} and unit else None
         # the heading is the label: the axis need not repeat it
-        drawn = plots.trace(ds, variable, marked=marked).opts(ylabel="")
-        told = python(followed.path, "trace", variable=variable, marked=marked)
+        drawn = plots.trace(ds, variable, marked=marked, scale=scale).opts(ylabel="")
+        told = python(followed.path, "trace", variable=variable, marked=marked, scale=scale)
         self.plot.show(self.lines.through(drawn, self.name), python=told)
 
 

@@ -14,6 +14,7 @@ from bokeh.models import CustomJSHover, HoverTool
 from gandask.display import number
 from gandask.plots import selection
 from gandask.plots.style import (
+    AUTO,
     CELL_SIZES,
     CHARACTER,
     COLOURS,
@@ -51,13 +52,14 @@ def map(
     round: int = -1,
     marked: Mapping[str, Any] | None = None,
     outlined: Iterable[Mapping[str, Any]] = (),
+    scale: str = AUTO,
 ) -> hv.Overlay:
     """Draw one variable over the units of a role as a heat map.
 
     Units along two dimensions make rows and columns, the first row on top; along one dimension, one
     row. Numbers are drawn on a scale of colours, which is the same in every round of the run, and
-    logarithmic where they span more than a decade; names and truth values each in a colour of its
-    own.
+    logarithmic where they span more than a decade, unless another is asked for; names and truth
+    values each in a colour of its own.
 
     Parameters
     ----------
@@ -70,6 +72,8 @@ def map(
         The place of a unit to outline, such as ``{"row": 0, "col": 1}``.
     outlined : iterable of mapping
         Places of further units, to outline thinly.
+    scale : str
+        "log", "linear", or "auto", which follows from the values; of no effect on names.
 
     Returns
     -------
@@ -81,14 +85,14 @@ def map(
     Raises
     ------
     ValueError
-        If there is no such variable, round or unit, or the variable has other dimensions.
+        If there is no such variable, round, unit or scale, or the variable has other dimensions.
     """
     variable = selection.scored(ds, variable)
     values, title = _over_units(ds, variable, round)
     smallest, largest = CELL_SIZES
     side = min(largest, max(smallest, GRID_SIZE // max(values.shape)))
     if values.dtype.kind == "f":
-        heat, printed, *legend = _scaled(values, ends(ds[variable]), side)
+        heat, printed, *legend = _scaled(values, ends(ds[variable]), side, scale)
     else:
         heat, printed, *legend = _named(values, _names(ds[variable]), side)
     outlines = _outlines(values, marked, outlined, side)
@@ -195,11 +199,13 @@ def ends(values: xr.DataArray) -> tuple[float, float]:
     return limits(low, high) or (low, high)  # the ends of a scale are apart
 
 
-def _scaled(values: xr.DataArray, ends: tuple[float, float], side: int) -> list[hv.Element]:
+def _scaled(
+    values: xr.DataArray, ends: tuple[float, float], side: int, scale: str
+) -> list[hv.Element]:
     """Colour and print numbers; what is infinite has no place on a scale."""
     finite = values.where(np.isfinite(values))
     low, high = ends
-    decades = logarithmic(low, high)
+    decades = logarithmic(low, high, scale)
     heat = _heat_map(finite, side).opts(
         cmap=SEQUENTIAL,
         clim=(low, high),

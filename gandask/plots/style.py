@@ -37,6 +37,8 @@ SMALLEST_PRINTED = 28  # pixels of a cell that a value fits into
 CHARACTER = 7  # pixels, about, of a label's width
 NARROW, SYMBOL, ROW = 320, 45, 22  # pixels: of a legend, of a symbol in it, and of a row's height
 DECADE = 10.0  # largest over smallest value, from which on the scale is logarithmic
+AUTO, LINEAR, LOG = SCALES = ("auto", "linear", "log")
+"""Scales: the first follows from the values."""
 # no tools: a wheel over a plot scrolls the page
 STILL: dict[str, Any] = {"toolbar": None, "default_tools": [], "show_frame": False}
 WIDE: dict[str, Any] = STILL | {"responsive": True, "height": 260}
@@ -118,9 +120,31 @@ def whole_numbers() -> BasicTicker:
     return BasicTicker(min_interval=1, num_minor_ticks=0)
 
 
-def logarithmic(low: float, high: float) -> bool:
-    """Tell whether values from `low` to `high` span a decade, and call for such a scale."""
-    return low > 0 and high / low > DECADE
+def logarithmic(low: float, high: float, scale: str = AUTO) -> bool:
+    """Tell whether values are drawn on a logarithmic scale.
+
+    Parameters
+    ----------
+    low, high : float
+        The smallest and the largest.
+    scale : str
+        "log", "linear", or "auto": then it is logarithmic if positive values span a decade.
+
+    Raises
+    ------
+    ValueError
+        If there is no such scale, or the values have no logarithm.
+
+    Examples
+    --------
+    >>> logarithmic(1.0, 20.0), logarithmic(1.0, 2.0), logarithmic(1.0, 2.0, "log")
+    (True, False, True)
+    """
+    if scale not in SCALES:
+        raise ValueError(f"scale={scale!r}: expected one of {', '.join(SCALES)}")
+    if scale == LOG and low <= 0:
+        raise ValueError(f"scale='log': expected values above 0, got {low:g}; take 'linear'")
+    return scale == LOG or (scale == AUTO and low > 0 and high / low > DECADE)
 
 
 def limits(low: float, high: float) -> tuple[float, float] | None:
@@ -136,9 +160,9 @@ def limits(low: float, high: float) -> tuple[float, float] | None:
     return (low - abs(low) / 10, high + abs(high) / 10) if low else (-1.0, 1.0)
 
 
-def upright(low: float, high: float) -> dict[str, Any]:
-    """Give options for a vertical axis of values from `low` to `high`, a constant or decades."""
-    decades = logarithmic(low, high)
+def upright(low: float, high: float, scale: str = AUTO) -> dict[str, Any]:
+    """Give options for a vertical axis of values from `low` to `high`; see `logarithmic`."""
+    decades = logarithmic(low, high, scale)
     return {
         "logy": decades,
         "ylim": limits(low, high) or (None, None),

@@ -13,6 +13,7 @@ from gandask import display
 from gandask.core import Array
 from gandask.plots import selection
 from gandask.plots.style import (
+    AUTO,
     BEST,
     MARKED,
     MEDIAN,
@@ -40,13 +41,14 @@ def trace(
     variable: str | None = None,
     along: str = "round",
     marked: Mapping[str, Any] | None = None,
+    scale: str = AUTO,
 ) -> hv.Element:
     """Draw one line per unit, the best and the median standing out.
 
     Many units are drawn as bands instead, from the smallest to the largest value and between the
     quartiles. The best is the one whose last value is best; where no direction is better, as of a
     learning rate, only the median stands out. What spans more than a decade is drawn on a
-    logarithmic axis.
+    logarithmic axis, unless another is asked for.
 
     Parameters
     ----------
@@ -57,11 +59,13 @@ def trace(
         Dimension of the horizontal axis.
     marked : mapping, optional
         The place of a unit to draw besides, such as ``{"row": 0, "col": 1}``.
+    scale : str
+        "log", "linear", or "auto", which follows from the values.
 
     Raises
     ------
     ValueError
-        If there is no such variable or unit, or the variable lacks that dimension.
+        If there is no such variable, unit or scale, or the variable lacks that dimension.
     """
     variable = selection.scored(ds, variable)
     values = selection.numbers(ds, variable)
@@ -84,7 +88,7 @@ def trace(
     if marked:
         label = f"{display.place(marked)}{', the best' if place == marked else ''}"
         layers.append(_line(shown.sel(marked), along, label, MARKED))
-    return _framed(layers, values)
+    return _framed(layers, values, scale)
 
 
 def _all(values: xr.DataArray, along: str, units: Sequence[str]) -> list[hv.Element]:
@@ -99,12 +103,12 @@ def _all(values: xr.DataArray, along: str, units: Sequence[str]) -> list[hv.Elem
     return layers
 
 
-def _framed(layers: Sequence[hv.Element], values: xr.DataArray) -> hv.Overlay:
+def _framed(layers: Sequence[hv.Element], values: xr.DataArray, scale: str) -> hv.Overlay:
     """Lay the axes around the values."""
     options = hv.opts.Overlay(
         **WIDE,
         **ON_TOP,
-        **upright(float(values.min()), float(values.max())),
+        **upright(float(values.min()), float(values.max()), scale),
         xticks=whole_numbers(),
         ylabel=wrapped(dimension(values), WIDE["height"] - 100),
     )

@@ -232,6 +232,20 @@ def test_what_is_looked_at_is_in_the_address(tab, address):
     assert tab.wrong == []
 
 
+def test_the_scale_is_in_the_address_and_beside_the_variable(tab, address):
+    axes = f"{FIGURES}.filter(f => f.y_scale.type === 'LogScale').length"
+    colours = f"{MODELS}.filter(m => m.type === 'LogColorMapper').length"
+    shown(show(tab, address, run="whole", scale="log"))
+    tab.wait(f"{axes} === 1 && {colours} >= 1")
+    assert tab.page.get_by_label("scale", exact=True).input_value() == "logarithmic"
+    tab.page.get_by_label("scale", exact=True).select_option("linear")
+    tab.wait("location.search.includes('scale=linear')")
+    tab.wait(f"{axes} === 0")
+    tab.page.get_by_label("scale", exact=True).select_option("by values")
+    tab.wait("!location.search.includes('scale')")
+    assert tab.wrong == []
+
+
 @pytest.mark.parametrize(
     "nonsense",
     [
@@ -248,6 +262,8 @@ def test_nonsense_in_the_address_gives_what_there_would_be_without(tab, address,
     at = nonsense["round"] if nonsense.get("round") == "2" else "3"
     tab.wait(f"{TITLES}.some(t => t === 'round {at}')")
     assert "FID" in tab.page.get_by_label("colour").input_value()
+    assert tab.page.get_by_label("scale", exact=True).input_value() == "by values"
+    assert ("expected linear or log" in tab.text()) == ("scale" in nonsense)
     assert tab.wrong == []
 
 

@@ -196,6 +196,28 @@ def test_a_trace_is_logarithmic_where_scores_span_a_decade():
     assert type(figure(plots.trace(with_zero)).y_scale).__name__ == "LinearScale"
 
 
+@pytest.mark.parametrize("power", [1, 2])
+@pytest.mark.parametrize(("scale", "kind"), [("linear", "LinearScale"), ("log", "LogScale")])
+def test_a_scale_that_is_asked_for_is_drawn_whatever_the_values(power, scale, kind):
+    ds = dataset().assign(fid=dataset()["fid"] ** power)
+    assert type(figure(plots.trace(ds, scale=scale)).y_scale).__name__ == kind
+    bar = figure(plots.map(ds, scale=scale)).select_one(
+        {"type": hv.plotting.bokeh.element.ColorBar}
+    )
+    assert type(bar.color_mapper).__name__ == kind.replace("Scale", "ColorMapper")
+
+
+@pytest.mark.parametrize(
+    ("scale", "words"),
+    [("cubic", "expected one of auto, linear, log"), ("log", "expected values above 0, got 0")],
+)
+def test_a_scale_that_cannot_be_is_refused(scale, words):
+    ds = dataset().assign(fid=dataset()["fid"] - dataset()["fid"].min())
+    for draw in (plots.trace, plots.map):
+        with pytest.raises(ValueError, match=words):
+            draw(ds, scale=scale)
+
+
 def test_a_trace_without_values_says_so():
     nothing = dataset()
     nothing["fid"] = nothing["fid"].where(False)
