@@ -13,13 +13,14 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from gandask.config import setting, settings
-from gandask.core import Layout, Record, Report, SettingError, Task, Variable, View
+from gandask.core import BEST, Layout, Record, Report, SettingError, Task, Variable, View
 from gandask.methods.adversarial import Adversarial
 from gandask.methods.tasks import score
 from gandask.scores import metrics
 from gandask.scores.metrics import METRICS, Statistics
 
 V = TypeVar("V", bound=View)
+Mixtures = Mapping[str, Mapping[str, float]]
 RESCORE = "score_best"
 """The name of the task that scores the best round's ensemble anew."""
 
@@ -44,6 +45,16 @@ class Best:
     slot: str
     weights: Mapping[str, float]
     score: float
+
+
+def states_of(kept: Best | None) -> frozenset[str]:
+    """Name the states of the ensemble that is kept, if one is."""
+    return frozenset(kept.weights) if kept else frozenset()
+
+
+def with_kept(ensembles: Mixtures, kept: Best | None) -> Mixtures:
+    """Give a view's mixtures: its slots' ensembles, and the one that is kept, if one is."""
+    return {**ensembles, BEST: kept.weights} if kept else ensembles
 
 
 @settings
@@ -75,10 +86,9 @@ class KeepingBest(Adversarial[V]):
             )
 
     def better(self, best: Best | None, found: Best) -> Best | None:
-        """Give the better of two ensembles, the first of equals; none is kept unasked."""
+        """Give the better of two ensembles, the first of equals."""
         before = best.score if best else math.nan
-        wins = self.keep_best and METRICS[self.score].better(found.score, before)
-        return found if wins else best
+        return found if METRICS[self.score].better(found.score, before) else best
 
     def noted(self, before: Best | None, now: Best | None) -> list[Record]:
         """Record which ensemble is kept from now on, if it is another one."""

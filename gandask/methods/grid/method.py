@@ -135,9 +135,10 @@ class Grid(Cellular):
             if grid[index].phase == "trained":
                 grid[index], record = self._evolve(grid, index, report)
                 records.append(record)
-                weights = cells.mixed(grid, grid[index].weights or {})
-                found = Best(report.round, report.slot, weights, grid[index].score)
-                kept = self.better(kept, found)
+                if self.keep_best:
+                    weights = cells.mixed(grid, grid[index].weights or {})
+                    found = Best(report.round, report.slot, weights, grid[index].score)
+                    kept = self.better(kept, found)
         records += self.noted(view.kept, kept)
         now = GridView(tuple(grid), tuple(records), tuple(events), self.score, kept)
         for cell in self._begun(now, news):

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from gandask.core import BEST, Array, Event, Record, Report, Values, Variable
-from gandask.methods.best import Best
+from gandask.core import Array, Event, Record, Report, Values, Variable
+from gandask.methods.best import Best, states_of, with_kept
 from gandask.methods.grid.mutable import RATES
 from gandask.scores.accuracy import ACCURACY
 from gandask.scores.metrics import METRICS, better
@@ -161,8 +161,7 @@ class GridView:
     def keeps(self) -> frozenset[str]:
         """Names of every living individual's states, and of those under evaluation or kept."""
         populations = [p for cell in self.cells for p in (cell.own, cell.pool)]
-        kept = self.kept.weights if self.kept else ()
-        return frozenset(kept).union(*(population.names for population in populations))
+        return states_of(self.kept).union(*(population.names for population in populations))
 
     @property
     def ensembles(self) -> Mapping[str, Mapping[str, float]]:
@@ -172,7 +171,7 @@ class GridView:
     @property
     def mixtures(self) -> Mapping[str, Mapping[str, float]]:
         """The same, and what is kept."""
-        return {**self.ensembles, **({BEST: self.kept.weights} if self.kept else {})}
+        return with_kept(self.ensembles, self.kept)
 
 
 def mixed(cells: Sequence[Cell], weights: Mapping[tuple[int, int], float]) -> Mapping[str, float]:

@@ -120,7 +120,7 @@ class MGGAN(Grouping):
             groups[index], record, happened = self._take(groups[index], report, view.regroupings)
             records.append(record)
             events += happened
-            if "statistics" in report.values and report.values["finite"]:
+            if self.keep_best and "statistics" in report.values and report.values["finite"]:
                 group = groups[index]
                 found = Best(report.round, group.slot, {group.generator: 1.0}, group.score)
                 kept = self.better(kept, found)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from gandask.core import BEST, Array, Event, Record, Variable
-from gandask.methods.best import Best
+from gandask.core import Array, Event, Record, Variable
+from gandask.methods.best import Best, states_of, with_kept
 from gandask.scores.metrics import METRICS, Metric
 
 
@@ -122,8 +122,7 @@ class GroupView:
     @property
     def keeps(self) -> frozenset[str]:
         """Names of every group's states, and of what is kept."""
-        kept = self.kept.weights if self.kept else ()
-        return frozenset(kept).union(*(group.names for group in self.groups))
+        return states_of(self.kept).union(*(group.names for group in self.groups))
 
     @property
     def ensembles(self) -> Mapping[str, Mapping[str, float]]:
@@ -135,7 +134,7 @@ class GroupView:
     @property
     def mixtures(self) -> Mapping[str, Mapping[str, float]]:
         """The same, and what is kept."""
-        return {**self.ensembles, **({BEST: self.kept.weights} if self.kept else {})}
+        return with_kept(self.ensembles, self.kept)
 
     def regrouped(self, taken: Array) -> tuple[Group, ...]:
         """Give each group the discriminator of the group that `taken` says."""

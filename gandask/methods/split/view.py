@@ -7,8 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from gandask.core import BEST, Array, Event, Record, Report, Variable
-from gandask.methods.best import Best
+from gandask.core import Array, Event, Record, Report, Variable
+from gandask.methods.best import Best, states_of, with_kept
 from gandask.scores.metrics import METRICS
 
 REPORTED = ("fid", "tvd")
@@ -138,8 +138,7 @@ class SplitView:
 
     def keeping(self) -> SplitView:
         """Give the same with what is kept among the states that may still be read."""
-        kept = self.kept.weights if self.kept else ()
-        return replace(self, keeps=self.keeps.union(kept))
+        return replace(self, keeps=self.keeps | states_of(self.kept))
 
     @property
     def best(self) -> str | None:
@@ -162,7 +161,7 @@ class SplitView:
     @property
     def mixtures(self) -> Mapping[str, Mapping[str, float]]:
         """The same, and what is kept."""
-        return {**self.ensembles, **({BEST: self.kept.weights} if self.kept else {})}
+        return with_kept(self.ensembles, self.kept)
 
 
 def variables(
