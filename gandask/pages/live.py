@@ -6,9 +6,11 @@ anew; when the cursor moves, what is of one round changes and a line moves throu
 
 from __future__ import annotations
 
-import itertools
+import contextlib
+import functools
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +24,7 @@ from gandask.pages import catalogue, guard, status, units
 from gandask.pages.address import PageAddress
 from gandask.pages.cursor import Player
 from gandask.pages.frame import argument, card, html, message, page, skeleton
-from gandask.pages.pace import Pace
+from gandask.pages.pace import REST, Pace, at_once, soon
 from gandask.pages.panes import Lines, PlotPane
 from gandask.pages.scale import ScaleChoice
 from gandask.pages.steering import Steering
@@ -42,12 +44,6 @@ KEPT = ("round", "unit", "variable", "scale")
 MAP_WIDTH = 380  # pixels
 NARROW = {"min-width": "0"}  # what lies side by side wraps: Panel asks for the width of all
 HALF = {"flex": "1 1 480px"}  # of a row, where there is room
-LISTED = 200  # events of the method's own
-ROW = Markup(
-    '<tr><th style="white-space: nowrap">{}</th><td class="name">{}</td><td class="name">{}</td>'
-    "<td>{}</td></tr>"
-)
-SCROLLED = Markup('<div style="max-height: 310px; overflow-y: auto"><table>{}</table>{}</div>')
 
 
 def live() -> Any:
@@ -110,6 +106,8 @@ class LivePage:
         self.drawn = -1
         self.ready = False  # whether there are views that can follow what is chosen
         self.pace = Pace()
+        self.asked = 0  # how often, so that what was asked for before can be told
+        self.taken = 0.0  # seconds, by what followed the cursor last
         self.mapped: dict[str, list[str]] = {}
         self.unit: dict[str, Any] = {}
         self.state, self.story = html(Markup("")), html(Markup(""))
@@ -176,7 +174,8 @@ class LivePage:
         self.look()
 
     def _begin(self) -> None:
-        """Forget what was drawn."""
+        """Forget what was drawn, and what was to be."""
+        self.asked += 1
         self.version, self.drawn, self.ready = -1, -1, False
 
     def say(self, text: str) -> None:
@@ -188,32 +187,37 @@ class LivePage:
 
     def look(self) -> None:
         """Draw what is new, if anything is; what cannot be read is told, and looked for again."""
-        with pn.io.hold():  # all of it goes to the browser at once, and in order
-            self._look()
+        if self.followed is not None:
+            with self._telling(self.followed):
+                self._look(self.followed)
 
-    def _look(self) -> None:
-        followed = self.followed
-        if followed is None:
-            return
-        try:
-            version = followed.look()
-            slots = followed.run.store.slots()
-            self._set(self.workers, status.workers(slots))
-            if version != self.version:
-                self._follow(followed, followed.ds)
-                self.version = version
-            if self.drawn != version:
-                self._draw_paced(followed)
-            self.steering.refresh(followed)
-            self._set(self.state, status.line(followed))
-            if self.address:
-                self.address.title = status.title(followed, self.name)
-        except Exception as error:  # whatever a folder holds, the page goes on, and so do others
-            self._begin()
-            known = isinstance(error, StoreError | OSError)
-            self._show(str(error) if known else f"{followed.path}: {type(error).__name__}: {error}")
-            if not known:
-                logger.exception("%s cannot be shown", followed.path)
+    @contextlib.contextmanager
+    def _telling(self, followed: Followed) -> Iterator[None]:
+        """Let the page go on, and others too, whatever a folder holds."""
+        with at_once():
+            try:
+                yield
+            except Exception as error:
+                self._begin()
+                known = isinstance(error, StoreError | OSError)
+                told = "" if known else f"{followed.path}: {type(error).__name__}: "
+                self._show(f"{told}{error}")
+                if not known:
+                    logger.exception("%s cannot be shown", followed.path)
+
+    def _look(self, followed: Followed) -> None:
+        version = followed.look()
+        slots = followed.run.store.slots()
+        self._set(self.workers, status.workers(slots))
+        if version != self.version:
+            self._follow(followed, followed.ds)
+            self.version = version
+        if self.drawn != version:
+            self._draw_paced(followed)
+        self.steering.refresh(followed)
+        self._set(self.state, status.line(followed))
+        if self.address:
+            self.address.title = status.title(followed, self.name)
 
     def _show(self, text: str) -> None:
         """Show the views, or words in their place."""
@@ -254,7 +258,7 @@ class LivePage:
         drawn = self.lines.through(plots.events(ds), "events")
         self._set(self.story, Markup('<p class="story">{}</p>').format(followed.run.story(ds)))
         self.events.show(drawn, python=python(followed.path, "events"))
-        listed = decided(ds)
+        listed = status.decided(ds)
         self.told.visible = bool(listed)
         self._set(self.decided, listed)
         self._draw_panel(followed)
@@ -267,6 +271,28 @@ class LivePage:
         role, variable = self.role.value or "", self.variable.value or ""
         scale = self._scale(followed.ds)
         self.panel.draw(followed, role, self.unit, variable, self.player.round, scale)
+        self._draw_later()
+
+    def _draw_later(self, moved: bool = False) -> None:
+        """Draw the rest of what is known of the unit once nothing else is asked for."""
+        self.asked += 1
+        # where it takes long, the map alone follows who goes from round to round
+        waits = moved and not self.player.playing.running
+        wait = min(PERIOD, max(REST, round(2000 * self.taken))) if waits else REST
+        soon(functools.partial(self._draw_rest, self.asked, moved), wait)
+
+    def _draw_rest(self, asked: int, moved: bool) -> None:
+        followed = self.followed
+        if followed is None or asked != self.asked:
+            return
+        begun = time.thread_time()
+        with self._telling(followed):
+            if moved:
+                self.panel.follow()
+                self.taken = time.thread_time() - begun
+            else:
+                with self.pace.drawing(followed.state == "running"):
+                    self.panel.follow()
 
     def _choices(self, followed: Followed, ds: xr.Dataset) -> None:
         """Offer the roles, variables and units that the run has."""
@@ -353,10 +379,12 @@ class LivePage:
         """Let all views follow the cursor."""
         if self.followed is None or not self.ready:
             return
-        self._draw_map(self.followed)
-        self.lines.move(self.player.round)
-        self.panel.move(self.player.round)
-        self._keep()
+        with at_once():
+            self._draw_map(self.followed)
+            self.lines.move(self.player.round)
+            self.panel.move(self.player.round)
+            self._keep()
+        self._draw_later(moved=True)
 
     def _keep(self) -> None:
         """Keep in the address what is looked at; at the last round it stays with the last."""
@@ -371,15 +399,3 @@ class LivePage:
             variable=self.variable.value or "",
             scale=self.scale.kept,
         )
-
-
-def decided(ds: xr.Dataset) -> Markup:
-    """List the events that the method decided, not the machine: the last one first."""
-    own = ~ds["event_machine"].values
-    columns = [ds[f"event_{key}"].values[own][::-1] for key in ("round", "kind", "slot", "detail")]
-    if not own.any():
-        return Markup("")
-    rows = (ROW.format(*event) for event in itertools.islice(zip(*columns, strict=True), LISTED))
-    more = own.sum() - LISTED
-    told = Markup('<p class="faint">and {} earlier ones</p>').format(more) if more > 0 else ""
-    return SCROLLED.format(Markup("").join(rows), told)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import logging
 from collections.abc import Callable
@@ -20,7 +19,6 @@ from gandask.runs.following import Followed
 logger = logging.getLogger("gandask")
 
 WIDTH = 640  # pixels
-REST = 0.05  # seconds
 TITLE = "Samples of all, round by round"
 FITTING = {
     "sizing_mode": "stretch_width",
@@ -76,7 +74,7 @@ class Mosaic:
         self.picture.on_msg(lambda event: self._clicked(*map(float, event.data)))
         self.view = card(TITLE, self.picture, visible=False, **FITTING)
 
-    def show(self, followed: Followed, round: int) -> None:
+    def show(self, followed: Followed) -> None:
         """Show a run, if its slots have shown anything."""
         try:
             self.film = Film(followed.ds, followed.run.layout, followed.run.shown)
@@ -84,31 +82,22 @@ class Mosaic:
             logger.debug("%s has no samples of every round", followed.path, exc_info=error)
             self.film = None
         self.view.visible = self.film is not None
-        self.move(round)
 
-    def move(self, round: int) -> None:
-        """Show another round, once what is drawn meanwhile is on its way to the browser."""
+    def draw(self, round: int) -> None:
+        """Draw a round, unless that is what is drawn."""
         self.round = round
-        if self.film is not None:
-            pn.state.execute(self._draw, schedule=True)
-
-    async def _draw(self) -> None:
-        """Draw the round of the cursor once it rests: of a key that is held, the last one."""
-        asked = self.film, self.round
-        await asyncio.sleep(REST)
-        if self.film is None or asked != (self.film, self.round) or self.drawn == asked:
+        if self.film is None or self.drawn == (self.film, round):
             return
-        self.drawn = self.film, self.round
-        scene = self.film.scene(self.round)
-        drawn = draw(scene, WIDTH, dark())
+        self.drawn = self.film, round
+        scene = self.film.scene(round)
         told = f"samples of {len(scene.samples)} units, {scene.title}"
-        self.picture.param.update(source=png(drawn), told=told)
+        self.picture.param.update(source=png(draw(scene, WIDTH, dark())), told=told)
 
-    def samples(self, slot: str | None) -> tuple[Array, Array | None] | None:
-        """Give what a slot showed last, and real samples, if there are any of it."""
+    def samples(self, slot: str | None, round: int) -> tuple[Array, Array | None] | None:
+        """Give what a slot showed last up to a round, and real samples, if there are any of it."""
         if self.film is None or slot not in self.film.slots:
             return None
-        own = self.film.samples(slot, self.round)
+        own = self.film.samples(slot, round)
         return None if own is None else (own, self.film.real)
 
     def _clicked(self, across: float, down: float) -> None:

@@ -5,10 +5,42 @@ from __future__ import annotations
 import contextlib
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import ClassVar
 
+import panel as pn
+
 SHARE = 0.1  # of one core, at most, for all who watch in this process
+REST = 50  # milliseconds at least until what else follows a cursor is drawn
+
+
+def soon(drawing: Callable[[], None], wait: int) -> None:
+    """Draw something once what was drawn before is on its way to the browser.
+
+    Parameters
+    ----------
+    drawing : callable
+    wait : int
+        Milliseconds. Where there is no browser, as before the cell of a notebook is shown, it is
+        drawn at once.
+    """
+    document = pn.state.curdoc
+    if document is not None and document.session_context:
+        document.add_timeout_callback(drawing, wait)
+    else:
+        drawing()
+
+
+@contextlib.contextmanager
+def at_once() -> Iterator[None]:
+    """Let what is drawn within go to the browser at once, and in order.
+
+    Bokeh looks through all of the document once at the end, not with each figure that changes.
+    """
+    document = pn.state.curdoc
+    frozen = contextlib.nullcontext() if document is None else document.models.freeze()
+    with pn.io.hold(), frozen:
+        yield
 
 
 class Pace:
@@ -37,7 +69,9 @@ class Pace:
             yield
         finally:
             taken = time.thread_time() - begun
-            self.rests = time.monotonic() + taken * len(self.following) / SHARE
+            # on top of what it rests already, from another part of the same drawing
+            begins = max(self.rests, time.monotonic())
+            self.rests = begins + taken * len(self.following) / SHARE
 
     def leave(self) -> None:
         """Follow no longer."""

@@ -16,6 +16,10 @@ CORNER = {"position": "absolute", "top": "0", "right": "0", "z-index": "3"}
 FIXED = ("logx", "logy", "invert_axes", "height", "frame_width", "frame_height")
 """Options that a figure cannot change."""
 
+CANVAS = hv.renderer("bokeh").instance(webgl=False)
+"""Without WebGL: of so few points it draws nothing faster, and takes a browser that has no GPU, as
+over a remote desktop, half a second each time."""
+
 
 class PlotPane:
     """One plot of a page.
@@ -30,7 +34,7 @@ class PlotPane:
     """
 
     def __init__(self, **options: Any) -> None:
-        given = {"linked_axes": False, "sizing_mode": "stretch_width"} | options
+        given = {"linked_axes": False, "sizing_mode": "stretch_width", "renderer": CANVAS} | options
         self.pane = pn.pane.HoloViews(**given)
         self.taken = TakeAway(styles=CORNER, margin=0)
         self.taken.on_msg(lambda event: self.taken.answer(self.pipe.data))

@@ -1,10 +1,11 @@
-"""The state of a run in words: progress, time left, workers."""
+"""The state of a run in words: progress, time left, what was decided, workers."""
 
 from __future__ import annotations
 
 import collections
+import itertools
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from markupsafe import Markup
@@ -16,7 +17,16 @@ from gandask.runs.advice import advice
 from gandask.runs.following import Followed
 from gandask.store import LIVE
 
+if TYPE_CHECKING:
+    import xarray as xr
+
 RECENT = 10  # rounds that the time left is estimated from
+LISTED = 200  # events of the method's own
+ROW = Markup(
+    '<tr><th style="white-space: nowrap">{}</th><td class="name">{}</td><td class="name">{}</td>'
+    "<td>{}</td></tr>"
+)
+SCROLLED = Markup('<div style="max-height: 310px; overflow-y: auto"><table>{}</table>{}</div>')
 
 
 def line(followed: Followed) -> Markup:
@@ -89,3 +99,15 @@ def _dask(link: object) -> Markup:
     if not isinstance(link, str) or not link.startswith(("http://", "https://")):
         return Markup("")
     return Markup(' · <a href="{}" target="_blank" rel="noopener">Dask</a>').format(link)
+
+
+def decided(ds: xr.Dataset) -> Markup:
+    """List the events that the method decided, not the machine: the last one first."""
+    own = ~ds["event_machine"].values
+    columns = [ds[f"event_{key}"].values[own][::-1] for key in ("round", "kind", "slot", "detail")]
+    if not own.any():
+        return Markup("")
+    rows = (ROW.format(*event) for event in itertools.islice(zip(*columns, strict=True), LISTED))
+    more = own.sum() - LISTED
+    told = Markup('<p class="faint">and {} earlier ones</p>').format(more) if more > 0 else ""
+    return SCROLLED.format(Markup("").join(rows), told)

@@ -53,6 +53,8 @@ class UnitPanel:
     def __init__(self, lines: Lines, chosen: Callable[[dict[str, Any]], None]) -> None:
         self.lines, self.chosen_unit = lines, chosen
         self.drawn: tuple[Followed, str | None, dict[str, Any]] | None = None
+        self.round = 0
+        self.whole = False  # whether all that follows is to be drawn, not what is of one round
         self.mosaic = Mosaic(self._choose)
         self.shown = html(Markup(""), sizing_mode=None, width=SAMPLES_WIDTH)
         self.real = html(Markup(""), sizing_mode=None, width=HALF_WIDTH, margin=0)
@@ -84,7 +86,7 @@ class UnitPanel:
         round: int,
         scale: str,
     ) -> None:
-        """Draw everything of a unit.
+        """Draw what is looked at first of a unit: its traces and its samples.
 
         Parameters
         ----------
@@ -103,43 +105,50 @@ class UnitPanel:
         ds = followed.ds
         slots = units.places(followed.run.layout, role) if role else {}
         whose = next((slot for slot, place in slots.items() if place == unit), None)
-        self.drawn = followed, whose, unit
+        self.drawn, self.round, self.whole = (followed, whose, unit), round, True
         self.title.object = str(Markup("<h2>{}</h2>").format(spoken(unit) or role))
         chosen = traced(ds, variable)
         self.chosen.show(followed, chosen, unit, scale)
         self.other.show(followed, beside(ds, role, chosen), unit)
-        self._offer(ds, units.drawable(ds, followed.run.figures), unit, round)
         self.lines.move(round)
-        self.mosaic.show(followed, round)
+        self.mosaic.show(followed)
         self._show_samples(followed, whose)
         pn.state.execute(functools.partial(self._sample, self.drawn), schedule=True)
 
     def move(self, round: int) -> None:
-        """Let what is of one round follow the cursor."""
+        """Say where the cursor is."""
+        self.round = round
+
+    def follow(self) -> None:
+        """Draw what else is of the round at the cursor: samples, and the method's figures."""
         if self.drawn is None:
             return
         followed, whose, unit = self.drawn
-        self.mosaic.move(round)
-        self._show_samples(followed, whose)
-        for name, figure in self.figures.items():
-            if "round" in figure.takes:
-                self._show(name, units.draw(figure, followed.ds, unit, round), round)
+        if not self.whole:
+            self._show_samples(followed, whose)
+        self.mosaic.draw(self.round)
+        if self.whole:
+            self.figures = units.drawable(followed.ds, followed.run.figures)
+        elements = {
+            name: units.draw(figure, followed.ds, unit, self.round)
+            for name, figure in self.figures.items()
+            if self.whole or "round" in figure.takes
+        }
+        if self.whole:
+            self._offer(elements)
+        for name, element in elements.items():
+            self._show(name, element)
+        self.whole = False
 
-    def _offer(
-        self, ds: xr.Dataset, figures: dict[str, Figure], unit: dict[str, Any], round: int
-    ) -> None:
-        """Draw the figures of the method, each in a card of its own."""
-        elements = {name: units.draw(one, ds, unit, round) for name, one in figures.items()}
+    def _offer(self, elements: Mapping[str, Any]) -> None:
+        """Have a card for each figure of the method."""
         form = {
             name: (figure.title, figure.takes, figure.wide, units.sized(elements[name]))
-            for name, figure in figures.items()
+            for name, figure in self.figures.items()
         }
-        self.figures = figures
         if form != self.form:
             self.form = form
             self._arrange()
-        for name, element in elements.items():
-            self._show(name, element, round)
 
     def _arrange(self) -> None:
         """Make the cards: those of one unit beside the map, the others below."""
@@ -158,11 +167,11 @@ class UnitPanel:
         self.of_unit.objects = cards[True]
         self.of_all.objects = [self.mosaic.view, *cards[False]]
 
-    def _show(self, name: str, element: Any, round: int) -> None:
+    def _show(self, name: str, element: Any) -> None:
         if self.drawn is None:
             return
         followed, _, unit = self.drawn
-        figure, given = self.figures[name], {"marked": unit, "round": round}
+        figure, given = self.figures[name], {"marked": unit, "round": self.round}
         told = python(followed.path, name, **{key: given[key] for key in figure.takes})
         drawn = element
         if figure.along:
@@ -179,14 +188,14 @@ class UnitPanel:
 
     def _show_samples(self, followed: Followed, whose: str | None) -> None:
         """Show what the unit showed last at the cursor, beside real samples."""
-        found = self.mosaic.samples(whose)
+        found = self.mosaic.samples(whose, self.round)
         self.shown.visible = found is not None
         self.samples.width = HALF_WIDTH if found else SAMPLES_WIDTH
         self.real.visible = found is not None and found[1] is not None
         if found is not None:
             own, real = found
             facts = followed.ds.attrs
-            self.shown.object = _image(own, facts, f"its own, as of round {self.mosaic.round}")
+            self.shown.object = _image(own, facts, f"its own, as of round {self.round}")
             self.real.object = "" if real is None else _image(real, facts, "real ones")
 
     async def _sample(self, asked: tuple[Followed, str | None, dict[str, Any]]) -> None:

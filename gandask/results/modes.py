@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gandask.results.tables import place_of_best
+from gandask.results.tables import best_of_rows
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -69,12 +70,12 @@ def _of_best(ds: xr.Dataset, values: xr.DataArray) -> xr.DataArray:
     import xarray as xr
 
     scores = ds[str(ds.attrs["score"])]
-    found = []
-    for round in range(ds.sizes["round"]):
-        place = place_of_best(scores.isel(round=round))
-        if place is not None:
-            found.append(values.isel(round=round).sel(place).reset_coords(drop=True))
-    if not found:
-        return values.isel({dim: 0 for dim in values.dims if dim not in ("round", "class")})[:0]
-    known = scores.notnull().any([dim for dim in scores.dims if dim != "round"])
-    return xr.concat(found, ds["round"][known.values])
+    units = [dim for dim in scores.dims if dim != "round"]
+    ordered = scores.transpose("round", *units)
+    rows = ordered.values.reshape(len(ordered), math.prod(ordered.shape[1:]))
+    best = best_of_rows(rows, scores.attrs.get("better", ""))
+    scored = np.flatnonzero(best >= 0)
+    places = np.unravel_index(best[scored], ordered.shape[1:])
+    at = dict(zip(["round", *units], [scored, *places], strict=True))
+    found = values.isel({dim: xr.DataArray(index, dims="round") for dim, index in at.items()})
+    return found.reset_coords(drop=True)

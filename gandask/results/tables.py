@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gandask import config, display
-from gandask.core import IDENTITY, WHERE, SettingError
+from gandask.core import IDENTITY, WHERE, Array, SettingError
 from gandask.results.dataset import EMPTY
 from gandask.scores.metrics import METRICS
 
@@ -189,17 +189,43 @@ def place_of_best(values: xr.DataArray) -> dict[str, Any] | None:
     dict, optional
         A label for each dimension. None where no value is known, or none can be better.
     """
-    better, known = values.attrs.get("better"), values.values
-    if np.isfinite(known).any():  # what diverged is best of all only where all did
-        known = np.where(np.isfinite(known), known, np.nan)
-    if not better or np.isnan(known).all():
+    (first,) = best_of_rows(values.values.reshape(1, -1), values.attrs.get("better", ""))
+    if first < 0:
         return None
-    first = np.nanargmax(known) if better == "higher" else np.nanargmin(known)
-    where = np.unravel_index(first, known.shape)
+    where = np.unravel_index(first, values.shape)
     return {
         str(dim): values[dim].values[index].item()
         for dim, index in zip(values.dims, where, strict=True)
     }
+
+
+def best_of_rows(values: Array, better: str) -> Array:
+    """Tell where in each row of values the best is; the first of equals.
+
+    Parameters
+    ----------
+    values : (n, units) array
+    better : str
+        "higher", "lower", or nothing where none can be better.
+
+    Returns
+    -------
+    (n,) array
+        Of whole numbers: -1 where no value of the row is known, or none can be better.
+
+    Examples
+    --------
+    >>> best_of_rows(np.array([[2.0, np.inf, 3.0], [np.nan, np.nan, np.inf]]), "higher").tolist()
+    [2, 2]
+    """
+    if not values.size:
+        return np.full(len(values), -1)
+    finite = np.isfinite(values)
+    # what diverged is best of all only where all did
+    known = np.where(finite | ~finite.any(1, keepdims=True), values, np.nan)
+    none = np.asarray(np.isnan(known).all(1) | (not better))
+    chosen = np.nanargmax if better == "higher" else np.nanargmin
+    return np.where(none, -1, chosen(np.where(none[:, None], 0, known), axis=1))
 
 
 def of_all(dataset: xr.Dataset) -> xr.Dataset:

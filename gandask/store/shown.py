@@ -45,6 +45,7 @@ class Shown:
         self.path = path
         self.form_file = path / "form.json"
         self.form: Any = None  # of what this process has appended
+        self.kinds: dict[Any, np.dtype[Any]] = {}  # by the file that tells, as it was when read
         self.known: dict[str, list[int]] = {}  # by slot, rounds that were read
 
     def append(self, slot: str, round: int, samples: Array) -> None:
@@ -138,6 +139,14 @@ class Shown:
             raise StoreError(f"{self.path}: expected samples of the form {self.form}, got {form}")
         return _record(form)
 
+    def _kind(self) -> np.dtype[Any]:
+        """Give the type of a record, as the form tells it now."""
+        told = self.form_file.stat()
+        seen = told.st_ino, told.st_mtime_ns, told.st_size
+        if seen not in self.kinds:
+            self.kinds = {seen: _record(self._read_form())}
+        return self.kinds[seen]
+
     def _read_form(self) -> Any:
         try:
             return parsed(read_whole(self.form_file))
@@ -156,7 +165,7 @@ class Shown:
     @contextlib.contextmanager
     def _opened(self, slot: str) -> Iterator[Records]:
         try:
-            kind = _record(self._read_form())
+            kind = self._kind()
             with opened(self.path / _name(slot)) as file:
                 found = Records(file.fileno(), kind, self.known.get(slot, []))
                 self.known[slot] = found.rounds

@@ -35,7 +35,7 @@ TICKS = 24  # founders that can be named on an axis
 HEIGHTS = (300, 560, 26)  # pixels: smallest and largest of all, and of a cell
 AROUND = 110  # pixels of title, legend and axis
 GAP, STRIP = 0.08, 0.35  # of the river's height: above the lower part, and of that
-STEPS = 6  # of a bend
+STEPS, SEEN = 6, 600  # points of a bend, where there is room for so many along the river
 STREAMS = 36  # with a colour of their own
 DOTS = 60  # rounds in which a line has one each
 POINTS = 500  # rounds: more cannot be seen apart
@@ -130,13 +130,16 @@ class Streams:
 def bent(x: Array, y: Array) -> tuple[Array, Array]:
     """Lay a curve through points that is level at each: 3t² − 2t³ from one to the next.
 
+    Between very many points there is no room for a bend.
+
     Examples
     --------
     >>> x, y = bent(np.array([0, 1]), np.array([2.0, 4.0]))
     >>> x.tolist()[::3], y.tolist()[::3]
     ([0.0, 0.5, 1.0], [2.0, 3.0, 4.0])
     """
-    share = np.linspace(0, 1, STEPS, endpoint=False)
+    steps = min(STEPS, max(1, SEEN // len(x)))
+    share = np.linspace(0, 1, steps, endpoint=False)
     eased = share**2 * (3 - 2 * share)
     across = x[:-1, None] + np.diff(x)[:, None] * share
     up = y[:-1, None] + np.diff(y)[:, None] * eased
