@@ -40,6 +40,18 @@ def test_samples_follow_the_cursor_at_once(new_context, address):
     assert tab.wrong == []
 
 
+def test_after_many_keys_what_is_seen_is_of_where_the_cursor_came_to(new_context, address):
+    tab = Tab(new_context).open(f"{address}/live?run=shown")
+    tab.see("its own, as of round 3")
+    for key in ("Home", "End", "ArrowLeft", "ArrowLeft", "ArrowRight"):
+        tab.page.keyboard.press(key)
+    tab.see("its own, as of round 2")
+    tab.page.locator(f"{PICTURE}[alt*='round 2']").wait_for()
+    tab.page.wait_for_timeout(500)
+    assert tab.page.locator(f"{PICTURE}[alt*='round 2']").count() == 1
+    assert tab.wrong == []
+
+
 def test_a_run_that_shows_nothing_has_no_such_card(new_context, address):
     tab = Tab(new_context).open(f"{address}/live?run=hidden")
     tab.see("of the mixture after round 3")

@@ -5,11 +5,13 @@ import numpy as np
 import pytest
 import xarray as xr
 from bokeh.document import Document
+from bokeh.document.models import DocumentModelManager
 from bokeh.models import Span
 from bokeh.plotting import figure
+from panel.io.state import set_curdoc
 
 from gandask import plots
-from gandask.pages import units
+from gandask.pages import pace, units
 from gandask.pages.panes import Lines, PlotPane
 
 
@@ -122,3 +124,47 @@ def test_an_axis_of_iterations_has_the_end_of_each_round():
     ds = xr.Dataset({"last_iteration": ends}, {"round": [1, 2]})
     assert units.ends(ds, "last_iteration") == {1: 12, 2: 24}
     assert units.ends(ds, "round") == {}
+
+
+def test_figures_are_drawn_without_webgl(view):
+    view.show(plots.trace(dataset(3)))
+    assert figure_of(view.pane.get_root()).output_backend == "canvas"
+
+
+def test_a_document_is_looked_through_once_for_all_figures_that_change(view, monkeypatch):
+    document, counted = Document(), []
+    for _ in range(3):
+        other = PlotPane()
+        other.show(plots.map(dataset(3), round=1))
+        document.add_root(other.pane.get_root(document))
+        other.show(plots.map(dataset(3), round=2))  # what else it makes, it makes at first
+        counted.append(other)
+    looked = []
+    recompute = DocumentModelManager.recompute
+    monkeypatch.setattr(
+        DocumentModelManager, "recompute", lambda self: (looked.append(1), recompute(self))
+    )
+    with set_curdoc(document), pace.at_once():
+        for other in counted:
+            other.show(plots.map(dataset(3), round=3))
+    assert len(looked) == 1
+
+
+def test_without_a_browser_what_is_drawn_soon_is_drawn_at_once():
+    drawn = []
+    pace.soon(lambda: drawn.append(1), wait=1000)
+    assert drawn == [1]
+
+
+def test_each_drawing_makes_the_rest_longer():
+    mine = pace.Pace()
+    assert mine.rested
+    for _ in range(2):
+        before = mine.rests
+        with mine.drawing(again=True):
+            sum(range(200_000))
+        assert mine.rests > before
+    assert not mine.rested
+    with mine.drawing(again=False):
+        pass
+    assert mine not in pace.Pace.following

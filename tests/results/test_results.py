@@ -13,6 +13,7 @@ from gandask import config, results
 from gandask.core import Event, Layout, Record, Report, Role, Variable
 from gandask.methods.grid.view import GridView
 from gandask.results import Results, storage
+from gandask.results.tables import best_of_rows
 
 UNIT = ("round", "row", "col")
 DIMS = {
@@ -415,6 +416,7 @@ def test_the_best_of_what_diverged_is_the_first_and_never_infinite_beside_what_d
     assert results.place_of_best(values * np.nan) is None
     assert results.place_of_best(values.assign_attrs(better="")) is None
     assert results.place_of_best(values.sel(place=6)) == {}
+    assert results.place_of_best(values.isel(place=[])) is None
 
 
 def test_the_outcome_is_final_or_of_the_last_round_scored():
@@ -500,3 +502,16 @@ def test_a_final_of_what_there_is_not_is_passed_over(dataset, of):
     odd = dataset.copy()
     odd["final_fid"].attrs["final_of"] = of
     assert results.summary(odd)
+
+
+@pytest.mark.parametrize("better", ["lower", "higher", ""])
+def test_the_best_of_rows_are_those_of_each_row(better):
+    choices = np.array([1.0, 2.0, np.nan, np.inf, -np.inf])
+    rows = choices[np.random.default_rng(0).integers(0, 5, (200, 3))]
+    for row, found in zip(rows, best_of_rows(rows, better), strict=True):
+        values = xr.DataArray(row, {"x": range(3)}, ("x",), attrs={"better": better})
+        one = results.place_of_best(values)
+        assert one == (None if found < 0 else {"x": found})
+    by_hand = np.array([[np.nan, 2, 1], [np.inf, np.nan, np.inf], [3, 3, -np.inf]])
+    assert best_of_rows(by_hand, "lower").tolist() == [2, 0, 0]
+    assert best_of_rows(np.ones((2, 0)), "lower").tolist() == [-1, -1]

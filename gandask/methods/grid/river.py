@@ -137,6 +137,8 @@ def bent(x: Array, y: Array) -> tuple[Array, Array]:
     >>> x, y = bent(np.array([0, 1]), np.array([2.0, 4.0]))
     >>> x.tolist()[::3], y.tolist()[::3]
     ([0.0, 0.5, 1.0], [2.0, 3.0, 4.0])
+    >>> [len(bent(np.arange(points), np.zeros(points))[0]) for points in (2, 100, 500)]
+    [7, 595, 500]
     """
     steps = min(STEPS, max(1, SEEN // len(x)))
     share = np.linspace(0, 1, steps, endpoint=False)
