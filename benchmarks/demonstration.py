@@ -127,12 +127,13 @@ def tell(lines: list[list[object]], modes: int) -> None:
             f"{who:36}{''.join(f'{share:>14}' for share in shares)}{f'{failed} of {len(own)}':>12} "
             f"{f'{low:.0%}–{high:.0%}':>12} {middle[0]:6g} {middle[1]:8.0%} {middle[2]:6.2f}"
         )
-    by_run: dict[tuple[object, object], set[object]] = {}
+    by_run: dict[tuple[object, object], list[list[object]]] = {}
     for line in lines:
-        by_run.setdefault((line[1], line[2]), set()).add(line[5])
-    several = [values for values in by_run.values() if len(names) > 1]
-    differ = sum(len(values) > 1 for values in several)
-    print(f"outcomes that differ between instructions: {differ} of {len(several)}")
+        by_run.setdefault((line[1], line[2]), []).append(line)
+    several = [own for own in by_run.values() if len(own) > 1]
+    for what, column in (("modes held", 3), ("TVD", 5)):
+        differ = sum(len({line[column] for line in own}) > 1 for own in several)
+        print(f"other instructions, other {what}: {differ} of {len(several)}")
 
 
 def main() -> None:
