@@ -75,6 +75,7 @@ def test_a_page_that_is_at_work_says_so(new_context, address):
 def test_the_sign_of_work_lays_nothing_out(new_context, address):
     tab = Tab(new_context).open(f"{address}/live?run=shown")
     tab.see("its own, as of round 3")
+    tab.page.locator(PICTURE).wait_for()  # with it all figures are drawn
     tab.page.wait_for_timeout(2000)
     at_work = "[...Bokeh.documents[0]._all_models.values()].filter(m => m.data?.value === true)"
     tab.page.evaluate(
