@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("gandask")
 
 PERIOD = 1000  # milliseconds between two looks: with drawing, less than the two seconds promised
+OVERDUE = 2  # seconds
 KEPT = ("round", "unit", "variable", "scale")
 """What of a run is looked at, by the names in the address."""
 MAP_WIDTH = 380  # pixels
@@ -107,6 +108,7 @@ class LivePage:
         self.ready = False  # whether there are views that can follow what is chosen
         self.pace = Pace()
         self.asked = 0  # how often, so that what was asked for before can be told
+        self.waits_since = 0.0  # when the rest was asked for first, unless it is drawn
         self.taken = 0.0  # seconds, by what followed the cursor last
         self.mapped: dict[str, list[str]] = {}
         self.unit: dict[str, Any] = {}
@@ -175,7 +177,7 @@ class LivePage:
 
     def _begin(self) -> None:
         """Forget what was drawn, and what was to be."""
-        self.asked += 1
+        self.waits_since = 0.0
         self.version, self.drawn, self.ready = -1, -1, False
 
     def say(self, text: str) -> None:
@@ -276,15 +278,19 @@ class LivePage:
     def _draw_later(self, moved: bool = False) -> None:
         """Draw the rest of what is known of the unit once nothing else is asked for."""
         self.asked += 1
+        self.waits_since = self.waits_since or time.monotonic()
         # where it takes long, the map alone follows who goes from round to round
-        waits = moved and not self.player.playing.running
-        wait = min(PERIOD, max(REST, round(2000 * self.taken))) if waits else REST
+        slow = moved and not self.player.playing.running
+        wait = min(PERIOD, max(REST, round(2000 * self.taken))) if slow else REST
         soon(functools.partial(self._draw_rest, self.asked, moved), wait)
 
     def _draw_rest(self, asked: int, moved: bool) -> None:
+        # rounds of a run that is followed may come faster than it is drawn
+        overdue = time.monotonic() - self.waits_since > OVERDUE
         followed = self.followed
-        if followed is None or asked != self.asked:
+        if followed is None or not self.waits_since or not (asked == self.asked or overdue):
             return
+        self.waits_since = 0.0
         begun = time.thread_time()
         with self._telling(followed):
             if moved:

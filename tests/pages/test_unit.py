@@ -2,12 +2,14 @@
 
 import asyncio
 import shutil
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import gandask as gd
 from gandask.methods.testing import Toy
 from gandask.pages import parts
-from gandask.pages.unit import picture
+from gandask.pages.live import LivePage
+from gandask.pages.unit import UnitPanel, picture
 from gandask.runs.following import Followed
 from gandask.store import Store
 
@@ -47,3 +49,35 @@ def test_samples_are_those_of_the_run_that_is_there(tmp_path):
         found.append(shown(tmp_path / "run"))
     assert "data:image/png" in found[0]
     assert found[0] != found[1]
+
+
+def test_what_follows_the_cursor_is_of_where_it_rests_and_comes_though_it_never_does(
+    tmp_path, monkeypatch
+):
+    gd.run(Toy(rounds=4), store=tmp_path / "run")
+    waiting, drawn, now = [], [], [100.0]
+    live = sys.modules[LivePage.__module__]
+    monkeypatch.setattr(live, "soon", lambda drawing, wait: waiting.append(drawing))
+    monkeypatch.setattr(live.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(
+        UnitPanel, "follow", lambda panel: (drawn.append(panel.round), setattr(panel, "whole", 0))
+    )
+    page = LivePage()
+    page.open(tmp_path / "run")
+    assert drawn == [] and len(waiting) == 1, "the rest comes later"
+    waiting.pop()()
+    for round in (3, 2, 1):
+        page.player.slider.value = round
+    for drawing in waiting:
+        drawing()
+    assert drawn == [4, 1], "where the cursor rests, once"
+    waiting.clear()
+    for round in (2, 3, 4):  # as of a run that is followed: the next one comes before
+        page.player.slider.value = round
+        now[0] += 1.5
+        if len(waiting) > 1:
+            waiting[-2]()
+    assert drawn == [4, 1, 3], "after two seconds it is drawn all the same"
+    for _ in range(2):
+        waiting[-1]()
+    assert drawn == [4, 1, 3, 4], "and the last once"
