@@ -22,6 +22,7 @@ from gandask.plots.style import (
     STILL,
     WIDE,
     dimension,
+    fitted,
     line,
     message,
     upright,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 LINES = 64  # units: more lines cannot be told apart
+FEW = 3  # labels that there is room for in one row
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # the quantiles of the bands, the median in the middle
 
 
@@ -105,7 +107,9 @@ def _all(values: xr.DataArray, along: str, units: Sequence[str]) -> list[hv.Elem
 
 def _framed(layers: Sequence[hv.Element], values: xr.DataArray, scale: str) -> hv.Overlay:
     """Lay the axes around the values."""
+    labels = [layer.label for layer in layers if layer.label]
     options = hv.opts.Overlay(
+        hooks=[fitted(labels)] if len(labels) > FEW else [],
         **WIDE,
         **ON_TOP,
         **upright(float(values.min()), float(values.max()), scale),

@@ -453,3 +453,13 @@ def test_an_image_grid_shows_the_same_tiles():
     assert not figure(grey).xaxis[0].visible
     points = plots.image_grid(torch.tensor([[0.0, 1.0], [2.0, 3.0]]))
     assert columns(points.get(1), 0, 1) == [(0, 1), (2, 3)]
+
+
+@pytest.mark.parametrize(("side", "fits"), [(3, False), (9, True)])
+def test_the_legend_of_bands_has_as_many_columns_as_there_is_room_for(side, fits):
+    values = np.random.default_rng(0).random((3, side, side))
+    told = {"long_name": "distance", "units": "1", "better": "lower"}
+    coords = {"round": [1, 2, 3], "row": range(side), "col": range(side)}
+    ds = xr.Dataset({"fid": (("round", "row", "col"), values, told)}, coords, {"score": "fid"})
+    drawn = hv.renderer("bokeh").get_plot(plots.trace(ds, marked={"row": 0, "col": 1})).state
+    assert bool(drawn.js_property_callbacks) == fits
