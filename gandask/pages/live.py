@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("gandask")
 
 PERIOD = 1000  # milliseconds between two looks: with drawing, less than the two seconds promised
-OVERDUE = 2  # seconds
+OVERDUE = 2  # seconds, after which what follows the cursor is drawn though it goes on
 KEPT = ("round", "unit", "variable", "scale")
 """What of a run is looked at, by the names in the address."""
 MAP_WIDTH = 380  # pixels
