@@ -196,30 +196,35 @@ class LivePage:
     @contextlib.contextmanager
     def _telling(self, followed: Followed) -> Iterator[None]:
         """Let the page go on, and others too, whatever a folder holds."""
-        with at_once():
-            try:
-                yield
-            except Exception as error:
-                self._begin()
-                known = isinstance(error, StoreError | OSError)
-                told = "" if known else f"{followed.path}: {type(error).__name__}: "
-                self._show(f"{told}{error}")
-                if not known:
-                    logger.exception("%s cannot be shown", followed.path)
+        try:
+            yield
+        except Exception as error:
+            self._begin()
+            known = isinstance(error, StoreError | OSError)
+            told = "" if known else f"{followed.path}: {type(error).__name__}: "
+            self._show(f"{told}{error}")
+            if not known:
+                logger.exception("%s cannot be shown", followed.path)
 
     def _look(self, followed: Followed) -> None:
         version = followed.look()
-        slots = followed.run.store.slots()
-        self._set(self.workers, status.workers(slots))
-        if version != self.version:
-            self._follow(followed, followed.ds)
-            self.version = version
-        if self.drawn != version:
-            self._draw_paced(followed)
-        self.steering.refresh(followed)
-        self._set(self.state, status.line(followed))
-        if self.address:
-            self.address.title = status.title(followed, self.name)
+        self._set(self.workers, status.workers(followed.run.store.slots()))
+        again = self.ready and followed.state == "running"
+        due = self.drawn != version and (self.pace.rested or not again)
+        if version == self.version and not due:
+            return  # pages that nothing happens to cost next to nothing
+        with at_once():
+            if version != self.version:
+                self._follow(followed, followed.ds)
+                self.version = version
+            if due:
+                with self.pace.drawing(again):
+                    self._draw(followed, followed.ds)
+                self.drawn = version
+            self.steering.refresh(followed)
+            self._set(self.state, status.line(followed))
+            if self.address:
+                self.address.title = status.title(followed, self.name)
 
     def _show(self, text: str) -> None:
         """Show the views, or words in their place."""
@@ -244,14 +249,6 @@ class LivePage:
         self.player.extend(ds.sizes["round"], follow=not self.ready)
         self.player.go(self.wanted.pop("round", ""))
         self._draw_map(followed)
-
-    def _draw_paced(self, followed: Followed) -> None:
-        """Draw the other views anew: at once when it is once only, else as the pace allows."""
-        again = self.ready and followed.state == "running"
-        if self.pace.rested or not again:
-            with self.pace.drawing(again):
-                self._draw(followed, followed.ds)
-            self.drawn = self.version
 
     def _draw(self, followed: Followed, ds: xr.Dataset) -> None:
         """Draw the other views anew."""
@@ -292,7 +289,7 @@ class LivePage:
             return
         self.waits_since = 0.0
         begun = time.thread_time()
-        with self._telling(followed):
+        with self._telling(followed), at_once():
             if moved:
                 self.panel.follow()
                 self.taken = time.thread_time() - begun

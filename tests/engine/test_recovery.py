@@ -42,9 +42,10 @@ from gandask.training.networks import NETWORKS, mlp_discriminator
 
 ROUNDS, EVERY, CELLS = 8, 3, 4
 MOMENTS = int(os.environ.get("GANDASK_MOMENTS", "1"))  # of PrivacyGAN, of each kind of kill
-KILLS = dict.fromkeys(METHODS, 3) | {"toy": 12, "grid": 20, "privacy": MOMENTS}  # of workers
+KILLS = dict.fromkeys(METHODS, 2) | {"toy": 12, "grid": 10, "mggan": 3, "privacy": MOMENTS}
+"""Of workers: each kind of task of the toy and of the grid twice."""
 FEW = 3  # seeds of the toy that every change is tested with
-LOSSES = dict.fromkeys(METHODS, 2) | {"toy": 6, "grid": 6, "privacy": MOMENTS}  # of clients
+LOSSES = dict.fromkeys(METHODS, 2) | {"toy": 6, "grid": 3, "privacy": MOMENTS}  # of clients
 CHANGES = {
     # a tenth of a second a round: a signal is heard before it is all over
     "toy": {"rounds": ROUNDS, "sleep": 0.1},

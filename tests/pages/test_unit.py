@@ -81,3 +81,25 @@ def test_what_follows_the_cursor_is_of_where_it_rests_and_comes_though_it_never_
     for _ in range(2):
         waiting[-1]()
     assert drawn == [4, 1, 3, 4], "and the last once"
+
+
+def test_a_page_that_nothing_happens_to_is_left_alone(tmp_path, monkeypatch):
+    """Whoever keeps a finished run open costs the others next to nothing."""
+    gd.run(Toy(rounds=2), store=tmp_path / "run")
+    live = sys.modules[LivePage.__module__]
+    at_once, told = [], []
+    real = live.at_once
+    monkeypatch.setattr(live, "at_once", lambda: (at_once.append(1), real())[1])
+    line = live.status.line
+    monkeypatch.setattr(live.status, "line", lambda run: (told.append(run.state), line(run))[1])
+    page = LivePage()
+    page.open(tmp_path / "run")
+    opened = len(at_once), len(told)
+    assert min(opened) > 0
+    page.followed.look = lambda: page.version
+    for _ in range(5):
+        page.look()
+    assert (len(at_once), len(told)) == opened
+    page.followed.look = lambda: page.version + 1
+    page.look()
+    assert (len(at_once), len(told)) > opened
