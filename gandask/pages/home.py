@@ -20,7 +20,7 @@ from gandask.core import SettingError, StoreError
 from gandask.pages import catalogue, guard
 from gandask.pages.address import PageAddress
 from gandask.pages.cards import AWAITED, Cards, called, card, spark
-from gandask.pages.frame import argument, html, link, message, page, skeleton
+from gandask.pages.frame import argument, dark, html, link, message, page, skeleton
 from gandask.pages.thumbnail import thumbnail
 from gandask.runs import open_run
 from gandask.runs.course import ScoreCourse
@@ -63,6 +63,7 @@ class Home:
         self.tag = pn.widgets.Select(name="tag", options=[ANY], width=130, visible=False)
         self.choices = {**self.kinds, "tag": self.tag}
         self.sheet = 1
+        self.dark = dark()
         self.earlier = pn.widgets.Button(
             name="◀ newer", width=90, on_click=lambda _: self._turn(-1)
         )
@@ -189,7 +190,7 @@ class Home:
         self._send(shown, made)
         since = time.monotonic()
         for run in shown:
-            made[run.name] = await asyncio.to_thread(drawn, run)
+            made[run.name] = await asyncio.to_thread(drawn, run, self.dark)
             if drawing != self.drawing:  # others were asked for meanwhile
                 return
             if time.monotonic() - since > SHOWN_ANEW:
@@ -214,38 +215,38 @@ class Home:
             }
         )
 
-    @staticmethod
-    def _known(run: Listed) -> Markup:
+    def _known(self, run: Listed) -> Markup:
         """Give what was drawn of a run before."""
-        return _drawn[run.path][1] if run.path in _drawn else AWAITED
+        known = _drawn.get((run.path, self.dark))
+        return known[1] if known else AWAITED
 
 
-def drawn(run: Listed) -> Markup:
+def drawn(run: Listed, on_dark: bool = False) -> Markup:
     """Draw samples and the score of a run by round, where that is not done yet."""
     with _lock:
         seen = run.updated, run.round, run.state
-        known = _drawn.pop(run.path, None)
+        known = _drawn.pop((run.path, on_dark), None)
         if known is None or known[0] != seen:
             course = known[2] if known else ScoreCourse(run.path)
-            known = seen, _draw(course), course
-        _drawn[run.path] = known  # at the end: what was asked for least lately goes first
+            known = seen, _draw(course, on_dark), course
+        _drawn[run.path, on_dark] = known  # at the end: what was asked for least lately goes first
         if len(_drawn) > REMEMBERED:
             del _drawn[next(iter(_drawn))]
         return known[1]
 
 
-def _draw(course: ScoreCourse) -> Markup:
+def _draw(course: ScoreCourse, on_dark: bool) -> Markup:
     samples = line = Markup("")
     # whatever a folder holds, the page goes on; the run's own page says what is wrong
     with contextlib.suppress(Exception):
         line = spark(course.look(), called(course.name))
     with contextlib.suppress(Exception):
-        samples = thumbnail(open_run(course.path), course)
+        samples = thumbnail(open_run(course.path), course, on_dark)
     return samples + line
 
 
-_drawn: dict[Path, tuple[object, Markup, ScoreCourse]] = {}
-"""What was drawn of runs, as they were then."""
+_drawn: dict[tuple[Path, bool], tuple[object, Markup, ScoreCourse]] = {}
+"""What was drawn of runs, as they were then, on light and on dark."""
 _lock = threading.Lock()
 
 

@@ -20,7 +20,7 @@ PLANE = Markup(
 )
 
 
-def thumbnail(run: Run, course: ScoreCourse) -> Markup:
+def thumbnail(run: Run, course: ScoreCourse, on_dark: bool = False) -> Markup:
     """Draw what the first slot of a run shows that is its own; nothing of a run that shows nothing.
 
     Parameters
@@ -28,6 +28,8 @@ def thumbnail(run: Run, course: ScoreCourse) -> Markup:
     run : Run
     course : ScoreCourse
         Of the run: what was made and refused, as of its last look, is passed over.
+    on_dark : bool
+        Whether it is seen on a dark ground.
     """
     slot = next(iter(run.shown.slots(run.layout.slots)), "")
     own = [at for at in run.shown.rounds(slot) if course.accepts(slot, at)] if slot else []
@@ -38,7 +40,7 @@ def thumbnail(run: Run, course: ScoreCourse) -> Markup:
     facts = run.store.description["facts"]
     if pictures.is_points(samples):
         return PLANE.format(SIDE, SIDE, told, _dots(samples[:POINTS], Plane.of(facts)))
-    return PICTURE.format(told, pictures.png_text(samples[:IMAGES], COLUMNS, facts))
+    return PICTURE.format(told, pictures.png_text(samples[:IMAGES], COLUMNS, facts, on_dark))
 
 
 def _dots(points: Array, plane: Plane | None) -> str:

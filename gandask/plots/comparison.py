@@ -20,7 +20,6 @@ from gandask.plots.style import (
     STILL,
     WIDE,
     dimension,
-    fitted,
     legend,
     line,
     message,
@@ -99,7 +98,6 @@ def compare(
     options = hv.opts.Overlay(
         **legend(names, LEGEND),
         title=f"the {which} {len(told_apart)} of {len(found)}" if len(found) > MANY else "",
-        hooks=[fitted(names)],
         legend_limit=len(layers) + 1,  # else HoloViews leaves it out of many
         **upright(float(min(map(np.min, known))), float(max(map(np.max, known)))),
         ylabel=textwrap.fill(told, (WIDE["height"] - 100) // CHARACTER),

@@ -59,11 +59,13 @@ def legend(
 ) -> dict[str, Any]:
     """Give options for a plot with a legend on top, in as many rows as its labels need.
 
+    In a browser it has as many columns as there is room for; elsewhere those that fit a width.
+
     Parameters
     ----------
     labels : sequence of str
     width : int
-        Pixels that there are for it.
+        Pixels that there are for it, where nothing else is known.
     height : int
         Pixels of the plot with one row of labels.
     """
@@ -71,19 +73,21 @@ def legend(
     columns = max(1, min(len(labels), width // longest))
     rows = -(-len(labels) // columns)
     told = ON_TOP["legend_opts"] | {"ncols": columns}
-    return WIDE | ON_TOP | {"legend_opts": told, "height": height + ROW * max(0, rows - 1)}
+    return (
+        WIDE
+        | ON_TOP
+        | {
+            "legend_opts": told,
+            "height": height + ROW * max(0, rows - 1),
+            "hooks": [_fitted(labels, height)],
+        }
+    )
 
 
-def fitted(labels: Sequence[str], height: int = WIDE["height"]) -> Any:
+def _fitted(labels: Sequence[str], height: int) -> Any:
     """Make a hook that gives a legend as many columns as its figure has room for, on any screen.
 
     Bokeh's own does not wrap: what is longer than a phone is wide would stick out.
-
-    Parameters
-    ----------
-    labels : sequence of str
-    height : int
-        Pixels of the plot with one row of labels.
     """
     known = {"labels": len(labels), "longest": _longest(labels), "each": ROW, "height": height}
 

@@ -18,11 +18,10 @@ from gandask.plots.style import (
     MARKED,
     MEDIAN,
     MUTED,
-    ON_TOP,
     STILL,
     WIDE,
     dimension,
-    fitted,
+    legend,
     line,
     message,
     upright,
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
 LINES = 64  # units: more lines cannot be told apart
-FEW = 3  # labels that there is room for in one row
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # the quantiles of the bands, the median in the middle
 
 
@@ -109,9 +107,7 @@ def _framed(layers: Sequence[hv.Element], values: xr.DataArray, scale: str) -> h
     """Lay the axes around the values."""
     labels = [layer.label for layer in layers if layer.label]
     options = hv.opts.Overlay(
-        hooks=[fitted(labels)] if len(labels) > FEW else [],
-        **WIDE,
-        **ON_TOP,
+        **legend(labels),
         **upright(float(values.min()), float(values.max()), scale),
         xticks=whole_numbers(),
         ylabel=wrapped(dimension(values), WIDE["height"] - 100),

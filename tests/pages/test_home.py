@@ -338,6 +338,7 @@ def test_points_and_images_are_small_pictures(tmp_path):
     gd.open_run(tmp_path / "points").shown.append("cell/1", 2, images)
     drawn = thumbnail(run, course)
     assert 'alt="samples of cell/1 in round 2" src="data:image/png;base64,' in drawn
+    assert thumbnail(run, course, on_dark=True) != drawn
 
 
 def test_what_was_made_and_refused_is_on_no_card(tmp_path):

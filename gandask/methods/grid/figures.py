@@ -154,6 +154,7 @@ FIGURES = {
         ("generator_parent", "generator_replaced"),
         takes=("marked",),
         along="round",
+        wide=True,
     ),
     "neighbourhood": Figure(
         "Neighbourhood", neighbourhood, ("neighbour_cell",), takes=("marked", "round")
