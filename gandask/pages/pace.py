@@ -35,12 +35,19 @@ def soon(drawing: Callable[[], None], wait: int) -> None:
 def at_once() -> Iterator[None]:
     """Let what is drawn within go to the browser at once, and in order.
 
-    Bokeh looks through all of the document once at the end, not with each figure that changes.
+    Bokeh looks through all of the document once at the end, not with each figure that changes. An
+    error leaves after that: a document that it passes through would stay frozen.
     """
+    failure = None
     document = pn.state.curdoc
     frozen = contextlib.nullcontext() if document is None else document.models.freeze()
     with pn.io.hold(), frozen:
-        yield
+        try:
+            yield
+        except Exception as error:
+            failure = error
+    if failure is not None:
+        raise failure
 
 
 class Pace:

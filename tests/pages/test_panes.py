@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 from bokeh.document import Document
 from bokeh.document.models import DocumentModelManager
-from bokeh.models import Span
+from bokeh.models import Div, Span
 from bokeh.plotting import figure
 from panel.io.state import set_curdoc
 
@@ -148,6 +148,15 @@ def test_a_document_is_looked_through_once_for_all_figures_that_change(view, mon
         for other in counted:
             other.show(plots.map(dataset(3), round=3))
     assert len(looked) == 1
+
+
+def test_an_error_leaves_no_document_frozen():
+    document = Document()
+    with pytest.raises(ValueError, match="as asked"), set_curdoc(document), pace.at_once():
+        raise ValueError("as asked")
+    root = Div()
+    document.add_root(root)
+    assert document.models[root.id] is root
 
 
 def test_without_a_browser_what_is_drawn_soon_is_drawn_at_once():
