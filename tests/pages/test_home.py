@@ -226,9 +226,11 @@ def test_many_runs_are_shown_a_sheet_at_a_time(tab, tmp_path):
 
 
 def test_a_folder_without_runs_says_so(tab, tmp_path):
-    with served(tmp_path) as address:
-        tab.open(f"{address}/")
-        tab.see("There are no runs in")
+    with served(tmp_path, command=("gandask", "dashboard", str(tmp_path))) as address:
+        for page in ("", "live", "speedup", "compare"):
+            tab.open(f"{address}/{page}")
+            tab.see("There are no runs in")
+        assert tab.wrong == []
 
 
 # ---- what people say of runs
@@ -287,21 +289,22 @@ def test_what_cannot_be_kept_is_said(tab, remarked):
 # ---- the same addresses, whoever serves
 
 
+HOMES = ("", "dashboards?page=home")
+LIVE = ("?run=linked", "dashboards?page=live&run=linked")
+
+
 @pytest.mark.parametrize("command", ["gandask dashboard", "panel serve"])
 def test_addresses_are_the_same_whoever_serves(new_context, runs, command):
     options = {} if command == "panel serve" else {"command": ("gandask", "dashboard", str(runs))}
     with served(runs, **options) as address:
-        for path in ("", "dashboards?page=home"):
-            tab = Tab(new_context).open(f"{address}/{path}")
+        tab = Tab(new_context)
+        for path in HOMES:
+            tab.open(f"{address}/{path}")
             count(tab, 5)
-            assert tab.wrong == []
-            tab.page.close()
-        for path in ("live?run=linked", "?run=linked", "dashboards?page=live&run=linked"):
-            tab = Tab(new_context).open(f"{address}/{path}")
-            tab.see("finished · round 3 of 3")
-            tab.page.close()
-        tab = Tab(new_context).open(f"{address}/compare?runs=linked")
-        tab.see("Samples of the best")
+        for path in LIVE:
+            tab.open(f"{address}/{path}").see("finished · round 3 of 3")
+        tab.open(f"{address}/compare?runs=linked").see("Samples of the best")
+        assert tab.wrong == []
 
 
 # ---- what cards are made of

@@ -14,7 +14,6 @@ import gandask as gd
 from gandask import results
 from gandask.pages.compare import labels, scores
 
-PAGES = ("speedup", "compare")
 EVIL = "<img src=x onerror=alert(1)>"
 MODELS = "[...Bokeh.documents[0]._all_models.values()]"
 FIGURES = f"{MODELS}.filter(m => m.type === 'Figure').length"
@@ -236,12 +235,6 @@ def test_bad_runs_are_told_by_name_and_the_others_shown(show, page):
 @pytest.mark.parametrize("name", ["half", "../secret", EVIL])
 def test_a_bad_run_alone_is_told(show, name):
     show("compare", runs=json.dumps([name])).see(BAD[name])
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_a_folder_without_runs_says_so(show, tmp_path, page):
-    with served(tmp_path, command=("gandask", "dashboard", str(tmp_path))) as empty:
-        show(page, server=empty).see("There are no runs in")
 
 
 # ---- which runs are one line

@@ -148,6 +148,10 @@ FIGURES = {
     "mixture": Figure(
         "Mixture", mixture, ("mixture_weight", "neighbour_cell"), takes=("marked", "round")
     ),
+    "neighbourhood": Figure(
+        "Neighbourhood", neighbourhood, ("neighbour_cell",), takes=("marked", "round")
+    ),
+    "modes": MODES,
     "river": Figure(
         "Where its weights came from",
         river,
@@ -156,15 +160,11 @@ FIGURES = {
         along="round",
         wide=True,
     ),
-    "neighbourhood": Figure(
-        "Neighbourhood", neighbourhood, ("neighbour_cell",), takes=("marked", "round")
-    ),
     "replacements": Figure(
         "Replacements",
         replacements,
         tuple(f"{kind}_replaced" for kind in KINDS),
         along="round",
     ),
-    "modes": MODES,
 }
 """What pages and reports show of a grid beside what they show of every run."""
