@@ -112,8 +112,9 @@ def read(path: Path) -> xr.Dataset:
 
     try:
         _refuse_unlike(path)
-        # format 3 alone: format 2 has a codec that unpickles
-        stored = xr.open_zarr(path, consolidated=False, zarr_format=3)
+        # format 3 alone: format 2 has a codec that unpickles; no chunks, which Dask would read on
+        # the workers of whatever cluster there is, where the file need not be
+        stored = xr.open_zarr(path, consolidated=False, zarr_format=3, chunks=None)
         if stored.nbytes > LARGEST:
             raise ValueError(f"it says that it holds {stored.nbytes} bytes, more than {LARGEST}")
         return _with_strings(stored.load(), "TO", fixed)

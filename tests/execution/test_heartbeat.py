@@ -944,7 +944,7 @@ def test_a_watch_needs_nowhere_to_write(heard):
 
 
 def test_a_signal_has_the_time_at_which_it_was_so(monkeypatch):
-    monkeypatch.setattr(heartbeat.time, "monotonic", lambda: 100.0)
+    monkeypatch.setattr(heartbeat, "time", SimpleNamespace(monotonic=lambda: 100.0))
     watch = Watch(Heartbeat())
     watch.tell(sent())
     watch.tell(dataclasses.replace(running(), age=2.5))

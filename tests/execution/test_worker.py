@@ -3,6 +3,7 @@
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -66,7 +67,7 @@ def works(*keys):
 
 def test_every_beginning_is_told_and_not_each_by_itself(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr(worker.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(worker, "time", SimpleNamespace(monotonic=lambda: now[0]))
     deaf = Deaf()
     telling = Telling(deaf, works("a", "b", "c"))
     a, b, c = (slice(index, index + 1) for index in range(3))

@@ -3,7 +3,9 @@
 import asyncio
 import shutil
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import gandask as gd
 from gandask.methods.testing import Toy
@@ -58,7 +60,9 @@ def test_what_follows_the_cursor_is_of_where_it_rests_and_comes_though_it_never_
     waiting, drawn, now = [], [], [100.0]
     live = sys.modules[LivePage.__module__]
     monkeypatch.setattr(live, "soon", lambda drawing, wait: waiting.append(drawing))
-    monkeypatch.setattr(live.time, "monotonic", lambda: now[0])
+    # the page's clock alone: with that of the process, whatever else waits would wait for ever
+    clock = SimpleNamespace(monotonic=lambda: now[0], thread_time=time.thread_time)
+    monkeypatch.setattr(live, "time", clock)
     monkeypatch.setattr(
         UnitPanel, "follow", lambda panel: (drawn.append(panel.round), setattr(panel, "whole", 0))
     )

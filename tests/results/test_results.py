@@ -4,6 +4,7 @@ import functools
 import importlib.metadata
 import json
 
+import dask
 import numpy as np
 import pytest
 import xarray as xr
@@ -515,3 +516,15 @@ def test_the_best_of_rows_are_those_of_each_row(better):
     by_hand = np.array([[np.nan, 2, 1], [np.inf, np.nan, np.inf], [3, 3, -np.inf]])
     assert best_of_rows(by_hand, "lower").tolist() == [2, 0, 0]
     assert best_of_rows(np.ones((2, 0)), "lower").tolist() == [-1, -1]
+
+
+def test_a_stored_dataset_is_read_here_and_not_on_the_workers_of_a_cluster(tmp_path):
+    """They need not see the file; a user's `Client` is what Dask computes with, unless told."""
+    ds = xr.Dataset({"fid": ("round", np.arange(3.0))}, {"round": [1, 2, 3]})
+    storage.write(ds, tmp_path / "dataset.zarr")
+
+    def elsewhere(graph, keys, **options):
+        raise AssertionError("Dask was asked")
+
+    with dask.config.set(scheduler=elsewhere):
+        xr.testing.assert_identical(storage.read(tmp_path / "dataset.zarr"), ds)
