@@ -186,7 +186,7 @@ class Home:
 
     async def _draw(self, shown: Sequence[Listed], drawing: int) -> None:
         """Show cards at once, and their scores by round as they are read."""
-        made = {run.name: self._known(run) for run in shown}
+        made = {run.name: known(run, self.dark) for run in shown}
         self._send(shown, made)
         since = time.monotonic()
         for run in shown:
@@ -215,24 +215,25 @@ class Home:
             }
         )
 
-    def _known(self, run: Listed) -> Markup:
-        """Give what was drawn of a run before."""
-        known = _drawn.get((run.path, self.dark))
-        return known[1] if known else AWAITED
+
+def known(run: Listed, on_dark: bool = False) -> Markup:
+    """Give what was drawn of a run before."""
+    before = _drawn.get((run.path, on_dark))
+    return before[1] if before else AWAITED
 
 
 def drawn(run: Listed, on_dark: bool = False) -> Markup:
     """Draw samples and the score of a run by round, where that is not done yet."""
     with _lock:
         seen = run.updated, run.round, run.state
-        known = _drawn.pop((run.path, on_dark), None)
-        if known is None or known[0] != seen:
-            course = known[2] if known else ScoreCourse(run.path)
-            known = seen, _draw(course, on_dark), course
-        _drawn[run.path, on_dark] = known  # at the end: what was asked for least lately goes first
+        before = _drawn.pop((run.path, on_dark), None)
+        if before is None or before[0] != seen:
+            course = before[2] if before else ScoreCourse(run.path)
+            before = seen, _draw(course, on_dark), course
+        _drawn[run.path, on_dark] = before  # at the end: what was asked for least lately goes first
         if len(_drawn) > REMEMBERED:
             del _drawn[next(iter(_drawn))]
-        return known[1]
+        return before[1]
 
 
 def _draw(course: ScoreCourse, on_dark: bool) -> Markup:

@@ -15,8 +15,8 @@ import gandask as gd
 from gandask.methods.testing import Toy
 from gandask.pages import catalogue
 from gandask.pages.cards import AWAITED, card, spark
-from gandask.pages.home import Home
 from gandask.pages.home import drawn as drawn_of
+from gandask.pages.home import known
 from gandask.pages.thumbnail import thumbnail
 from gandask.runs.course import ScoreCourse
 from gandask.runs.film import Film
@@ -359,10 +359,10 @@ def test_what_was_made_and_refused_is_on_no_card(tmp_path):
 def test_a_card_that_is_read_has_grey_shapes_for_samples_and_line(tmp_path):
     toy(tmp_path / "run")
     (run,), _ = catalogue.listed(tmp_path)
-    made = Home._known(run)
+    made = known(run)
     assert made.count("awaited") == 2 and "thumbnail" in made and "spark" in made
     drawn_of(run)
-    assert "awaited" not in Home._known(run)
+    assert "awaited" not in known(run)
 
 
 def test_markup_in_a_card_is_text(tmp_path):
