@@ -72,16 +72,12 @@ def legend(
     longest = _longest(labels)
     columns = max(1, min(len(labels), width // longest))
     rows = -(-len(labels) // columns)
-    told = ON_TOP["legend_opts"] | {"ncols": columns}
-    return (
-        WIDE
-        | ON_TOP
-        | {
-            "legend_opts": told,
-            "height": height + ROW * max(0, rows - 1),
-            "hooks": [_fitted(labels, height)],
-        }
-    )
+    own = {
+        "legend_opts": ON_TOP["legend_opts"] | {"ncols": columns},
+        "height": height + ROW * max(0, rows - 1),
+        "hooks": [_fitted(labels, height)],
+    }
+    return WIDE | ON_TOP | own
 
 
 def _fitted(labels: Sequence[str], height: int) -> Any:
