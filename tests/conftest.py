@@ -171,6 +171,12 @@ def grid():
 
 
 @pytest.fixture
+def said(caplog):
+    """Give what gandask logged: Dask's workers of an earlier test may still have a word to say."""
+    return lambda: [record.getMessage() for record in caplog.records if record.name == "gandask"]
+
+
+@pytest.fixture
 def assert_same():
     """Assert that two runs came to the same, bit for bit, but for what the machine took."""
     return testing.assert_same

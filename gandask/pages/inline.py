@@ -18,7 +18,7 @@ from panel.io.server import get_server
 from gandask.execution.dask_internals import proxied
 from gandask.pages.frame import STYLE, argument, message
 from gandask.pages.live import LivePage
-from gandask.pages.panel_internals import ROUTES
+from gandask.pages.panel_internals import ROUTES, part_threads
 from gandask.runs import Run
 
 HOST = "localhost"
@@ -65,6 +65,7 @@ def live(run: Run) -> Inline:
 @functools.cache
 def _port() -> int:
     """Start the server of all pages of this kernel."""
+    part_threads()
     started: Future[int] = Future()
     threading.Thread(target=_serve, args=(started,), name="gandask-pages", daemon=True).start()
     return started.result()

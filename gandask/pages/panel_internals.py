@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import traceback
 import urllib.parse
+import weakref
 from collections.abc import Iterable
+from typing import Any
 
+import bokeh.io.doc
 import panel.io.server
 from bokeh.server.views.auth_request_handler import AuthRequestHandler
 from panel.io.resources import COMPONENT_PATH
@@ -59,6 +63,39 @@ class Named(RequestHandler):
 def name_pages(names: Iterable[str]) -> None:
     """Give each page its own address in servers that Panel makes itself from now on."""
     panel.io.server.toplevel_patterns.insert(0, (f"/({'|'.join(names)})?", Named))
+
+
+class OwnDocuments(threading.local):
+    """The documents that the asking thread is at work on: Bokeh has one list for all threads.
+
+    What a cell of a notebook draws while a page is drawn in another thread would have the page's
+    style sheets, at addresses where the notebook has none.
+    """
+
+    def __init__(self) -> None:
+        self.documents: list[weakref.ReferenceType[Any]] = []
+
+    def __len__(self) -> int:
+        return len(self.documents)
+
+    def __getitem__(self, place: int) -> weakref.ReferenceType[Any]:
+        return self.documents[place]
+
+    def append(self, document: weakref.ReferenceType[Any]) -> None:
+        """Begin with one more."""
+        self.documents.append(document)
+
+    def pop(self) -> weakref.ReferenceType[Any]:
+        """End the last one."""
+        return self.documents.pop()
+
+
+def part_threads() -> None:
+    """Let pages be drawn in a thread of their own, beside what others draw."""
+    own = OwnDocuments()
+    for document in bokeh.io.doc._PATCHED_CURDOCS:  # of the thread that asks
+        own.append(document)
+    bokeh.io.doc._PATCHED_CURDOCS = own  # type: ignore[assignment]  # all that Bokeh asks of it
 
 
 class Closed(logging.Filter):

@@ -22,15 +22,14 @@ TURN = Image.Transpose
 
 
 @pytest.fixture
-def told(caplog):
+def told(caplog, said):
     """Load a data set, and give it with the line that was told, without the path."""
 
     def loading(root: Path, **options: object) -> tuple[data.Data, str]:
         caplog.clear()
         loaded = data.load(root, **options)
-        lines = [record.getMessage() for record in caplog.records if record.name == "gandask"]
-        assert len(lines) <= 1
-        return loaded, "".join(lines).removeprefix(f"{root.resolve()}: ")
+        assert len(said()) <= 1
+        return loaded, "".join(said()).removeprefix(f"{root.resolve()}: ")
 
     return loading
 

@@ -11,10 +11,9 @@ from gandask.engine.progress import Bar, HowFar, LogLines
 from gandask.methods.testing import Toy
 
 
-@pytest.fixture
-def said(caplog):
+@pytest.fixture(autouse=True)
+def lines_are_logged(caplog):
     caplog.set_level(logging.INFO, "gandask")
-    return lambda: [record.message for record in caplog.records]
 
 
 def at(round, **more):

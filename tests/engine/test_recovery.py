@@ -43,7 +43,12 @@ from gandask.training.networks import NETWORKS, mlp_discriminator
 ROUNDS, EVERY, CELLS = 8, 3, 4
 MOMENTS = int(os.environ.get("GANDASK_MOMENTS", "1"))  # of PrivacyGAN, of each kind of kill
 KILLS = dict.fromkeys(METHODS, 2) | {"toy": 12, "grid": 5, "mggan": 3, "privacy": MOMENTS}
-"""Of workers: each kind of task of the toy and of the grid."""
+"""Of workers."""
+TASKS = {
+    "toy": ("make", "step", "save_states", "load_states"),
+    "grid": ("initialise", "fitness", "train", "save_states", "load_states"),
+}
+"""What is under way when a worker is killed, in turn."""
 FEW = 3  # seeds of the toy that every change is tested with
 LOSSES = dict.fromkeys(METHODS, 2) | {"toy": 6, "grid": 3, "privacy": MOMENTS}  # of clients
 CHANGES = {
@@ -323,12 +328,10 @@ def recomputed(dataset):
 
 
 def moment_of(seed, chance, method, usual):
-    """Choose the number of a signal: of each kind of task in turn, or anywhere if seeds are few."""
-    number = KILLS[method.name]
-    tasks = [*dict.fromkeys(told.task for told in usual)]
-    if number < len(tasks):
-        return 1 + int(share(seed, number, chance) * len(usual))
-    chosen = tasks[seed % len(tasks)]
+    """Choose the number of a signal: of a task in turn where they are listed, or anywhere."""
+    if method.name not in TASKS:
+        return 1 + int(share(seed, KILLS[method.name], chance) * len(usual))
+    chosen = TASKS[method.name][seed % len(TASKS[method.name])]
     return chance.choice([i for i, told in enumerate(usual, 1) if told.task == chosen])
 
 
@@ -348,30 +351,13 @@ def test_a_worker_that_is_killed_at_any_moment_changes_nothing(
     assert recomputed(ds) <= (EVERY + 1) * len(method.layout().slots)
 
 
-def met(method, usual):
-    """Give what was under way at the moments above."""
-    seeds = range(KILLS[method.name])
-    return [usual[moment_of(seed, random.Random(seed), method, usual) - 1] for seed in seeds]
-
-
-@pytest.mark.parametrize(
-    ("method", "tasks"),
-    [
-        case("toy", {"make", "step", "save_states", "load_states"}),
-        case("grid", {"initialise", "fitness", "train", "save_states", "load_states"}),
-    ],
-    indirect=["method"],
-)
-def test_the_moments_of_these_kills_are_spread_over_a_run(tasks, method, usual):
-    """If this fails, the settings above are such that the seeds miss a part of the run."""
-    assert {told.task for told in met(method, usual)} >= tasks
-
-
 @pytest.mark.parametrize("method", [case("mggan")], indirect=True)
 def test_workers_are_killed_before_and_after_a_regrouping(method, usual, undisturbed):
     regrouped = undisturbed.dataset.event_kind == "regrouped"
     changed = undisturbed.dataset.event_round[regrouped]
-    trained = [told.round for told in met(method, usual) if told.task == "train"]
+    seeds = range(KILLS[method.name])
+    met = [usual[moment_of(seed, random.Random(seed), method, usual) - 1] for seed in seeds]
+    trained = [told.round for told in met if told.task == "train"]
     assert min(trained) <= changed.min() < changed.max() < max(trained), trained
 
 

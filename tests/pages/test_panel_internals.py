@@ -2,12 +2,18 @@
 
 import logging
 import sys
+import threading
 import urllib.error
 import urllib.parse
 import urllib.request
+from types import SimpleNamespace
 
+import bokeh.io.doc
+import panel as pn
 import panel.io.server
 import pytest
+from bokeh.document import Document
+from bokeh.io.doc import patch_curdoc
 from bokeh.server.connection import ServerConnection
 from browser import ROOT, served, tokens
 from panel.io.server import ComponentResourceHandler, get_static_routes
@@ -47,6 +53,32 @@ def test_servers_that_panel_makes_take_ours(monkeypatch):
     monkeypatch.setattr(panel.io.server, "ComponentResourceHandler", ComponentResourceHandler)
     panel_internals.close_components()
     assert get_static_routes({}) == [(*ROUTES[0], {})]
+
+
+def test_a_page_that_is_drawn_in_a_thread_is_no_other_threads_document(monkeypatch):
+    """A notebook's figures had the page's addresses of style sheets: nothing is there."""
+    monkeypatch.setattr(bokeh.io.doc, "_PATCHED_CURDOCS", [])
+    begun, ended = threading.Event(), threading.Event()
+    page, before = Document(), Document()
+    page._session_context = before._session_context = lambda: SimpleNamespace()
+    with patch_curdoc(before):
+        panel_internals.part_threads()
+        assert pn.state.curdoc is before
+    found = []
+
+    def draw():
+        with patch_curdoc(page):
+            begun.set()
+            ended.wait(10)
+            found.append(pn.state.curdoc)
+
+    thread = threading.Thread(target=draw)
+    thread.start()
+    begun.wait(10)
+    assert pn.state.curdoc is None
+    ended.set()
+    thread.join()
+    assert found == [page]
 
 
 @pytest.mark.deep

@@ -71,13 +71,13 @@ def test_the_same_is_found_again_whatever_was_sampled_before(found, runs, monkey
     assert not other.ds["weight"].equals(found.ds["weight"])
 
 
-def test_each_generator_is_sampled_once_which_is_said(runs, monkeypatch, tmp_path, caplog):
+def test_each_generator_is_sampled_once_which_is_said(runs, monkeypatch, tmp_path, caplog, said):
     monkeypatch.setenv("GANDASK_CACHE", str(tmp_path))
     with caplog.at_level(logging.WARNING, "gandask"):
         gd.ensembles(runs[:1], **WANTED)
         gd.ensembles(runs, **WANTED)
         gd.ensembles(runs, **WANTED | {"objective": "fid", "seed": 3})
-    told = [line for line in caplog.messages if "sampled" in line]
+    told = [line for line in said() if "sampled" in line]
     assert len(told) == 2
     assert told[0].startswith("4 of 4 generators are sampled, 400 samples each")
     assert told[1].startswith("3 of 7 generators are sampled")

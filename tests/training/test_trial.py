@@ -240,17 +240,17 @@ def test_every_loss_is_tried(own, monkeypatch):
         check_networks(own(layers, loss=("bce", "wrong")), "network='mine'")
 
 
-def test_random_numbers_of_a_network_are_told(own, caplog):
+def test_random_numbers_of_a_network_are_told(own, said):
     check_networks(own(layers), "network='mine'")
-    assert not caplog.messages
+    assert not said()
     before = torch.get_rng_state()
     check_networks(own(TAKEN["dropout"]), "network='mine'")
     assert torch.equal(before, torch.get_rng_state())
-    (told,) = caplog.messages
+    (told,) = said()
     assert told.startswith("network='mine': its discriminator draws random numbers")
 
 
-def test_what_no_seed_reaches_is_told(own, caplog):
+def test_what_no_seed_reaches_is_told(own, said):
     def drawn():
         made = layers()
         nn.init.constant_(made[0].bias, next(COUNTED))
@@ -259,18 +259,16 @@ def test_what_no_seed_reaches_is_told(own, caplog):
     check_networks(own(drawn), "network='mine'")
     with pytest.raises(gd.SettingError, match="it gives something else then"):
         check_networks(own(Counting), "network='mine'")
-    # a worker of an earlier test may still have a word to say
-    ours = [record.getMessage() for record in caplog.records if record.name == "gandask"]
-    for told in ours:
+    for told in said():
         assert told.startswith("network='mine': its discriminator gives something else each time")
-    assert len(ours) == 2
+    assert len(said()) == 2
 
 
 @pytest.mark.parametrize("restless", [lambda: next(COUNTED), lambda: torch.rand(())])
-def test_a_loss_that_is_another_each_time_is_told(own, monkeypatch, caplog, restless):
+def test_a_loss_that_is_another_each_time_is_told(own, monkeypatch, said, restless):
     bce = LOSSES["bce"]
     counting = gd.Loss(bce.generator, lambda *logits: bce.discriminator(*logits) * restless())
     monkeypatch.setitem(LOSSES, "counting", counting)
     check_networks(own(layers, loss=("bce", "counting")), "network='mine'")
-    (told,) = caplog.messages
+    (told,) = said()
     assert told.startswith("network='mine': the loss of its discriminator gives something else")
