@@ -95,7 +95,7 @@ def part_threads() -> None:
     own = OwnDocuments()
     for document in bokeh.io.doc._PATCHED_CURDOCS:  # of the thread that asks
         own.append(document)
-    bokeh.io.doc._PATCHED_CURDOCS = own  # type: ignore[assignment]  # all that Bokeh asks of it
+    bokeh.io.doc._PATCHED_CURDOCS = own
 
 
 class Closed(logging.Filter):
