@@ -1,6 +1,7 @@
 """What watching takes: opening a large run, moving the cursor, following a run, and memory.
 
     python benchmarks/dashboard.py open            # a run of 32×32 cells × 500 rounds
+    python benchmarks/dashboard.py click           # on the cells of a small run
     python benchmarks/dashboard.py follow          # how late rounds are shown, and what that costs
     python benchmarks/dashboard.py memory --minutes 30
 
@@ -44,6 +45,15 @@ SHOWN = (
 )
 FIRST, ALL = 4, 9  # figures of a grid's page: map, two traces and events come before all others
 TITLED = f"title => {MODELS}.some(m => m.type === 'Figure' && m.title?.text === title)"
+NAMED = f"title => {MODELS}.some(m => m.type === 'Figure' && m.title?.text?.startsWith(title))"
+HEADED = f"place => {MODELS}.some(m => m.text?.includes?.(`&gt;${{place}}&lt;/h2`))"
+PLACE = """([col, row]) => {
+  const all = view => [view, ...[...(view.child_views ?? [])].flatMap(all)]
+  const map = [...Bokeh.index.roots].flatMap(all).find(view => view.model?.type === "Figure" &&
+    view.model.renderers.some(renderer => renderer.glyph?.type === "Rect"))
+  const box = map.el.getBoundingClientRect(), frame = map.frame ?? map
+  return [box.x + frame.x_scale.compute(col), box.y + frame.y_scale.compute(row)]
+}"""
 SMALL = {
     "data": "ring8",
     "network": "small_mlp",
@@ -191,6 +201,39 @@ def open_large(folder: Path, repeats: int) -> xr.Dataset:
     )
 
 
+def clicked(page, row: int, col: int) -> tuple[float, float]:
+    """Click on a cell of the map, and time until the page names and shows it, and has drawn all."""
+    place = f"row {row}, col {col}"
+    assert not page.evaluate(HEADED, place), "it is of that cell already"
+    begun = time.perf_counter()
+    page.mouse.click(*page.evaluate(PLACE, [col, row]))
+    page.wait_for_function(HEADED, arg=place, polling=5, timeout=20_000)
+    named = time.perf_counter() - begun
+    page.wait_for_function(NAMED, arg=f"{place} in round", polling=5, timeout=20_000)
+    return named, time.perf_counter() - begun
+
+
+def click(folder: Path, repeats: int) -> xr.Dataset:
+    """Click on the cells of a small run that is finished, one after the other."""
+    runs, seconds = folder / "runs", []
+    runs.mkdir(parents=True)
+    train(runs / "small").wait()
+    with browser() as chromium, served(runs) as (_, token):
+        for _ in range(repeats):
+            page, _ = visit(chromium, "small", token)
+            heeded(page)
+            page.mouse.click(*page.evaluate(PLACE, [0, 0]))
+            for row, col in ((1, 1), (2, 2), (0, 1), (2, 0), (1, 2), (0, 2), (1, 0), (2, 1)):
+                page.wait_for_timeout(3000)
+                seconds.append(clicked(page, row, col))
+            page.close()
+    parts = (0.5, 0.95, 1.0)
+    return xr.Dataset(
+        {"seconds": (("quantile", "what"), np.quantile(seconds, parts, axis=0), {"units": "s"})},
+        {"quantile": [*parts], "what": ["the cell", "all"]},
+    )
+
+
 def train(path: Path) -> subprocess.Popen:
     """Train a small grid in a process of its own."""
     settings = [f"--set={key}={json.dumps(value)}" for key, value in SMALL.items()]
@@ -285,7 +328,7 @@ def memory(folder: Path, minutes: int) -> xr.Dataset:
 def main() -> None:
     """Measure, print and store."""
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("what", choices=("open", "follow", "memory"))
+    arguments.add_argument("what", choices=("open", "click", "follow", "memory"))
     arguments.add_argument("--repeats", type=int, default=5)
     arguments.add_argument("--minutes", type=int, default=30)
     arguments.add_argument("--output", type=Path)
@@ -295,7 +338,8 @@ def main() -> None:
         if given.what == "memory":
             made = memory(Path(folder), given.minutes)
         else:
-            made = {"open": open_large, "follow": follow}[given.what](Path(folder), given.repeats)
+            measured = {"open": open_large, "click": click, "follow": follow}[given.what]
+            made = measured(Path(folder), given.repeats)
     for name, variable in made.data_vars.items():
         print(f"\n{name} ({variable.attrs.get('units', '')})")
         print(variable.to_pandas().round(3).to_string() if variable.ndim else variable.item())

@@ -19,7 +19,7 @@ from gandask.core import StoreError
 from gandask.pages import catalogue
 from gandask.pages.address import PageAddress
 from gandask.pages.frame import argument, skeleton
-from gandask.pages.pace import Pace
+from gandask.pages.pace import Pace, regularly
 from gandask.runs import Run
 from gandask.runs.following import Followed, follow
 
@@ -107,8 +107,8 @@ class Choice:
         self.chooser.param.watch(lambda event: self.look(), "value")
         for widget in self.shown.controls:
             widget.param.watch(lambda event: self._draw(), "value")
-        pn.state.add_periodic_callback(self.look, PERIOD)
-        pn.state.add_periodic_callback(self._renew, 10 * PERIOD)
+        regularly(self.look, PERIOD)
+        regularly(self._renew, 10 * PERIOD)
         pn.state.on_session_destroyed(lambda session: self.pace.leave())
 
     def _first(self) -> list[str]:

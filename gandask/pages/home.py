@@ -21,6 +21,7 @@ from gandask.pages import catalogue, guard
 from gandask.pages.address import PageAddress
 from gandask.pages.cards import AWAITED, Cards, called, card, spark
 from gandask.pages.frame import argument, dark, html, link, message, page, skeleton
+from gandask.pages.pace import regularly
 from gandask.pages.thumbnail import thumbnail
 from gandask.runs import open_run
 from gandask.runs.course import ScoreCourse
@@ -94,7 +95,7 @@ class Home:
         self.find.param.watch(lambda event: self._turn(to=1), "value_input")
         self._show()
         # apart: what is asked meanwhile would wait for the end of a callback
-        pn.state.add_periodic_callback(lambda: pn.state.execute(self._look_again), PERIOD)
+        regularly(lambda: pn.state.execute(self._look_again), PERIOD)
 
     async def _look_again(self, anew: bool = False) -> None:
         before = self.runs, self.broken

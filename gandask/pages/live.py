@@ -24,7 +24,7 @@ from gandask.pages import catalogue, guard, status, units
 from gandask.pages.address import PageAddress
 from gandask.pages.cursor import Player
 from gandask.pages.frame import argument, card, html, message, page, skeleton
-from gandask.pages.pace import REST, Pace, at_once, soon
+from gandask.pages.pace import REST, Pace, at_once, regularly, soon
 from gandask.pages.panes import Lines, PlotPane
 from gandask.pages.scale import ScaleChoice
 from gandask.pages.steering import Steering
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("gandask")
 
-PERIOD = 1000  # milliseconds between two looks: with drawing, less than the two seconds promised
+PERIOD = 500  # milliseconds between two looks: with drawing, less than the two seconds promised
 OVERDUE = 2  # seconds, after which what follows the cursor is drawn though it goes on
 KEPT = ("round", "unit", "variable", "scale")
 """What of a run is looked at, by the names in the address."""
@@ -79,7 +79,7 @@ def _chosen() -> Any:
         found = catalogue.names(root)
         chooser.options = list(dict.fromkeys([*found, chooser.value]))
 
-    pn.state.add_periodic_callback(renew, 10 * PERIOD)
+    regularly(renew, 20 * PERIOD)
     told = pn.Column(page.head, styles={"flex": "1 1 320px"}, sizing_mode="stretch_width")
     controls = pn.FlexBox(chooser, address, told, align_items="end")
     return pn.Column(controls, page.body, sizing_mode="stretch_width")
@@ -163,7 +163,7 @@ class LivePage:
         self.units.param.watch(lambda event: self._mark(event.new), "value")
         self.role.param.watch(lambda event: self._play(event.new), "value")
         self.player.slider.param.watch(lambda event: self._move(), "value")
-        pn.state.add_periodic_callback(self.look, PERIOD)
+        regularly(self.look, PERIOD)
         pn.state.on_session_destroyed(lambda session: self.pace.leave())
 
     def open(self, path: Path, name: str = "") -> None:
@@ -261,24 +261,25 @@ class LivePage:
         self.told.visible = bool(listed)
         self._set(self.decided, listed)
         self._draw_panel(followed)
+        self.panel.follow()  # traces are looked at first, too
+        self._draw_later()
         self._show("")  # at the end: what is drawn unseen reaches the browser at once
         self.ready = True
         self._keep()
 
     def _draw_panel(self, followed: Followed) -> None:
-        """Draw what is known of the unit."""
+        """Show the unit."""
         role, variable = self.role.value or "", self.variable.value or ""
         scale = self._scale(followed.ds)
         self.panel.draw(followed, role, self.unit, variable, self.player.round, scale)
-        self._draw_later()
 
     def _draw_later(self, moved: bool = False) -> None:
-        """Draw the rest of what is known of the unit once nothing else is asked for."""
+        """Draw what else is known of the unit once nothing else is asked for."""
         self.asked += 1
         self.waits_since = self.waits_since or time.monotonic()
         # where it takes long, the map alone follows who goes from round to round
         slow = moved and not self.player.playing.running
-        wait = min(PERIOD, max(REST, round(2000 * self.taken))) if slow else REST
+        wait = min(2 * PERIOD, max(REST, round(2000 * self.taken))) if slow else REST
         soon(functools.partial(self._draw_rest, self.asked, moved), wait)
 
     def _draw_rest(self, asked: int, moved: bool) -> None:
@@ -289,13 +290,16 @@ class LivePage:
             return
         self.waits_since = 0.0
         begun = time.thread_time()
+        more = False
         with self._telling(followed), at_once():
             if moved:
-                self.panel.follow()
+                more = self.panel.follow()
                 self.taken = time.thread_time() - begun
             else:
                 with self.pace.drawing(followed.state == "running"):
-                    self.panel.follow()
+                    more = self.panel.follow()
+        if more:
+            self._draw_later(moved)
 
     def _choices(self, followed: Followed, ds: xr.Dataset) -> None:
         """Offer the roles, variables and units that the run has."""
@@ -353,9 +357,11 @@ class LivePage:
     def _colour(self) -> None:
         """Show another variable, also in the trace of the unit."""
         if self.followed is not None and self.ready:
-            self._draw_map(self.followed)
-            self._draw_panel(self.followed)
-            self._keep()
+            with at_once():
+                self._draw_map(self.followed)
+                self._draw_panel(self.followed)
+                self._keep()
+            self._draw_later()
 
     def _tapped(self, x: float, y: float) -> None:
         """Take the unit that was clicked."""

@@ -20,6 +20,7 @@ from gandask.clients.process import Opening
 from gandask.core import SettingError
 from gandask.pages import guard, panel_internals
 from gandask.pages.frame import STYLE, html, message
+from gandask.pages.pace import regularly
 from gandask.pages.server import tell
 from gandask.plots.pictures import png_text
 
@@ -97,7 +98,7 @@ def _page(overview: Overview, opening: Opening) -> Any:
         if found != shown.object:
             shown.object = found
 
-    pn.state.add_periodic_callback(look, EVERY)
+    regularly(look, EVERY)
     return pn.Column(shown, sizing_mode="stretch_width", css_classes=["gandask"])
 
 

@@ -31,6 +31,24 @@ def soon(drawing: Callable[[], None], wait: int) -> None:
         drawing()
 
 
+def regularly(looking: Callable[[], object], period: int) -> None:
+    """Look for what is new as long as the page is open.
+
+    Panel's own says each time, to all who are on any page, that the server is at work, and then
+    that it is not. Bokeh clears up in a browser only once that is told nothing for half a minute:
+    the figures of before stayed in its memory.
+
+    Parameters
+    ----------
+    looking : callable
+    period : int
+        Milliseconds. Where there is no browser, nobody looks.
+    """
+    document = pn.state.curdoc
+    if document is not None and document.session_context:
+        document.add_periodic_callback(looking, period)
+
+
 @contextlib.contextmanager
 def at_once() -> Iterator[None]:
     """Let what is drawn within go to the browser at once, and in order.

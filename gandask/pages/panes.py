@@ -7,7 +7,9 @@ from typing import Any
 
 import holoviews as hv
 import panel as pn
-from bokeh.models import Span
+from bokeh.core.properties import value
+from bokeh.core.property.vectorization import Value
+from bokeh.models import Span, TapTool
 
 from gandask.pages.takeaway import TakeAway
 from gandask.plots.style import MUTED
@@ -37,11 +39,13 @@ class PlotPane:
         given = {"linked_axes": False, "sizing_mode": "stretch_width", "renderer": CANVAS} | options
         self.pane = pn.pane.HoloViews(**given)
         self.taken = TakeAway(styles=CORNER, margin=0)
-        self.taken.on_msg(lambda event: self.taken.answer(self.pipe.data))
+        self.taken.on_msg(lambda event: self.taken.answer(self.element))
         self.view = pn.Column(
             self.pane, self.taken, sizing_mode=given["sizing_mode"], styles={"position": "relative"}
         )
         self.form: Any = None
+        self.element: hv.Element
+        self.labels: dict[str, str] = {}
         self.pipe: hv.streams.Pipe
         self.touched: hv.streams.Tap
 
@@ -56,10 +60,11 @@ class PlotPane:
         python : str
             What draws it, for whoever takes it away.
         """
-        self.taken.python = python
+        self.taken.python, self.element = python, element
         form = _form(element)
         for layer in _layers(element):
             layer.opts(framewise=True)  # the axes follow: else they stay as they were at first
+        element = self._numbered(element)
         if form == self.form:
             self.pipe.send(element)
             return
@@ -67,11 +72,33 @@ class PlotPane:
         drawn = hv.DynamicMap(lambda data: data, streams=[self.pipe])
         if touched is not None:
             # clicks on a plot of many layers are not reported: an empty one takes them
-            layer = hv.Points([], _layers(element)[0].kdims)
+            layer = hv.Points([], _layers(element)[0].kdims).opts(hooks=[_unselected])
             self.touched = hv.streams.Tap(source=layer)  # it lives as long as someone holds it
             self.touched.add_subscriber(touched)
             drawn = drawn * layer
         self.pane.object = drawn
+
+    def _numbered(self, element: hv.Element) -> hv.Element:
+        """Number the layers in place of their labels, which their legend tells all the same.
+
+        HoloViews knows layers by their labels: one of another label comes in a new figure.
+        """
+        if not isinstance(element, hv.Overlay):
+            return element
+        self.labels = {str(place): layer.label for place, layer in enumerate(element)}
+        layers = [
+            layer.relabel(place) if layer.label else layer
+            for place, layer in zip(self.labels, element, strict=True)
+        ]
+        known = _option(element, "hooks") or []
+        return element.clone(layers).opts(hooks=[*known, self._label])
+
+    def _label(self, plot: Any, element: hv.Element) -> None:
+        for legend in plot.state.legend:
+            for item in legend.items:
+                if isinstance(item.label, Value):  # not one that a column of colours gives
+                    item.tags = item.tags or [item.label.value]  # the number it had at first
+                    item.label = value(self.labels.get(item.tags[0], item.tags[0]))
 
 
 def _form(element: hv.Element) -> Any:
@@ -81,7 +108,7 @@ def _form(element: hv.Element) -> Any:
         tuple(
             (
                 type(one),
-                one.label,
+                bool(one.label),
                 tuple(map(str, one.kdims)),
                 _bars(one),
                 _inks(one),
@@ -90,6 +117,12 @@ def _form(element: hv.Element) -> Any:
             for one in _layers(element)
         ),
     )
+
+
+def _unselected(plot: Any, element: hv.Element) -> None:
+    """Let a click leave all as it is drawn: what is not selected would fade."""
+    for tool in plot.state.select({"type": TapTool}):
+        tool.renderers = []
 
 
 def _option(element: hv.Element, name: str) -> Any:

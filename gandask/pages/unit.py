@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import panel as pn
 from markupsafe import Markup
 
@@ -36,6 +37,8 @@ AXIS = 90  # beside a frame
 WRAPPED = {"flex-wrap": "wrap", "min-width": "0"}
 SCROLLED = {"min-width": "0", "max-width": "100%", "overflow-x": "auto"}  # on a phone
 REMEMBERED = 64  # pictures
+Looked = tuple[Followed, str | None, dict[str, Any]]
+"""A run, the slot of a unit, and its place."""
 IMAGE = Markup('<img alt="{}" src="data:image/png;base64,{}">')
 
 
@@ -52,12 +55,14 @@ class UnitPanel:
 
     def __init__(self, lines: Lines, chosen: Callable[[dict[str, Any]], None]) -> None:
         self.lines, self.chosen_unit = lines, chosen
-        self.drawn: tuple[Followed, str | None, dict[str, Any]] | None = None
+        self.drawn: Looked | None = None
         self.round = 0
+        self.traces: Callable[[], None] | None = None  # what draws them, unless they are drawn
         self.whole = False  # whether all that follows is to be drawn, not what is of one round
         self.mosaic = Mosaic(self._choose)
         self.shown = html(Markup(""), sizing_mode=None, width=SAMPLES_WIDTH)
         self.real = html(Markup(""), sizing_mode=None, width=HALF_WIDTH, margin=0)
+        self.known: Array | None = None  # the real samples that are shown
         self.title = html(Markup(""))
         self.samples = html(Markup(""), sizing_mode=None, width=SAMPLES_WIDTH, margin=0)
         self.chosen, self.other = Course("chosen", lines), Course("other", lines)
@@ -86,7 +91,7 @@ class UnitPanel:
         round: int,
         scale: str,
     ) -> None:
-        """Draw what is looked at first of a unit: its traces and its samples.
+        """Show a unit at once: its name and its samples; all else comes with `follow`.
 
         Parameters
         ----------
@@ -102,27 +107,39 @@ class UnitPanel:
         scale : str
             That of the chosen variable.
         """
-        ds = followed.ds
         slots = units.places(followed.run.layout, role) if role else {}
         whose = next((slot for slot, place in slots.items() if place == unit), None)
-        self.drawn, self.round, self.whole = (followed, whose, unit), round, True
+        asked = followed, whose, unit
+        self.drawn, self.round, self.whole = asked, round, True
         self.title.object = str(Markup("<h2>{}</h2>").format(spoken(unit) or role))
-        chosen = traced(ds, variable)
-        self.chosen.show(followed, chosen, unit, scale)
-        self.other.show(followed, beside(ds, role, chosen), unit)
-        self.lines.move(round)
+        self.traces = functools.partial(self._trace, asked, role, variable, scale)
         self.mosaic.show(followed)
         self._show_samples(followed, whose)
-        pn.state.execute(functools.partial(self._sample, self.drawn), schedule=True)
+
+    def _trace(self, asked: Looked, role: str, variable: str, scale: str) -> None:
+        followed, _, unit = asked
+        chosen = traced(followed.ds, variable)
+        self.chosen.show(followed, chosen, unit, scale)
+        self.other.show(followed, beside(followed.ds, role, chosen), unit)
+        self.lines.move(self.round)
+        self.traces = None
+        pn.state.execute(functools.partial(self._sample, asked), schedule=True)
 
     def move(self, round: int) -> None:
         """Say where the cursor is."""
         self.round = round
 
-    def follow(self) -> None:
-        """Draw what else is of the round at the cursor: samples, and the method's figures."""
+    def follow(self) -> bool:
+        """Draw what is looked at next, and tell whether there is more.
+
+        That is the traces of another unit; then what else is of the round at the cursor: samples,
+        and the method's figures.
+        """
         if self.drawn is None:
-            return
+            return False
+        if self.traces:
+            self.traces()
+            return True
         followed, whose, unit = self.drawn
         if not self.whole:
             self._show_samples(followed, whose)
@@ -139,6 +156,7 @@ class UnitPanel:
         for name, element in elements.items():
             self._show(name, element)
         self.whole = False
+        return False
 
     def _offer(self, elements: Mapping[str, Any]) -> None:
         """Have a card for each figure of the method."""
@@ -196,9 +214,10 @@ class UnitPanel:
             own, real = found
             facts = followed.ds.attrs
             self.shown.object = _image(own, facts, f"its own, as of round {self.round}")
-            self.real.object = "" if real is None else _image(real, facts, "real ones")
+            if real is not None and (self.known is None or not np.array_equal(real, self.known)):
+                self.real.object, self.known = _image(real, facts, "real ones"), real
 
-    async def _sample(self, asked: tuple[Followed, str | None, dict[str, Any]]) -> None:
+    async def _sample(self, asked: Looked) -> None:
         followed, whose, _ = asked
         shown = await picture(followed, whose)
         if self.drawn == asked:

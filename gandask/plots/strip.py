@@ -75,7 +75,7 @@ def _strip(ds: xr.Dataset, values: xr.DataArray, whose: str, along: str) -> hv.E
     tooltips += [(measured.label, f"@{measured.name}")]
     held = int((values[-1] > 0).sum())
     # in two lines: the card of a unit is narrow, also on a wide screen
-    title = f"{held:,} of {count:,} modes have samples\nin round {last:,}"
+    title = f"{held:,} of {count:,} modes sampled\nin round {last:,}"
     return hv.QuadMesh(
         (across, _edges(values["class"].values.astype(float)), values.values.T),
         [dimension(axis), hv.Dimension("class", label="mode")],

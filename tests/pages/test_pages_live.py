@@ -126,6 +126,15 @@ def test_the_cursor_moves_all_views(tab, address):
     assert tab.wrong == []
 
 
+SELECTED = """() => [...Bokeh.documents[0]._all_models.values()]
+  .filter(model => model.type == "Selection").some(selection => selection.indices.length)"""
+TOLD = """() => new Promise(done => {
+  let told = 0
+  Bokeh.documents[0].on_change(() => { told += 1 })
+  setTimeout(() => done(told), 2500)
+})"""
+
+
 def test_a_click_on_a_cell_shows_what_is_known_of_it(tab, address, runs):
     shown(show(tab, address, run="whole"))
     tab.see("of the mixture after round 3")
@@ -148,6 +157,7 @@ def test_a_click_on_a_cell_shows_what_is_known_of_it(tab, address, runs):
     assert all(place)
     tab.page.mouse.click(*place)
     tab.wait(f"{TITLES}.some(t => t.startsWith('row {row}, col {col} in round'))")
+    assert not tab.page.evaluate(SELECTED), "what is not clicked does not fade"
     until = time.monotonic() + 20
     while tab.page.locator("img[alt=samples]").get_attribute("src") == before:
         assert time.monotonic() < until, "the samples are still those of the other cell"
@@ -155,7 +165,8 @@ def test_a_click_on_a_cell_shows_what_is_known_of_it(tab, address, runs):
     for name in ("loss", "generator_learning_rate", "generator_replaced", "fid"):
         tab.page.get_by_label("colour").select_option(label=results.label(ds[name]))
         tab.wait(f"location.search.includes('variable={name}') && {FIGURES}.length >= 6")
-    tab.page.wait_for_timeout(500)
+    tab.page.wait_for_timeout(2000)
+    assert not tab.page.evaluate(TOLD), "nothing is told where nothing happens"
     assert tab.wrong == []
 
 

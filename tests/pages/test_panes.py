@@ -41,6 +41,23 @@ def test_what_has_the_same_form_goes_into_the_same_figure(view):
     assert drawn.y_range.end > before[1]
 
 
+def test_another_unit_is_another_label_in_the_same_figure(view):
+    ds = dataset(3)
+    view.show(plots.trace(ds, marked={"row": 0, "col": 1}))
+    drawn = view.pane.object
+    root = view.pane.get_root()
+    (legend,) = figure_of(root).legend
+
+    def told():
+        return [item.label.value for item in legend.items]
+
+    assert told() == ["median", "row 0, col 1"]
+    view.show(plots.trace(ds, marked={"row": 0, "col": 0}))
+    assert view.pane.object is drawn
+    assert told() == ["median", "row 0, col 0"]
+    assert [layer.label for layer in view.element][1:] == told(), "what is taken away has them"
+
+
 def test_an_axis_of_another_kind_takes_a_new_figure(view):
     view.show(plots.trace(dataset(3)))
     first = view.pane.object

@@ -63,9 +63,16 @@ def test_what_follows_the_cursor_is_of_where_it_rests_and_comes_though_it_never_
     # the page's clock alone: with that of the process, whatever else waits would wait for ever
     clock = SimpleNamespace(monotonic=lambda: now[0], thread_time=time.thread_time)
     monkeypatch.setattr(live, "time", clock)
-    monkeypatch.setattr(
-        UnitPanel, "follow", lambda panel: (drawn.append(panel.round), setattr(panel, "whole", 0))
-    )
+
+    def follow(panel):
+        if panel.traces:
+            panel.traces = None
+            return True
+        drawn.append(panel.round)
+        panel.whole = False
+        return False
+
+    monkeypatch.setattr(UnitPanel, "follow", follow)
     page = LivePage()
     page.open(tmp_path / "run")
     assert drawn == [] and len(waiting) == 1, "the rest comes later"

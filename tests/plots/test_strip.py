@@ -28,14 +28,14 @@ def test_every_mode_has_a_row_and_every_round_a_column():
         drawn.dimension_values(2, flat=False)[:, 0], [0, 4 / 11, 8 / 11, 12 / 11]
     )
     shown = hv.render(drawn)
-    assert shown.title.text == "4 of 4 modes have samples\nin round 3 · row 0, col 0"
+    assert shown.title.text == "4 of 4 modes sampled\nin round 3 · row 0, col 0"
     assert (shown.x_range.start, shown.x_range.end) == (0.5, 3.5)
     assert shown.y_range.start > shown.y_range.end, "the first mode is on top"
 
 
 def test_without_a_unit_it_is_of_the_best_and_of_the_mixture_of_all():
     assert hv.render(modes(dataset(1))).title.text.endswith(
-        "3 of 4 modes have samples\nin round 1 · the best of each round"
+        "3 of 4 modes sampled\nin round 1 · the best of each round"
     )
     told = hv.render(plots.mixture_modes(dataset())).title.text
     assert told.endswith("the mixture of all")
