@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import panel as pn
 import param
 
@@ -14,21 +16,38 @@ div { width: 12px; height: 12px; border-radius: 50%; background: #0072b2; opacit
 
 
 class BusySign(pn.custom.JSComponent):
-    """A dot in the corner of a page, seen where its work takes longer than a moment.
+    """A dot in the corner of a page, seen where its server's answer takes longer than a moment.
 
-    It goes on and off with every look for what is new. Panel's own indicators are laid out anew
-    each time, and with them the whole page, every figure on it drawn again; here a class changes.
+    A server at work says nothing until it is done: so the browser shows the dot itself, from what
+    it asks until the answer to a question of its own, that comes after. Panel's indicators are laid
+    out anew each time, and with them the whole page, every figure on it drawn again; here a class
+    changes.
     """
 
-    value = param.Boolean(False, doc="Whether the page is at work.")
+    asked = param.Integer(0, doc="How often the browser asked.")
+    answered = param.Integer(0, doc="How often it was answered.")
 
     _esm = """
-    export function render({model, el}) {
+    export function render({model, view, el}) {
       const dot = document.createElement("div")
       el.append(dot)
-      const show = () => { dot.className = model.value ? "working" : "" }
-      model.on("value", show)
-      show()
+      const show = () => { dot.className = model.asked == model.answered ? "" : "working" }
+      model.on("answered", show)
+      const page = view.model.document
+      const heard = (event) => {
+        if (!event.sync || ["asked", "answered"].includes(event.attr)) return
+        // after what was asked is on its way; one question is enough
+        setTimeout(() => {
+          if (model.asked == model.answered) model.asked += 1
+          show()
+        }, 0)
+      }
+      page.on_change(heard)
+      model.on("remove", () => page.remove_on_change(heard))
     }
     """
     stylesheets = param.List([LOOK])
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.param.watch(lambda event: self.param.update(answered=event.new), "asked")

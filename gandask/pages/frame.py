@@ -63,14 +63,12 @@ def head(name: str) -> Any:
 
 def busy() -> Any:
     """Make the sign that the page is at work: seen where that takes longer than a moment."""
-    sign = BusySign(
+    return BusySign(
         width=12,
         height=12,
         margin=0,
         styles={"position": "fixed", "top": "16px", "right": "70px", "z-index": "9"},
     )
-    pn.state.sync_busy(sign)
-    return sign
 
 
 def message(text: str) -> Any:

@@ -7,6 +7,8 @@ from conftest import tiny
 import gandask as gd
 
 PICTURE = "img[alt^='samples of']"
+SIGN = "[...Bokeh.documents[0]._all_models.values()].find(m => m.data?.asked != null).data"
+AT_REST = f"({SIGN}.asked === {SIGN}.answered)"
 
 
 @pytest.fixture(scope="module")
@@ -59,16 +61,16 @@ def test_a_run_that_shows_nothing_has_no_such_card(new_context, address):
     assert tab.wrong == []
 
 
-def test_a_page_that_is_at_work_says_so(new_context, address):
+def test_a_page_that_is_at_work_says_so_until_it_is_done(new_context, address):
     tab = Tab(new_context).open(f"{address}/live?run=shown")
     tab.see("its own, as of round 3")
-    at_work = "[...Bokeh.documents[0]._all_models.values()].filter(m => m.data?.value === true)"
+    tab.wait(AT_REST)
     tab.page.evaluate(
-        f"() => {{ window.busy = 0; setInterval(() => {{ window.busy += {at_work}.length }}, 5) }}"
+        f"() => {{ window.busy = 0; setInterval(() => {{ window.busy += !{AT_REST} }}, 5) }}"
     )
     tab.page.keyboard.press("Home")
     tab.see("its own, as of round 1")
-    tab.wait("window.busy > 0")
+    tab.wait(f"window.busy > 0 && {AT_REST}")
     assert tab.wrong == []
 
 
@@ -77,18 +79,17 @@ def test_the_sign_of_work_lays_nothing_out(new_context, address):
     tab.see("its own, as of round 3")
     tab.page.locator(PICTURE).wait_for()  # with it all figures are drawn
     tab.page.wait_for_timeout(2000)
-    at_work = "[...Bokeh.documents[0]._all_models.values()].filter(m => m.data?.value === true)"
     tab.page.evaluate(
         f"""() => {{
-          window.laid = window.busy = 0
+          window.laid = 0
           for (const view of [...Bokeh.index].filter(view => view.compute_layout)) {{
             const before = view.compute_layout.bind(view)
             view.compute_layout = () => {{ window.laid += 1; before() }}
           }}
-          setInterval(() => {{ window.busy += {at_work}.length }}, 5)
+          {SIGN}.asked += 1
         }}"""
     )
-    tab.wait("window.busy > 0")  # of a look for what is new
+    tab.wait(f"{SIGN}.asked > 0 && {AT_REST}")
     tab.page.wait_for_timeout(2000)
     assert tab.page.evaluate("window.laid") == 0
     assert tab.wrong == []
