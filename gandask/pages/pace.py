@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 import weakref
 from collections.abc import Callable, Iterator
 from typing import ClassVar
 
 import panel as pn
+
+logger = logging.getLogger("gandask")
 
 SHARE = 0.1  # of one core, at most, for all who watch in this process
 REST = 50  # milliseconds at least until what else follows a cursor is drawn
@@ -26,7 +29,7 @@ def soon(drawing: Callable[[], None], wait: int) -> None:
     """
     document = pn.state.curdoc
     if document is not None and document.session_context:
-        document.add_timeout_callback(drawing, wait)
+        document.add_timeout_callback(_logged(drawing), wait)
     else:
         drawing()
 
@@ -46,7 +49,19 @@ def regularly(looking: Callable[[], object], period: int) -> None:
     """
     document = pn.state.curdoc
     if document is not None and document.session_context:
-        document.add_periodic_callback(looking, period)
+        document.add_periodic_callback(_logged(looking), period)
+
+
+def _logged(act: Callable[[], object]) -> Callable[[], None]:
+    """Log what fails: where an error passes through Bokeh, its document stays the current one."""
+
+    def acting() -> None:
+        try:
+            act()
+        except Exception:
+            logger.exception("a page could not be drawn")
+
+    return acting
 
 
 @contextlib.contextmanager

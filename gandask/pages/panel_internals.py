@@ -20,6 +20,7 @@ from bokeh.server.views.auth_request_handler import AuthRequestHandler
 from panel.io.resources import COMPONENT_PATH
 from tornado.web import HTTPError, RequestHandler
 
+Document = weakref.ReferenceType[Any]
 PACKAGES = ("panel", "bokeh", "gandask")
 
 
@@ -70,32 +71,35 @@ class OwnDocuments(threading.local):
 
     What a cell of a notebook draws while a page is drawn in another thread would have the page's
     style sheets, at addresses where the notebook has none.
+
+    Parameters
+    ----------
+    before : list
+        Bokeh's own: whoever is at work already ends with that.
     """
 
-    def __init__(self) -> None:
-        self.documents: list[weakref.ReferenceType[Any]] = []
+    def __init__(self, before: list[Document]) -> None:
+        self.before = before
+        self.documents: list[Document] = []
 
     def __len__(self) -> int:
         return len(self.documents)
 
-    def __getitem__(self, place: int) -> weakref.ReferenceType[Any]:
+    def __getitem__(self, place: int) -> Document:
         return self.documents[place]
 
-    def append(self, document: weakref.ReferenceType[Any]) -> None:
+    def append(self, document: Document) -> None:
         """Begin with one more."""
         self.documents.append(document)
 
-    def pop(self) -> weakref.ReferenceType[Any]:
+    def pop(self) -> Document:
         """End the last one."""
-        return self.documents.pop()
+        return (self.documents or self.before).pop()
 
 
 def part_threads() -> None:
     """Let pages be drawn in a thread of their own, beside what others draw."""
-    own = OwnDocuments()
-    for document in bokeh.io.doc._PATCHED_CURDOCS:  # of the thread that asks
-        own.append(document)
-    bokeh.io.doc._PATCHED_CURDOCS = own
+    bokeh.io.doc._PATCHED_CURDOCS = OwnDocuments(bokeh.io.doc._PATCHED_CURDOCS)
 
 
 class Closed(logging.Filter):

@@ -79,17 +79,15 @@ class PlotPane:
         self.pane.object = drawn
 
     def _numbered(self, element: hv.Element) -> hv.Element:
-        """Number the layers in place of their labels, which their legend tells all the same.
+        """Number the labels of layers; their legend tells them all the same.
 
         HoloViews knows layers by their labels: one of another label comes in a new figure.
         """
         if not isinstance(element, hv.Overlay):
             return element
-        self.labels = {str(place): layer.label for place, layer in enumerate(element)}
-        layers = [
-            layer.relabel(place) if layer.label else layer
-            for place, layer in zip(self.labels, element, strict=True)
-        ]
+        numbers = _numbers(element)
+        self.labels = {number: label for label, number in numbers.items()}
+        layers = [layer.relabel(numbers.get(layer.label, "")) for layer in element]
         known = _option(element, "hooks") or []
         return element.clone(layers).opts(hooks=[*known, self._label])
 
@@ -97,18 +95,21 @@ class PlotPane:
         for legend in plot.state.legend:
             for item in legend.items:
                 if isinstance(item.label, Value):  # not one that a column of colours gives
-                    item.tags = item.tags or [item.label.value]  # the number it had at first
+                    item.tags = item.tags or [item.label.value]  # its number
                     item.label = value(self.labels.get(item.tags[0], item.tags[0]))
 
 
 def _form(element: hv.Element) -> Any:
     """Tell what of a plot cannot change within its figure: layers, axes and their kind."""
+    numbers = _numbers(element)
     return (
         tuple(_option(element, name) for name in FIXED),
+        # a legend has as many columns as its longest label leaves room for
+        -(-max(map(len, numbers), default=0) // 4),
         tuple(
             (
                 type(one),
-                bool(one.label),
+                numbers.get(one.label),
                 tuple(map(str, one.kdims)),
                 _bars(one),
                 _inks(one),
@@ -153,6 +154,12 @@ def _inks(layer: hv.Element) -> Any:
         return None
     inks = layer.dimension_values(ink)
     return len(inks) if len({*inks}) > 1 else 1
+
+
+def _numbers(element: hv.Element) -> dict[str, str]:
+    """Number the labels of a plot: layers that share one are told together."""
+    labels = dict.fromkeys(layer.label for layer in _layers(element) if layer.label)
+    return {label: str(number) for number, label in enumerate(labels)}
 
 
 def _layers(element: hv.Element) -> list[hv.Element]:

@@ -110,6 +110,8 @@ class UnitPanel:
         slots = units.places(followed.run.layout, role) if role else {}
         whose = next((slot for slot, place in slots.items() if place == unit), None)
         asked = followed, whose, unit
+        if self.drawn is None or self.drawn[0] is not followed:
+            self.known = None
         self.drawn, self.round, self.whole = asked, round, True
         self.title.object = str(Markup("<h2>{}</h2>").format(spoken(unit) or role))
         self.traces = functools.partial(self._trace, asked, role, variable, scale)

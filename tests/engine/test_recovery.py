@@ -42,13 +42,8 @@ from gandask.training.networks import NETWORKS, mlp_discriminator
 
 ROUNDS, EVERY, CELLS = 8, 3, 4
 MOMENTS = int(os.environ.get("GANDASK_MOMENTS", "1"))  # of PrivacyGAN, of each kind of kill
-KILLS = dict.fromkeys(METHODS, 2) | {"toy": 12, "grid": 5, "mggan": 3, "privacy": MOMENTS}
-"""Of workers."""
-TASKS = {
-    "toy": ("make", "step", "save_states", "load_states"),
-    "grid": ("initialise", "fitness", "train", "save_states", "load_states"),
-}
-"""What is under way when a worker is killed, in turn."""
+KILLS = dict.fromkeys(METHODS, 2) | {"toy": 12, "grid": 7, "mggan": 3, "privacy": MOMENTS}
+"""Of workers: each kind of task of the toy and of the grid."""
 FEW = 3  # seeds of the toy that every change is tested with
 LOSSES = dict.fromkeys(METHODS, 2) | {"toy": 6, "grid": 3, "privacy": MOMENTS}  # of clients
 CHANGES = {
@@ -328,10 +323,13 @@ def recomputed(dataset):
 
 
 def moment_of(seed, chance, method, usual):
-    """Choose the number of a signal: of a task in turn where they are listed, or anywhere."""
-    if method.name not in TASKS:
-        return 1 + int(share(seed, KILLS[method.name], chance) * len(usual))
-    chosen = TASKS[method.name][seed % len(TASKS[method.name])]
+    """Choose the number of a signal: of each kind of task in turn, or anywhere if seeds are few."""
+    number = KILLS[method.name]
+    tasks = [*dict.fromkeys(told.task for told in usual)]
+    if number < len(tasks):
+        assert method.name not in ("toy", "grid"), f"a kill for each of {tasks}"
+        return 1 + int(share(seed, number, chance) * len(usual))
+    chosen = tasks[seed % len(tasks)]
     return chance.choice([i for i, told in enumerate(usual, 1) if told.task == chosen])
 
 

@@ -13,7 +13,7 @@ import panel as pn
 import panel.io.server
 import pytest
 from bokeh.document import Document
-from bokeh.io.doc import patch_curdoc
+from bokeh.io.doc import curdoc, patch_curdoc
 from bokeh.server.connection import ServerConnection
 from browser import ROOT, served, tokens
 from panel.io.server import ComponentResourceHandler, get_static_routes
@@ -58,27 +58,32 @@ def test_servers_that_panel_makes_take_ours(monkeypatch):
 def test_a_page_that_is_drawn_in_a_thread_is_no_other_threads_document(monkeypatch):
     """A notebook's figures had the page's addresses of style sheets: nothing is there."""
     monkeypatch.setattr(bokeh.io.doc, "_PATCHED_CURDOCS", [])
-    begun, ended = threading.Event(), threading.Event()
-    page, before = Document(), Document()
-    page._session_context = before._session_context = lambda: SimpleNamespace()
-    with patch_curdoc(before):
-        panel_internals.part_threads()
-        assert pn.state.curdoc is before
-    found = []
+    page = Document()
+    page._session_context = lambda: SimpleNamespace()
+    begun, parted, ended, found = *(threading.Event() for _ in range(3)), []
 
     def draw():
-        with patch_curdoc(page):
+        with patch_curdoc(page):  # as Dask's pages are when the first page is asked for
             begun.set()
+            parted.wait(10)
+        with patch_curdoc(page):
             ended.wait(10)
             found.append(pn.state.curdoc)
 
     thread = threading.Thread(target=draw)
     thread.start()
     begun.wait(10)
-    assert pn.state.curdoc is None
-    ended.set()
-    thread.join()
+    panel_internals.part_threads()
+    parted.set()
+    try:
+        assert pn.state.curdoc is None
+        with patch_curdoc(other := Document()):
+            assert curdoc() is other
+    finally:
+        ended.set()
+        thread.join()
     assert found == [page]
+    assert not bokeh.io.doc._PATCHED_CURDOCS.before, "whoever was at work has ended"
 
 
 @pytest.mark.deep

@@ -58,6 +58,28 @@ def test_another_unit_is_another_label_in_the_same_figure(view):
     assert [layer.label for layer in view.element][1:] == told(), "what is taken away has them"
 
 
+def test_layers_of_one_label_are_one_entry_of_the_legend(view):
+    axes = "round", "share"
+    lines = [hv.Curve([(0, i), (1, i)], *axes, label=name) for i, name in enumerate("aab")]
+    view.show(hv.Overlay(lines))
+    (legend,) = figure_of(view.pane.get_root()).legend
+    told = [(item.label.value, len(item.renderers)) for item in legend.items]
+    assert told == [("a", 2), ("b", 1)]
+    before = view.pane.object
+    view.show(hv.Overlay([lines[0], lines[2], lines[1].relabel("c")]))
+    assert view.pane.object is not before, "others are told together"
+
+
+def test_a_much_longer_label_takes_a_new_figure(view):
+    """The legend's columns are as wide as its longest label was."""
+    ds = dataset(3)
+    view.show(plots.trace(ds, marked={"row": 0, "col": 1}))
+    before = view.pane.object
+    far = ds.assign_coords(row=[1000], col=[1000, 1001])
+    view.show(plots.trace(far, marked={"row": 1000, "col": 1001}))
+    assert view.pane.object is not before
+
+
 def test_an_axis_of_another_kind_takes_a_new_figure(view):
     view.show(plots.trace(dataset(3)))
     first = view.pane.object
