@@ -94,6 +94,8 @@ def _fitted(labels: Sequence[str], height: int) -> Any:
             laid = CustomJS(args=args, code=FIT)
             figure.js_on_change("inner_width", laid)
             figure.js_on_change("height", laid)
+            # what is drawn anew in the same figure begins with those that fit a phone
+            figure.legend[0].js_on_change("ncols", laid)
 
     return fit
 

@@ -463,5 +463,6 @@ def test_a_legend_has_as_many_columns_as_there_is_room_for(side):
     ds = xr.Dataset({"fid": (("round", "row", "col"), values, told)}, coords, {"score": "fid"})
     drawn = hv.renderer("bokeh").get_plot(plots.trace(ds, marked={"row": 0, "col": 1})).state
     (laid,) = drawn.js_property_callbacks["change:inner_width"]
+    assert drawn.legend[0].js_property_callbacks["change:ncols"] == [laid], "also drawn anew"
     assert laid.args["labels"] == len(drawn.legend[0].items)
     assert laid.args["height"] == 260, "of one row"
