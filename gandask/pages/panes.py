@@ -8,7 +8,6 @@ from typing import Any
 import holoviews as hv
 import panel as pn
 from bokeh.core.properties import value
-from bokeh.core.property.vectorization import Value
 from bokeh.models import Span, TapTool
 
 from gandask.pages.takeaway import TakeAway
@@ -94,9 +93,11 @@ class PlotPane:
     def _label(self, plot: Any, element: hv.Element) -> None:
         for legend in plot.state.legend:
             for item in legend.items:
-                if isinstance(item.label, Value):  # not one that a column of colours gives
-                    item.tags = item.tags or [item.label.value]  # its number
-                    item.label = value(self.labels.get(item.tags[0], item.tags[0]))
+                # a value or, as older versions have it, a field
+                label = getattr(item.label, "value", getattr(item.label, "field", None))
+                number = item.tags[0] if item.tags else label
+                if number in self.labels:
+                    item.update(tags=[number], label=value(self.labels[number]))
 
 
 def _form(element: hv.Element) -> Any:

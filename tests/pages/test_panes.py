@@ -49,7 +49,8 @@ def test_another_unit_is_another_label_in_the_same_figure(view):
     (legend,) = figure_of(root).legend
 
     def told():
-        return [item.label.value for item in legend.items]
+        labels = [getattr(item.label, "value", None) for item in legend.items]
+        return [label for label in labels if label]  # older versions name a field besides
 
     assert told() == ["median", "row 0, col 1"]
     view.show(plots.trace(ds, marked={"row": 0, "col": 0}))
