@@ -11,6 +11,8 @@ from typing import ClassVar
 
 import panel as pn
 
+from gandask.pages.panel_internals import settled
+
 logger = logging.getLogger("gandask")
 
 SHARE = 0.1  # of one core, at most, for all who watch in this process
@@ -68,19 +70,11 @@ def _logged(act: Callable[[], object]) -> Callable[[], None]:
 def at_once() -> Iterator[None]:
     """Let what is drawn within go to the browser at once, and in order.
 
-    Bokeh looks through all of the document once at the end, not with each figure that changes. An
-    error leaves after that: a document that it passes through would stay frozen.
+    What the document consists of is looked through once at the end, if that changed.
     """
-    failure = None
     document = pn.state.curdoc
-    frozen = contextlib.nullcontext() if document is None else document.models.freeze()
-    with pn.io.hold(), frozen:
-        try:
-            yield
-        except Exception as error:
-            failure = error
-    if failure is not None:
-        raise failure
+    with pn.io.hold(), contextlib.nullcontext() if document is None else settled(document):
+        yield
 
 
 class Pace:

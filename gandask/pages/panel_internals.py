@@ -5,15 +5,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import threading
 import traceback
 import urllib.parse
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+import bokeh.document
 import bokeh.io.doc
 import panel.io.server
 from bokeh.server.views.auth_request_handler import AuthRequestHandler
@@ -100,6 +102,28 @@ class OwnDocuments(threading.local):
 def part_threads() -> None:
     """Let pages be drawn in a thread of their own, beside what others draw."""
     bokeh.io.doc._PATCHED_CURDOCS = OwnDocuments(bokeh.io.doc._PATCHED_CURDOCS)
+
+
+@contextlib.contextmanager
+def settled(document: bokeh.document.Document) -> Iterator[None]:
+    """Find what models a document consists of once at the end, if it has others than before.
+
+    Bokeh does so with each figure that changes, whatever changes in it; of a page of figures that
+    takes longer than to draw one. Its own ``freeze`` does so at the end in any case.
+    """
+    models = document.models
+    if "invalidate" in vars(models):  # somebody does this already
+        yield
+        return
+    changed, roots = threading.Event(), list(document.roots)
+    # `freeze`, which HoloViews and Panel enter with each figure, ends with `recompute`
+    vars(models).update(invalidate=changed.set, recompute=lambda: None)
+    try:
+        yield
+    finally:
+        del models.invalidate, models.recompute
+        if changed.is_set() or list(document.roots) != roots:
+            models.recompute()
 
 
 class Closed(logging.Filter):

@@ -13,7 +13,9 @@ import panel as pn
 import panel.io.server
 import pytest
 from bokeh.document import Document
+from bokeh.document.models import DocumentModelManager
 from bokeh.io.doc import curdoc, patch_curdoc
+from bokeh.models import Column, Div
 from bokeh.server.connection import ServerConnection
 from browser import ROOT, served, tokens
 from panel.io.server import ComponentResourceHandler, get_static_routes
@@ -53,6 +55,59 @@ def test_servers_that_panel_makes_take_ours(monkeypatch):
     monkeypatch.setattr(panel.io.server, "ComponentResourceHandler", ComponentResourceHandler)
     panel_internals.close_components()
     assert get_static_routes({}) == [(*ROUTES[0], {})]
+
+
+@pytest.fixture
+def looked(monkeypatch):
+    """The documents whose models were found anew."""
+    found, recompute = [], DocumentModelManager.recompute
+
+    def recomputed(models):
+        found.append(models)
+        recompute(models)
+
+    monkeypatch.setattr(DocumentModelManager, "recompute", recomputed)
+    return found
+
+
+def changed(document, text, column):
+    """Change a text, as HoloViews and Panel do: in freezes of their own."""
+    for _ in range(2):
+        with document.models.freeze():
+            text.text += "!"
+
+
+def grown(document, text, column):
+    """Show a second text beside the first."""
+    column.children = [text, Div()]
+
+
+def rooted(document, text, column):
+    """Have another root."""
+    document.add_root(Div())
+
+
+def nested(document, text, column):
+    """Change what is shown, in two parts."""
+    for _ in range(2):
+        with panel_internals.settled(document):
+            column.children = [text, Div()]
+
+
+@pytest.mark.parametrize(("act", "times"), [(changed, 0), (grown, 1), (rooted, 1), (nested, 1)])
+def test_a_document_is_looked_through_where_it_has_other_models(looked, act, times):
+    document, text = Document(), Div(text="so")
+    column = Column(children=[text])
+    document.add_root(column)
+    looked.clear()
+    with panel_internals.settled(document):
+        act(document, text, column)
+        assert not looked
+    assert looked == [document.models] * times
+    assert {*document.models} == {one for root in document.roots for one in root.references()}
+    looked.clear()
+    column.children = []
+    assert looked == [document.models]  # as ever
 
 
 def test_a_page_that_is_drawn_in_a_thread_is_no_other_threads_document(monkeypatch):
