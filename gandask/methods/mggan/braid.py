@@ -17,7 +17,7 @@ from PIL import Image
 
 from gandask.core import Array
 from gandask.data import Plane
-from gandask.methods.mggan.density import COORDINATES, FULLEST, counted
+from gandask.methods.mggan.density import COLOUR, COORDINATES, FULLEST, counted
 from gandask.methods.mggan.meetings import reached, regrouped_at, stretches
 from gandask.plots.selection import numbers
 from gandask.plots.style import COLOURS, MUTED, STILL, dimension, legend, message
@@ -231,16 +231,11 @@ def _spread(regroupings: Array, last: float) -> Array:
 
 
 def _png(shares: Array) -> str:
-    """Give a picture of a density as an address: the darker, the more samples."""
-    palette = np.array(
-        [
-            [int(colour[at : at + 2], 16) for at in (1, 3, 5)]
-            for colour in hv.plotting.util.process_cmap("Blues", 64)
-        ],
-        np.uint8,
-    )
+    """Give a picture of a density as an address: the fuller, the more samples."""
+    made = Image.new("RGB", shares.shape[::-1], COLOUR)
+    made.putalpha(Image.fromarray((shares.clip(0, 1) * 255).round().astype(np.uint8)))
     buffer = io.BytesIO()
-    Image.fromarray(palette[(shares.clip(0, 1) * 63).round().astype(int)]).save(buffer, "PNG")
+    made.save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

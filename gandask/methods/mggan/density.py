@@ -18,6 +18,7 @@ COORDINATES = 2  # of a point
 BINS = 36  # of a density plot, along each axis
 PANEL = 92  # pixels of a density plot's side
 FULLEST = 0.995  # of all squares: those with more samples have the same colour
+COLOUR = "#1E88E5"  # of samples; where there are few the ground shows through, white or dark
 
 
 def density(ds: xr.Dataset, iterations: int = 10) -> hv.Overlay | hv.Text:
@@ -65,7 +66,7 @@ def density(ds: xr.Dataset, iterations: int = 10) -> hv.Overlay | hv.Text:
         vdims=hv.Dimension("samples"),
     ).opts(
         **STILL,
-        cmap=hv.plotting.util.process_cmap("Blues", 64),
+        cmap=[f"{COLOUR}{alpha:02x}" for alpha in range(256)],
         clim=(0, max(1.0, float(np.nanquantile(rows, FULLEST)))),
         frame_width=PANEL * wide,
         frame_height=PANEL * high,
@@ -96,7 +97,7 @@ def _over_modes(shown: xr.DataArray, plane: Plane) -> list[hv.Element]:
         ),
         hv.Labels(told, ["iteration", "group"], "share").opts(
             **STILL,
-            text_color="black",
+            text_color=MUTED,
             text_font_size="7pt",
             text_align="left",
             text_baseline="top",

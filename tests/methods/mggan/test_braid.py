@@ -92,13 +92,14 @@ def test_regroupings_are_marked_and_samples_shown_there():
     assert marks.dimension_values(0).tolist() == [50]
     assert pictures.dimension_values("iteration").tolist() == [50, 50]
     up, down = (
-        np.asarray(Image.open(io.BytesIO(base64.b64decode(told.split(",")[1]))).convert("L"))
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(told.split(",")[1]))).getchannel("A"))
         for told in pictures.dimension_values("picture")
     )
     assert up.shape == (BINS, BINS)
-    darkest = [np.unravel_index(one.argmin(), one.shape) for one in (up, down)]
-    assert darkest[0][0] < BINS / 2 < darkest[0][1], "up and to the right"
-    assert darkest[1][1] < BINS / 2 < darkest[1][0], "down and to the left"
+    assert up.min() == down.min() == 0, "the ground shows through, white or dark"
+    fullest = [np.unravel_index(one.argmax(), one.shape) for one in (up, down)]
+    assert fullest[0][0] < BINS / 2 < fullest[0][1], "up and to the right"
+    assert fullest[1][1] < BINS / 2 < fullest[1][0], "down and to the left"
     shown = hv.render(drawn)
     (glyph,) = [one.glyph for one in shown.renderers if isinstance(one.glyph, ImageURL)]
     assert glyph.w_units == glyph.h_units == "screen"

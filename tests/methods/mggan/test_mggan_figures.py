@@ -76,6 +76,8 @@ def test_densities_lie_where_the_samples_do():
     shown = hv.render(drawn)
     assert list(shown.xaxis[0].major_label_overrides.values()) == ["20", "40"]
     assert shown.yaxis[0].major_label_overrides == {1: "0", 0: "1"}
+    palette = shown.renderers[0].glyph.color_mapper.palette
+    assert (palette[0][-2:], palette[-1][-2:]) == ("00", "ff"), "nothing hides the ground"
 
 
 def test_densities_are_on_the_scale_of_the_data_over_its_modes():
