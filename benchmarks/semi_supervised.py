@@ -57,6 +57,7 @@ def grid(asked: argparse.Namespace, seed: int) -> gd.Grid:
     given |= {"rounds": asked.rounds} if asked.rounds else {}
     given |= {"data_fraction": asked.data_fraction}
     given |= {"network": asked.network} if asked.network else {}
+    given |= {"labelled": asked.labelled} if asked.labelled else {}
     made = config.from_dict(given, gd.METHODS)
     assert isinstance(made, gd.Grid)
     return made
@@ -155,6 +156,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="fewer than the preset's")
     parser.add_argument("--data-fraction", type=float, default=1.0, help="per cell")
     parser.add_argument("--network", help="other than the preset's")
+    parser.add_argument("--labelled", type=int, help="samples with labels, other than the preset's")
     parser.add_argument("--only", action="append", help="a contender; may be given again")
     parser.add_argument("--keep", default="semi_supervised.jsonl", help="file of one line a run")
     parser.add_argument("--tell", action="store_true", help="print a table of what is there")
