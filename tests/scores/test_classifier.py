@@ -34,7 +34,7 @@ def test_real_samples_teach_what_the_classifier_of_real_samples_knows(digits):
 
 
 def test_samples_with_other_labels_teach_nothing(digits):
-    images, labels = of_real(digits)
+    images, labels = (part[:400] for part in of_real(digits))
     assert classifier.taught(images, (labels + 1) % 10, digits) < 0.1
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
     assert classifier.taught(noise, labels, digits) < 0.4

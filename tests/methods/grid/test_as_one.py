@@ -187,6 +187,7 @@ def test_a_grid_that_shares_a_gpu(stacking, monkeypatch):
     assert stacking == [4, 4, 4]
 
 
+@pytest.mark.deep
 def test_numbers_do_not_depend_on_who_shares_a_gpu(stacking, monkeypatch, clients):
     """All four cells as one, two and two, one by one: the same, bit for bit."""
     expected = gd.without_timings(gd.run(ring()))
