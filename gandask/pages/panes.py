@@ -82,9 +82,9 @@ class PlotPane:
 
         HoloViews knows layers by their labels: one of another label comes in a new figure.
         """
-        if not isinstance(element, hv.Overlay):
-            return element
         numbers = _numbers(element)
+        if not numbers or not isinstance(element, hv.Overlay):
+            return element
         self.labels = {number: label for label, number in numbers.items()}
         layers = [layer.relabel(numbers.get(layer.label, "")) for layer in element]
         known = _option(element, "hooks") or []
@@ -200,6 +200,7 @@ class Lines:
                     dimension="height",
                     line_color=MUTED,
                     line_dash="dashed",
+                    level="overlay",  # when it moves, nothing else of the figure is painted anew
                 )
                 figure.add_layout(span)
                 self.spans[view] = span

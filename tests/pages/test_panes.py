@@ -122,6 +122,7 @@ def test_a_line_stays_where_the_cursor_is(view):
     lines.move(4)
     spans = [model for model in drawn.center if isinstance(model, Span)]
     assert [span.location for span in spans] == [4]
+    assert [span.level for span in spans] == ["overlay"], "the rest is not painted with it"
 
 
 def labels(*inks):
