@@ -94,7 +94,10 @@ def trace(
 def _all(values: xr.DataArray, along: str, units: Sequence[str]) -> list[hv.Element]:
     """Draw all units, as lines or as bands, and their median."""
     number = values[0].size
-    quantiles = np.nanquantile(values.values.reshape(len(values), -1), SHARES, axis=1)
+    rows = values.values.reshape(len(values), -1)
+    # that which leaves out what is not a number goes row by row
+    quantile = np.nanquantile if np.isnan(rows).any() else np.quantile
+    quantiles = quantile(rows, SHARES, axis=1)
     many = number > LINES and len(values) > 1
     layers = _bands(values, along, quantiles) if many else [_lines(values, along, units)]
     if number > 1:
