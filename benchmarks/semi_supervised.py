@@ -12,7 +12,8 @@ mean of their probabilities, as a neighbourhood does. All are tested on the same
 
 *Together* is the accuracy of a neighbourhood, in the mean over cells; *alone* that of a cell's own
 discriminator. The *best cell* is chosen by the samples that it is tested on, and so looks better
-than it is. A line that `--keep` holds is not made again. `--tell` prints a table of what is there.
+than it is. A line that `--keep` holds is not made again: other settings want a file
+of their own. `--tell` prints a table of what is there.
 """
 
 from __future__ import annotations

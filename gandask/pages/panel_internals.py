@@ -1,4 +1,4 @@
-"""Whatever reaches into the private parts of Panel: all of it is here.
+"""Whatever reaches into the private parts of Panel and Bokeh: all of it is here.
 
 ``tests/pages/test_panel_internals.py`` says what is taken for granted.
 """
@@ -115,15 +115,19 @@ def settled(document: bokeh.document.Document) -> Iterator[None]:
     if "invalidate" in vars(models):  # somebody does this already
         yield
         return
-    changed, roots = threading.Event(), list(document.roots)
+    changes: list[None] = []
+    roots, frozen = list(document.roots), models._freeze_count
     # `freeze`, which HoloViews and Panel enter with each figure, ends with `recompute`
-    vars(models).update(invalidate=changed.set, recompute=lambda: None)
+    shadows = {"invalidate": lambda: changes.append(None), "recompute": lambda: None}
+    vars(models).update(shadows)
     try:
         yield
     finally:
-        del models.invalidate, models.recompute
-        if changed.is_set() or list(document.roots) != roots:
-            models.recompute()
+        for name in shadows:
+            vars(models).pop(name, None)
+        models._freeze_count = frozen  # an error that passes through `freeze` leaves it frozen
+        if changes or list(document.roots) != roots:
+            models.invalidate()
 
 
 class Closed(logging.Filter):

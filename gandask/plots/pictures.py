@@ -95,7 +95,7 @@ def png_bytes(
     else:
         drawn = Image.fromarray(tiles(samples, columns, dark))
     buffer = io.BytesIO()
-    drawn.save(buffer, "PNG")  # optimize=True takes four times as long, for a tenth of the bytes
+    drawn.save(buffer, "PNG")  # optimize=True takes up to ten times as long, to save a tenth
     return buffer.getvalue()
 
 

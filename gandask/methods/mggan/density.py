@@ -9,7 +9,7 @@ import numpy as np
 
 from gandask.core import Array
 from gandask.data import Plane
-from gandask.plots.style import MUTED, STILL, as_large_as_its_frame, message
+from gandask.plots.style import MEDIAN, MUTED, STILL, as_large_as_its_frame, message
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -53,7 +53,7 @@ def density(ds: xr.Dataset, iterations: int = 10) -> hv.Overlay | hv.Text:
     last = shown.isel(snapshot=-1).values.reshape(-1, COORDINATES)
     plane = Plane.of(ds.attrs) or Plane.around(last)
     rows = [
-        np.hstack([_panel(one.sel(group=group).values, plane) for one in shown])
+        np.hstack([counted(one.sel(group=group).values, plane) for one in shown])
         for group in shown["group"].values
     ]
     wide, high = shown.sizes["snapshot"], shown.sizes["group"]
@@ -67,7 +67,7 @@ def density(ds: xr.Dataset, iterations: int = 10) -> hv.Overlay | hv.Text:
     ).opts(
         **STILL,
         cmap=[f"{COLOUR}{alpha:02x}" for alpha in range(256)],
-        clim=(0, max(1.0, float(np.nanquantile(rows, FULLEST)))),
+        clim=(0, max(1.0, float(np.quantile(rows, FULLEST)))),
         frame_width=PANEL * wide,
         frame_height=PANEL * high,
         xticks=[(place, f"{end:,}") for place, end in enumerate(ends)],
@@ -81,19 +81,21 @@ def density(ds: xr.Dataset, iterations: int = 10) -> hv.Overlay | hv.Text:
 
 
 def _over_modes(shown: xr.DataArray, plane: Plane) -> list[hv.Element]:
-    """Draw a ring around every mode of each panel, and the share of its samples on them."""
+    """Draw each panel's edge, a ring around every mode, and the share of its samples on them."""
     wide, high = shown.sizes["snapshot"], shown.sizes["group"]
     places = (plane.modes - plane.centre) / plane.reach / 2
-    rings, told = [], []
+    edges, rings, told = [], [], []
     for x, y in np.ndindex(wide, high):
         samples = shown.isel(snapshot=x, group=high - 1 - y).values
+        edges.append((x - 0.5, y - 0.5, x + 0.5, y + 0.5))
         rings += [(x + across, y + up) for across, up in places]
         if len(places) and np.isfinite(samples).any():
             told.append((x - 0.48, y + 0.48, f"{plane.shares(samples).sum():.0%} on modes"))
     size = PANEL * plane.radius / plane.reach
     return [
+        hv.Rectangles(edges).opts(**STILL, fill_alpha=0, line_color=MUTED, line_width=0.4),
         hv.Points(rings, ["iteration", "group"]).opts(
-            **STILL, size=size, fill_alpha=0, line_color=MUTED, line_width=0.8
+            **STILL, size=size, fill_alpha=0, line_color=MEDIAN, line_width=0.8
         ),
         hv.Labels(told, ["iteration", "group"], "share").opts(
             **STILL,
@@ -103,12 +105,6 @@ def _over_modes(shown: xr.DataArray, plane: Plane) -> list[hv.Element]:
             text_baseline="top",
         ),
     ]
-
-
-def _panel(samples: Array, plane: Plane) -> Array:
-    counts = counted(samples, plane)
-    counts[:, -1] = counts[-1] = np.nan  # a line between panels
-    return counts
 
 
 def counted(samples: Array, plane: Plane) -> Array:

@@ -87,10 +87,10 @@ def test_densities_are_on_the_scale_of_the_data_over_its_modes():
     ds = dataset().assign_attrs(facts)
     ds["samples"][0, 1:, :3] = ring.modes[2]  # most of the first group's are on a mode, at (0, 2)
     drawn = figures.density(ds)
-    image, rings, told = drawn
+    image, edges, rings, told = drawn
     at = np.unravel_index(np.nanargmax(image.dimension_values(2, flat=False)[36:, :36]), (36, 36))
     assert at[0] == pytest.approx(18 + 18 * 2 / facts["plane_reach"], abs=1)
-    assert len(rings) == 2 * 2 * 8
+    assert len(rings) == len(edges) * 8 == 2 * 2 * 8
     places = rings.array()[:8] - rings.array()[:8].mean(0)
     np.testing.assert_allclose(places * 2 * facts["plane_reach"], ring.modes, atol=1e-6)
     shares = sorted(told.dimension_values("share"))
