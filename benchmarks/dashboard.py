@@ -4,6 +4,7 @@
     python benchmarks/dashboard.py click           # on the cells of a small run
     python benchmarks/dashboard.py follow          # how late rounds are shown, and what that costs
     python benchmarks/dashboard.py memory --minutes 30
+    python benchmarks/dashboard.py against --tree ../before     # keys and clicks of two checkouts
 
 Needs Chromium and playwright. The numbers of the large run are synthetic, as it would take days;
 its folder is what a real one would leave. `follow` trains in a process of its own, with no browser,
@@ -36,6 +37,7 @@ from gandask.store import create
 SIDE, ROUNDS, SMALL_ROUNDS = 32, 500, 40
 SHOWN_ROUNDS = 25  # at the end, of which samples are there
 PORT = 5497
+TREE = Path(__file__).resolve().parent.parent
 CHROMIUM = Path("/usr/bin/chromium")
 SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 MODELS = "[...Bokeh.documents[0]._all_models.values()]"
@@ -54,6 +56,16 @@ PLACE = """([col, row]) => {
   const box = map.el.getBoundingClientRect(), frame = map.frame ?? map
   return [box.x + frame.x_scale.compute(col), box.y + frame.y_scale.compute(row)]
 }"""
+CELLS = (
+    (1, 1),
+    (2, 2),
+    (0, 1),
+    (2, 0),
+    (1, 2),
+    (0, 2),
+    (1, 0),
+    (2, 1),
+)  # to click on, after (0, 0)
 SMALL = {
     "data": "ring8",
     "network": "small_mlp",
@@ -110,14 +122,15 @@ def synthetic(variable, cells: int, round: int, chance) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def served(runs: Path):
-    """Serve the pages as a user would; give the server's process, and its token."""
-    command = [sys.executable, "-m", "gandask", "dashboard", str(runs), "--port", str(PORT)]
+def served(runs: Path, tree: Path = TREE, port: int = PORT):
+    """Serve the pages of a checkout as a user would; give the server's process, and its token."""
+    command = [sys.executable, "-m", "gandask", "dashboard", str(runs), "--port", str(port)]
     log, state = subprocess.DEVNULL, os.environ | {"XDG_STATE_HOME": str(runs.parent)}
-    server = subprocess.Popen(command, stdout=log, stderr=log, env=state)
+    state["PYTHONPATH"] = str(tree)
+    server = subprocess.Popen(command, stdout=log, stderr=log, env=state, cwd=tree)
     until = time.monotonic() + 60
     while time.monotonic() < until:
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://localhost:{PORT}/"):
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://localhost:{port}/"):
             break
         time.sleep(0.2)
     try:
@@ -139,13 +152,13 @@ def browser(program: Path = CHROMIUM):
         started.close()
 
 
-def visit(chromium, run: str, token: str):
+def visit(chromium, run: str, token: str, port: int = PORT):
     """Open the live page of a run; give it, and the seconds until its first plots, and all."""
     page = chromium.new_page(viewport={"width": 1366, "height": 768})
-    page.goto(f"http://localhost:{PORT}/live/metadata?token={token}")  # for its cookie
+    page.goto(f"http://localhost:{port}/live/metadata?token={token}")  # for its cookie
     page.wait_for_url(lambda address: "token=" not in address)  # it leads on by itself
     begun, seconds = time.perf_counter(), []
-    page.goto(f"http://localhost:{PORT}/live?run={run}")
+    page.goto(f"http://localhost:{port}/live?run={run}")
     for figures in (FIRST, ALL):
         page.wait_for_function(SHOWN, arg=figures, timeout=120_000)
         seconds.append(time.perf_counter() - begun)
@@ -223,7 +236,7 @@ def click(folder: Path, repeats: int) -> xr.Dataset:
             page, _ = visit(chromium, "small", token)
             heeded(page)
             page.mouse.click(*page.evaluate(PLACE, [0, 0]))
-            for row, col in ((1, 1), (2, 2), (0, 1), (2, 0), (1, 2), (0, 2), (1, 0), (2, 1)):
+            for row, col in CELLS:
                 page.wait_for_timeout(3000)
                 seconds.append(clicked(page, row, col))
             page.close()
@@ -231,6 +244,57 @@ def click(folder: Path, repeats: int) -> xr.Dataset:
     return xr.Dataset(
         {"seconds": (("quantile", "what"), np.quantile(seconds, parts, axis=0), {"units": "s"})},
         {"quantile": [*parts], "what": ["the cell", "all"]},
+    )
+
+
+def in_turn(pages: dict, act, turns: int) -> np.ndarray:
+    """Do something on each of two pages, in turn; give the median seconds, a row for each page."""
+    seconds: dict[str, list] = {name: [] for name in pages}
+    for turn in range(turns):
+        for name in [*pages][:: 1 if turn % 2 else -1]:
+            pages[name].bring_to_front()
+            seconds[name].append(act(pages[name], turn))
+    return np.median([seconds[name] for name in pages], axis=1)
+
+
+def against(folder: Path, repeats: int, tree: Path) -> xr.Dataset:
+    """Press keys and click on cells in turn, on pages of this checkout and of another one.
+
+    A machine's pace changes from minute to minute: what is compared is done within seconds.
+    """
+    runs = folder / "runs"
+    large_run(runs / "large", True)
+    train(runs / "small").wait()
+    trees = {"this": (TREE, PORT), "other": (tree.resolve(), PORT + 1)}
+
+    def press(page, turn: int) -> list[float]:
+        return [moved(page, ROUNDS - turn - 1, rest=1500)]
+
+    def click_next(page, turn: int) -> tuple[float, float]:
+        if turn == 0:
+            page.mouse.click(*page.evaluate(PLACE, [0, 0]))
+        page.wait_for_timeout(3000)
+        return clicked(page, *CELLS[turn % len(CELLS)])
+
+    with contextlib.ExitStack() as stack:
+        chromium = stack.enter_context(browser())
+        tokens = {name: stack.enter_context(served(runs, *at))[1] for name, at in trees.items()}
+        columns = []
+        for run, act in (("large", press), ("small", click_next)):
+            pages = {}
+            for name, (_, port) in trees.items():
+                pages[name], _ = visit(chromium, run, tokens[name], port)
+                heeded(pages[name])
+            columns.append(in_turn(pages, act, len(CELLS) * repeats))
+            for page in pages.values():
+                page.close()
+    medians = np.hstack(columns)
+    return xr.Dataset(
+        {
+            "median": (("tree", "what"), medians, {"units": "s"}),
+            "ratio": ("what", medians[0] / medians[1], {"units": "1"}),
+        },
+        {"tree": [*trees], "what": ["a key", "a click: the cell", "a click: all"]},
     )
 
 
@@ -328,15 +392,18 @@ def memory(folder: Path, minutes: int) -> xr.Dataset:
 def main() -> None:
     """Measure, print and store."""
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("what", choices=("open", "click", "follow", "memory"))
+    arguments.add_argument("what", choices=("open", "click", "follow", "memory", "against"))
     arguments.add_argument("--repeats", type=int, default=5)
     arguments.add_argument("--minutes", type=int, default=30)
+    arguments.add_argument("--tree", type=Path, help="another checkout: against")
     arguments.add_argument("--output", type=Path)
     given = arguments.parse_args()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     with tempfile.TemporaryDirectory() as folder:
         if given.what == "memory":
             made = memory(Path(folder), given.minutes)
+        elif given.what == "against":
+            made = against(Path(folder), given.repeats, given.tree)
         else:
             measured = {"open": open_large, "click": click, "follow": follow}[given.what]
             made = measured(Path(folder), given.repeats)
