@@ -56,16 +56,8 @@ PLACE = """([col, row]) => {
   const box = map.el.getBoundingClientRect(), frame = map.frame ?? map
   return [box.x + frame.x_scale.compute(col), box.y + frame.y_scale.compute(row)]
 }"""
-CELLS = (
-    (1, 1),
-    (2, 2),
-    (0, 1),
-    (2, 0),
-    (1, 2),
-    (0, 2),
-    (1, 0),
-    (2, 1),
-)  # to click on, after (0, 0)
+# to click on, in turn, after (0, 0)
+CELLS = ((1, 1), (2, 2), (0, 1), (2, 0), (1, 2), (0, 2), (1, 0), (2, 1))
 SMALL = {
     "data": "ring8",
     "network": "small_mlp",
