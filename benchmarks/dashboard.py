@@ -390,6 +390,8 @@ def main() -> None:
     arguments.add_argument("--tree", type=Path, help="another checkout: against")
     arguments.add_argument("--output", type=Path)
     given = arguments.parse_args()
+    if given.what == "against" and given.tree is None:
+        arguments.error("against what? expected --tree FOLDER, another checkout")
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     with tempfile.TemporaryDirectory() as folder:
         if given.what == "memory":
